@@ -1,0 +1,52 @@
+# The two commands to remember: `make run` and `make test`.
+.PHONY: run test setup-run test-env lint suite e2e golden advisories bench screenshots
+SHELL := /bin/bash
+
+# Serves a working demo on http://127.0.0.1:8080, with its store in ./data.
+run: setup-run
+	cargo build --release --locked
+	@exec target/release/daypass serve --demo
+
+# C libraries for SAML (libxmlsec1) and what Rust needs to bind them.
+RUN_PACKAGES = pkg-config gcc g++ make clang libclang-dev libxmlsec1-dev libssl-dev
+setup-run:
+	@missing=$$(for p in $(RUN_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); echo "installing:" $$missing; \
+	  $$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+# Everything: formatting, lints, licences, the suite, and real identity providers, browsers and AWS clients.
+test: test-env lint suite e2e
+
+# What setup printed, for the steps after it.
+test-env:
+	@mkdir -p target && bash tests/setup.sh > target/test-env
+
+lint:
+	cargo fmt --check
+	. target/test-env && cargo clippy --all-targets --locked -- -D warnings
+	. target/test-env && cargo deny --log-level error check licenses bans sources
+
+suite:
+	. target/test-env && cargo nextest run --locked
+
+e2e:
+	cargo build --locked
+	. target/test-env && "$$E2E_NODE" --test --test-reporter=spec --test-concurrency=2 tests/e2e/*.test.mjs
+
+# Rewrites tests/golden after a look at what changed.
+golden:
+	UPDATE=1 cargo nextest run golden
+
+# Known vulnerabilities of dependencies; fetches the advisory database.
+advisories:
+	cargo deny check advisories
+
+bench:
+	cargo bench --locked
+
+# Pages in light, dark and phone width, into target/screenshots, to be looked at.
+screenshots: test-env
+	cargo build --locked
+	. target/test-env && "$$E2E_NODE" tests/e2e/screenshots.mjs target/screenshots

@@ -1,0 +1,743 @@
+//! Declarative set-up: the organization as one document, planned and applied (`daypass apply`).
+//!
+//! What the document lists is created or changed; what it does not list is left alone, or deleted when `prune` is asked
+//! for. Applying the same document again changes nothing.
+
+use crate::{
+    domain::{
+        Arn, Error, ErrorKind, Random, Secret, Timestamp,
+        directory::User,
+        iam::{IdentityProvider, ManagedPolicy, OidcProvider, ProviderKind, ProviderOwner, Role, SamlProvider},
+        name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
+        organization::{Account, Organization},
+    },
+    federation::{directory, metadata},
+    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
+    policy::{Document, DocumentKind},
+    store::{Snapshot, WriteTx, snapshot::ADMINISTRATOR_ACCESS},
+};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The service: operations of whoever runs the broker.
+#[derive(Debug)]
+pub struct Operator;
+
+impl Service for Operator {
+    const EVENT_SOURCE: &'static str = "daypass";
+    const SIGNING_NAME: &'static str = "daypass";
+    const PROTOCOL: Protocol = Protocol::Rest;
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = json_code(error.kind);
+        Fault::new(status, code, error)
+    }
+}
+
+/// What the command line calls.
+pub const TABLE: &[Entry] = &[Entry::inner::<PlanOrganization>(), Entry::inner::<ApplyOrganization>()];
+
+/// The document. See `config/organization.toml` for one with every key explained.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationFile {
+    /// The organization.
+    pub organization: OrganizationEntry,
+    /// Accounts.
+    #[serde(default)]
+    pub accounts: Vec<AccountEntry>,
+    /// Ways to sign in; each stands in every account as an identity provider.
+    #[serde(default)]
+    pub identity_sources: Vec<ProviderEntry>,
+    /// Identity providers of one account, for the STS federation operations.
+    #[serde(default)]
+    pub identity_providers: Vec<ProviderEntry>,
+    /// Customer-managed policies.
+    #[serde(default)]
+    pub policies: Vec<PolicyEntry>,
+    /// Roles.
+    #[serde(default)]
+    pub roles: Vec<RoleEntry>,
+    /// Groups of the built-in directory.
+    #[serde(default)]
+    pub groups: Vec<GroupEntry>,
+    /// People of the built-in directory.
+    #[serde(default)]
+    pub users: Vec<UserEntry>,
+}
+
+/// `[organization]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationEntry {
+    /// Shown on every page.
+    pub name: String,
+    /// The account that owns the organization.
+    pub management_account: AccountId,
+}
+
+/// `[[accounts]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountEntry {
+    /// Twelve digits, quoted.
+    pub id: AccountId,
+    /// Name.
+    pub name: String,
+    /// Contact.
+    #[serde(default)]
+    pub email: String,
+}
+
+/// `[[identity_sources]]`, `[[identity_providers]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderEntry {
+    /// Unique.
+    pub name: ProviderName,
+    /// The account, for `identity_providers` alone.
+    pub account: Option<AccountId>,
+    /// `saml`, `oidc` or `directory`.
+    #[serde(rename = "type")]
+    pub kind: KindEntry,
+    /// Text of the button; default is the name.
+    pub label: Option<String>,
+    /// E-mail domains of its people.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// SAML: the provider's metadata. The command line fills it from `metadata_file`.
+    pub metadata: Option<String>,
+    /// SAML: a file with the metadata, relative to the document.
+    pub metadata_file: Option<String>,
+    /// SAML: sign our requests.
+    #[serde(default)]
+    pub sign_requests: bool,
+    /// SAML: short name for trust policies ← attribute name in assertions.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// OIDC: the issuer.
+    pub issuer: Option<String>,
+    /// OIDC: the client of browser sign-in.
+    pub client_id: Option<String>,
+    /// OIDC: more audiences accepted by `AssumeRoleWithWebIdentity`.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// OIDC: the client's secret. Prefer `client_secret_file` or `client_secret_env`.
+    pub client_secret: Option<Secret<String>>,
+    /// OIDC: a file with the secret.
+    pub client_secret_file: Option<String>,
+    /// OIDC: an environment variable with the secret.
+    pub client_secret_env: Option<String>,
+    /// OIDC: scopes besides `openid`; default `profile` and `email`.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// The protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KindEntry {
+    /// SAML 2.0.
+    Saml,
+    /// OpenID Connect.
+    Oidc,
+    /// The built-in directory.
+    Directory,
+}
+
+/// `[[policies]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyEntry {
+    /// The account.
+    pub account: AccountId,
+    /// The name.
+    pub name: PolicyName,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// JSON text, or the same as tables.
+    pub document: PermissionText,
+}
+
+/// `[[roles]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleEntry {
+    /// The account.
+    pub account: AccountId,
+    /// The name.
+    pub name: RoleName,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Longest session, 3600 to 43200 seconds.
+    #[serde(default = "one_hour")]
+    pub max_session_seconds: u32,
+    /// JSON text, or the same as tables.
+    pub trust_policy: TrustText,
+    /// Inline policies by name.
+    #[serde(default)]
+    pub policies: BTreeMap<PolicyName, PermissionText>,
+    /// ARNs of managed policies.
+    #[serde(default)]
+    pub attached_policies: Vec<Arn>,
+}
+
+const fn one_hour() -> u32 {
+    3600
+}
+
+/// `[[groups]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupEntry {
+    /// The name.
+    pub name: GroupName,
+}
+
+/// `[[users]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserEntry {
+    /// What the person types to sign in.
+    pub name: UserName,
+    /// E-mail.
+    pub email: String,
+    /// Shown on pages.
+    pub display_name: String,
+    /// Groups.
+    #[serde(default)]
+    pub groups: Vec<GroupName>,
+    /// A PHC string (argon2id). Without one a person keeps the password they have, or gets one by `--new-passwords`.
+    pub password_hash: Option<Secret<String>>,
+    /// Can't sign in.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// A policy document, checked while it is read, so that errors carry its line.
+#[derive(Clone, Debug)]
+pub struct PermissionText(String);
+/// A trust policy, checked while it is read.
+#[derive(Clone, Debug)]
+pub struct TrustText(String);
+
+fn document<'de, D: Deserializer<'de>>(deserializer: D, kind: DocumentKind) -> Result<String, D::Error> {
+    let text = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    Document::parse(&text, kind).map_err(de::Error::custom)?;
+    Ok(text)
+}
+
+impl<'de> Deserialize<'de> for PermissionText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        document(deserializer, DocumentKind::Identity).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        document(deserializer, DocumentKind::Trust).map(Self)
+    }
+}
+
+/// Says what applying would do.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PlanOrganization {
+    /// The document.
+    pub file: OrganizationFile,
+    /// Delete what it does not list.
+    pub prune: bool,
+    /// Give people without a password a new one.
+    pub new_passwords: bool,
+}
+
+/// Applies a document, all of it or nothing.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ApplyOrganization(pub PlanOrganization);
+
+/// The plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// What changes, in order.
+    pub changes: Vec<Change>,
+    /// What is there and not in the document, where nothing is pruned.
+    pub unlisted: Vec<String>,
+    /// New passwords, to be shown once: sign-in name and password. Empty in a plan.
+    #[serde(skip)]
+    pub passwords: Vec<(UserName, Secret<String>)>,
+}
+
+/// One change, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What happens.
+    pub verb: Verb,
+    /// To what, for example `role 111122223333/Admin`.
+    pub what: String,
+    /// Which parts.
+    pub parts: Vec<&'static str>,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Verb {
+    /// It is new.
+    Create,
+    /// It is there and differs.
+    Update,
+    /// It goes.
+    Delete,
+}
+
+const OPERATOR: &str = "whoever holds the data folder and its master key already holds everything in it";
+
+impl Operation for PlanOrganization {
+    type Service = Operator;
+    type Mode = Read;
+    type Output = Plan;
+    const NAME: &'static str = "PlanOrganization";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Operator { because: OPERATOR })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Plan, Error> {
+        let users = call.tx.users().await?;
+        let draft = draft(&self, &call.tx.snapshot, &users, &*call.broker.random, call.caller.origin.time)?;
+        Ok(draft.plan)
+    }
+}
+
+impl Operation for ApplyOrganization {
+    type Service = Operator;
+    type Mode = Write;
+    type Output = Plan;
+    const NAME: &'static str = "ApplyOrganization";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Operator { because: OPERATOR })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Plan, Error> {
+        let users = call.tx.users().await?;
+        let mut draft = draft(&self.0, &call.tx.snapshot, &users, &*call.broker.random, call.caller.origin.time)?;
+        for user in draft.new_passwords {
+            let password = Secret::new(call.broker.random.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16));
+            let hashed = password.clone();
+            let hash = tokio::task::spawn_blocking(move || directory::hash(&hashed)).await.map_err(Error::internal)??;
+            for write in &mut draft.writes {
+                if let Put::User(put) = write
+                    && put.name == user
+                {
+                    put.password_hash = Some(hash.clone());
+                }
+            }
+            draft.plan.passwords.push((user, password));
+        }
+        for write in draft.writes {
+            write.perform(&mut call.tx).await?;
+        }
+        call.tx.note("changes", &draft.plan.changes);
+        Ok(draft.plan)
+    }
+}
+
+/// One write.
+enum Put {
+    Organization(Organization),
+    Account(Account),
+    Provider(IdentityProvider),
+    Policy(ManagedPolicy),
+    Role(Role),
+    Group(GroupName),
+    User(User),
+    NoProvider(ProviderOwner, ProviderName),
+    NoPolicy(String),
+    NoRole(String),
+    NoGroup(GroupName),
+    NoUser(String),
+}
+
+impl Put {
+    async fn perform(&self, tx: &mut WriteTx<'_>) -> Result<(), Error> {
+        match self {
+            Self::Organization(organization) => tx.put_organization(organization).await,
+            Self::Account(account) => tx.put_account(account).await,
+            Self::Provider(provider) => tx.put_provider(provider).await,
+            Self::Policy(policy) => tx.put_policy(policy).await,
+            Self::Role(role) => tx.put_role(role).await,
+            Self::Group(group) => tx.put_group(group).await,
+            Self::User(user) => tx.put_user(user).await,
+            Self::NoProvider(owner, name) => tx.delete_provider(owner, name).await,
+            Self::NoPolicy(id) => tx.delete_policy(id).await,
+            Self::NoRole(id) => tx.delete_role(id).await,
+            Self::NoGroup(group) => tx.delete_group(group).await,
+            Self::NoUser(id) => tx.delete_user(id).await,
+        }
+    }
+}
+
+struct Draft {
+    plan: Plan,
+    writes: Vec<Put>,
+    new_passwords: Vec<UserName>,
+    prune: bool,
+}
+
+impl Draft {
+    /// Adds a write when something differs.
+    fn put(&mut self, what: String, old: bool, parts: Vec<&'static str>, write: Put) {
+        if old && parts.is_empty() {
+            return;
+        }
+        let verb = if old { Verb::Update } else { Verb::Create };
+        self.plan.changes.push(Change { verb, what, parts: if old { parts } else { Vec::new() } });
+        self.writes.push(write);
+    }
+
+    fn unlisted(&mut self, what: String, write: Put) {
+        if self.prune {
+            self.plan.changes.push(Change { verb: Verb::Delete, what, parts: Vec::new() });
+            self.writes.push(write);
+        } else {
+            self.plan.unlisted.push(what);
+        }
+    }
+}
+
+/// Names of the parts that differ.
+fn differing(parts: &[(&'static str, bool)]) -> Vec<&'static str> {
+    parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
+}
+
+fn bad(key: &str, problem: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("{key}: {problem}"))
+}
+
+fn draft(
+    wish: &PlanOrganization,
+    snapshot: &Snapshot,
+    users: &[User],
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<Draft, Error> {
+    let file = &wish.file;
+    let mut draft = Draft {
+        plan: Plan { changes: Vec::new(), unlisted: Vec::new(), passwords: Vec::new() },
+        writes: Vec::new(),
+        new_passwords: Vec::new(),
+        prune: wish.prune,
+    };
+    check_unique(file)?;
+    accounts(&mut draft, file, snapshot, random)?;
+    let known: BTreeSet<&AccountId> = file.accounts.iter().map(|account| &account.id).chain(snapshot.accounts.keys()).collect();
+    let in_known = |key: String, account: &AccountId| {
+        if known.contains(account) {
+            Ok(())
+        } else {
+            Err(bad(&key, format!("there is no account {account}; list it under [[accounts]]")))
+        }
+    };
+    let mut providers = Vec::new();
+    for (index, entry) in file.identity_sources.iter().enumerate() {
+        let key = format!("identity_sources[{index}]");
+        if entry.account.is_some() {
+            return Err(bad(
+                &format!("{key}.account"),
+                "an identity source belongs to the organization; use [[identity_providers]] for one account",
+            ));
+        }
+        providers.push(provider(&key, entry, ProviderOwner::Organization)?);
+    }
+    for (index, entry) in file.identity_providers.iter().enumerate() {
+        let key = format!("identity_providers[{index}]");
+        let account = entry.account.clone().ok_or_else(|| bad(&key, "an identity provider needs an `account`"))?;
+        in_known(format!("{key}.account"), &account)?;
+        providers.push(provider(&key, entry, ProviderOwner::Account(account))?);
+    }
+    put_providers(&mut draft, providers, snapshot);
+    for (index, entry) in file.policies.iter().enumerate() {
+        in_known(format!("policies[{index}].account"), &entry.account)?;
+    }
+    policies(&mut draft, file, snapshot, random, now);
+    for (index, entry) in file.roles.iter().enumerate() {
+        in_known(format!("roles[{index}].account"), &entry.account)?;
+        if !(3600..=43_200).contains(&entry.max_session_seconds) {
+            return Err(bad(&format!("roles[{index}].max_session_seconds"), "expected 3600 to 43200 seconds"));
+        }
+        for arn in &entry.attached_policies {
+            let listed = file.policies.iter().any(|policy| Arn::iam(&policy.account, &format!("policy/{}", policy.name)) == *arn);
+            let own = arn.account().is_none_or(|account| account == entry.account);
+            if !own || !(listed || arn.as_str() == ADMINISTRATOR_ACCESS || snapshot.policies.contains_key(arn)) {
+                return Err(bad(
+                    &format!("roles[{index}].attached_policies"),
+                    format!("there is no policy {arn} for a role of this account"),
+                ));
+            }
+        }
+    }
+    roles(&mut draft, file, snapshot, random, now);
+    people(&mut draft, wish, snapshot, users, random)?;
+    Ok(draft)
+}
+
+fn check_unique(file: &OrganizationFile) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    let accounts = file.accounts.iter().map(|entry| format!("account {}", entry.id));
+    let sources = file.identity_sources.iter().map(|entry| format!("identity source {}", entry.name));
+    let providers = file.identity_providers.iter().map(|entry| format!("identity provider {:?}/{}", entry.account, entry.name));
+    let policies = file.policies.iter().map(|entry| format!("policy {}/{}", entry.account, entry.name.as_str().to_lowercase()));
+    let roles = file.roles.iter().map(|entry| format!("role {}/{}", entry.account, entry.name.as_str().to_lowercase()));
+    let users = file.users.iter().map(|entry| format!("user {}", entry.name.as_str().to_lowercase()));
+    for name in accounts.chain(sources).chain(providers).chain(policies).chain(roles).chain(users) {
+        if let Some(twice) = seen.replace(name) {
+            return Err(Error::invalid(format!("{twice} is listed twice")));
+        }
+    }
+    Ok(())
+}
+
+fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random) -> Result<(), Error> {
+    let entry = &file.organization;
+    let owner = &entry.management_account;
+    if !file.accounts.iter().any(|account| account.id == *owner) && !snapshot.accounts.contains_key(owner) {
+        return Err(bad("organization.management_account", format!("there is no account {owner}; list it under [[accounts]]")));
+    }
+    for account in &file.accounts {
+        let old = snapshot.accounts.get(&account.id);
+        let new = Account { id: account.id.clone(), name: account.name.clone(), email: account.email.clone() };
+        let parts = old.map(|old| differing(&[("name", old.name != new.name), ("email", old.email != new.email)]));
+        draft.put(format!("account {} ({})", new.id, new.name), old.is_some(), parts.unwrap_or_default(), Put::Account(new));
+    }
+    let old = snapshot.organization.as_ref();
+    let new = Organization {
+        name: entry.name.clone(),
+        id: old.map_or_else(|| format!("o-{}", random.text(b"abcdefghijklmnopqrstuvwxyz0123456789", 10)), |old| old.id.clone()),
+        management_account: owner.clone(),
+    };
+    let parts = old.map(|old| {
+        differing(&[("name", old.name != new.name), ("management_account", old.management_account != new.management_account)])
+    });
+    draft.put(format!("organization {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::Organization(new));
+    Ok(())
+}
+
+fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -> Result<IdentityProvider, Error> {
+    let sign_in = owner == ProviderOwner::Organization;
+    let needs = |name: &str| bad(&format!("{key}.{name}"), format!("a provider of this type needs `{name}`"));
+    let kind = match entry.kind {
+        KindEntry::Saml => {
+            let text = entry.metadata.clone().ok_or_else(|| needs("metadata_file"))?;
+            metadata::parse(&text).map_err(|refusal| bad(&format!("{key}.metadata"), refusal.detail))?;
+            let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
+            let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+            if let Some(name) =
+                entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name))
+            {
+                return Err(bad(
+                    &format!("{key}.attributes"),
+                    format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
+                ));
+            }
+            ProviderKind::Saml(SamlProvider {
+                metadata: text,
+                sign_requests: entry.sign_requests,
+                attributes: entry.attributes.clone(),
+            })
+        }
+        KindEntry::Oidc => {
+            let issuer = entry.issuer.clone().ok_or_else(|| needs("issuer"))?;
+            let safe = url::Url::parse(&issuer).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none());
+            if !safe {
+                return Err(bad(&format!("{key}.issuer"), format!("`{issuer}` is not an https address")));
+            }
+            if sign_in && entry.client_id.is_none() {
+                return Err(needs("client_id"));
+            }
+            let client_ids: Vec<String> = entry.client_id.iter().chain(&entry.audiences).cloned().collect();
+            if client_ids.is_empty() {
+                return Err(needs("audiences"));
+            }
+            ProviderKind::Oidc(OidcProvider {
+                issuer,
+                client_ids,
+                sign_in_client_id: entry.client_id.clone(),
+                client_secret: entry.client_secret.clone(),
+                scopes: entry.scopes.clone().unwrap_or_else(|| vec!["profile".to_owned(), "email".to_owned()]),
+            })
+        }
+        KindEntry::Directory if sign_in => ProviderKind::Directory,
+        KindEntry::Directory => {
+            return Err(bad(
+                &format!("{key}.type"),
+                "the directory is one for the organization: list it under [[identity_sources]]",
+            ));
+        }
+    };
+    Ok(IdentityProvider {
+        owner,
+        name: entry.name.clone(),
+        label: entry.label.clone().unwrap_or_else(|| entry.name.to_string()),
+        domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
+        kind,
+    })
+}
+
+fn named(provider: &IdentityProvider) -> String {
+    match &provider.owner {
+        ProviderOwner::Organization => format!("identity source {}", provider.name),
+        ProviderOwner::Account(account) => format!("identity provider {account}/{}", provider.name),
+    }
+}
+
+fn put_providers(draft: &mut Draft, providers: Vec<IdentityProvider>, snapshot: &Snapshot) {
+    let same = |a: &IdentityProvider, b: &IdentityProvider| a.owner == b.owner && a.name == b.name;
+    for old in &snapshot.providers {
+        if !providers.iter().any(|new| same(new, old)) {
+            draft.unlisted(named(old), Put::NoProvider(old.owner.clone(), old.name.clone()));
+        }
+    }
+    for new in providers {
+        let old = snapshot.providers.iter().find(|old| same(old, &new));
+        let parts = old.map(|old| {
+            differing(&[
+                ("label", old.label != new.label),
+                ("domains", old.domains != new.domains),
+                ("settings", old.kind != new.kind),
+            ])
+        });
+        draft.put(named(&new), old.is_some(), parts.unwrap_or_default(), Put::Provider(new));
+    }
+}
+
+fn policies(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random, now: Timestamp) {
+    let mut listed = BTreeSet::new();
+    for entry in &file.policies {
+        let arn = Arn::iam(&entry.account, &format!("policy/{}", entry.name));
+        let old = snapshot.policies.get(&arn).map(|(policy, _)| policy);
+        let new = ManagedPolicy {
+            account: entry.account.clone(),
+            name: entry.name.clone(),
+            id: old.map_or_else(|| random.unique_id("ANPA"), |old| old.id.clone()),
+            description: entry.description.clone(),
+            document: entry.document.0.clone(),
+            created: old.map_or(now, |old| old.created),
+        };
+        let parts = old.map(|old| {
+            differing(&[("description", old.description != new.description), ("document", old.document != new.document)])
+        });
+        listed.insert(arn);
+        draft.put(format!("policy {}/{}", new.account, new.name), old.is_some(), parts.unwrap_or_default(), Put::Policy(new));
+    }
+    for (arn, (policy, _)) in &snapshot.policies {
+        if !listed.contains(arn) {
+            draft.unlisted(format!("policy {}/{}", policy.account, policy.name), Put::NoPolicy(policy.id.clone()));
+        }
+    }
+}
+
+fn roles(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random, now: Timestamp) {
+    let mut listed = BTreeSet::new();
+    for entry in &file.roles {
+        let old = snapshot.role(&entry.account, entry.name.as_str()).map(|role| &role.role);
+        let mut attached = entry.attached_policies.clone();
+        attached.sort();
+        attached.dedup();
+        let new = Role {
+            account: entry.account.clone(),
+            name: entry.name.clone(),
+            path: old.map_or_else(|| "/".to_owned(), |old| old.path.clone()),
+            id: old.map_or_else(|| random.unique_id("AROA"), |old| old.id.clone()),
+            description: entry.description.clone(),
+            trust_policy: entry.trust_policy.0.clone(),
+            max_session_seconds: entry.max_session_seconds,
+            created: old.map_or(now, |old| old.created),
+            inline_policies: entry.policies.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+            attached_policies: attached,
+        };
+        let parts = old.map(|old| {
+            differing(&[
+                ("description", old.description != new.description),
+                ("trust policy", old.trust_policy != new.trust_policy),
+                ("longest session", old.max_session_seconds != new.max_session_seconds),
+                ("inline policies", old.inline_policies != new.inline_policies),
+                ("attached policies", old.attached_policies != new.attached_policies),
+            ])
+        });
+        listed.insert((new.account.clone(), new.name.as_str().to_lowercase()));
+        draft.put(format!("role {}/{}", new.account, new.name), old.is_some(), parts.unwrap_or_default(), Put::Role(new));
+    }
+    for (key, role) in &snapshot.roles {
+        if !listed.contains(key) {
+            draft.unlisted(format!("role {}/{}", role.role.account, role.role.name), Put::NoRole(role.role.id.clone()));
+        }
+    }
+}
+
+fn people(
+    draft: &mut Draft,
+    wish: &PlanOrganization,
+    snapshot: &Snapshot,
+    users: &[User],
+    random: &dyn Random,
+) -> Result<(), Error> {
+    let file = &wish.file;
+    let groups: BTreeSet<&GroupName> = file.groups.iter().map(|entry| &entry.name).collect();
+    for group in &groups {
+        draft.put(format!("group {group}"), snapshot.groups.contains(group), Vec::new(), Put::Group((*group).clone()));
+    }
+    for (index, entry) in file.users.iter().enumerate() {
+        let folded = entry.name.as_str().to_lowercase();
+        let old = users.iter().find(|user| user.name.as_str().to_lowercase() == folded);
+        if let Some(group) = entry.groups.iter().find(|group| !groups.contains(group) && !snapshot.groups.contains(group)) {
+            return Err(bad(&format!("users[{index}].groups"), format!("there is no group {group}; list it under [[groups]]")));
+        }
+        let mut groups = entry.groups.clone();
+        groups.sort();
+        groups.dedup();
+        let new = User {
+            id: old.map_or_else(|| format!("u-{}", random.text(b"abcdefghijklmnopqrstuvwxyz234567", 17)), |old| old.id.clone()),
+            name: entry.name.clone(),
+            email: entry.email.clone(),
+            display_name: entry.display_name.clone(),
+            password_hash: entry.password_hash.clone().or_else(|| old.and_then(|old| old.password_hash.clone())),
+            groups,
+            disabled: entry.disabled,
+        };
+        let first_password = wish.new_passwords && new.password_hash.is_none();
+        if first_password {
+            draft.new_passwords.push(new.name.clone());
+        }
+        let parts = old.map(|old| {
+            differing(&[
+                ("name", old.name != new.name),
+                ("email", old.email != new.email),
+                ("display name", old.display_name != new.display_name),
+                ("password", first_password || old.password_hash != new.password_hash),
+                ("groups", old.groups != new.groups),
+                ("disabled", old.disabled != new.disabled),
+            ])
+        });
+        draft.put(format!("user {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::User(new));
+    }
+    for user in users {
+        let folded = user.name.as_str().to_lowercase();
+        if !file.users.iter().any(|entry| entry.name.as_str().to_lowercase() == folded) {
+            draft.unlisted(format!("user {}", user.name), Put::NoUser(user.id.clone()));
+        }
+    }
+    for group in &snapshot.groups {
+        if !groups.contains(group) {
+            draft.unlisted(format!("group {group}"), Put::NoGroup(group.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// What a malformed document is told: `InvalidInput`.
+#[must_use]
+pub fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}

@@ -1,0 +1,138 @@
+//! AWS CloudTrail: reading the audit log.
+
+use super::epoch_seconds;
+use crate::{
+    domain::{Error, Timestamp},
+    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
+    policy::evaluate::Check,
+    store::AuditEvent,
+};
+use serde::{Deserialize, Serialize};
+
+/// The service.
+#[derive(Debug)]
+pub struct CloudTrail;
+
+impl Service for CloudTrail {
+    const EVENT_SOURCE: &'static str = "cloudtrail.amazonaws.com";
+    const SIGNING_NAME: &'static str = "cloudtrail";
+    const PROTOCOL: Protocol = Protocol::Json { target: "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101" };
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = json_code(error.kind);
+        Fault::new(status, code, error)
+    }
+}
+
+/// What is served.
+pub const TABLE: &[Entry] = &[Entry::rpc::<LookupEvents>()];
+
+/// Looks up the newest events of the caller's account; from the management account, of every account.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct LookupEvents {
+    /// `EventName` is served.
+    #[serde(default)]
+    pub lookup_attributes: Vec<LookupAttribute>,
+    /// 1 to 50.
+    pub max_results: Option<u32>,
+    /// From the last page.
+    pub next_token: Option<String>,
+}
+
+/// One filter.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct LookupAttribute {
+    /// `EventName`.
+    pub attribute_key: String,
+    /// The name.
+    pub attribute_value: String,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Events {
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// One event.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Event {
+    /// Unique.
+    pub event_id: String,
+    /// The operation.
+    pub event_name: String,
+    /// The service.
+    pub event_source: String,
+    /// When.
+    #[serde(serialize_with = "epoch_seconds")]
+    pub event_time: Timestamp,
+    /// Who.
+    pub username: String,
+    /// The whole record, as JSON text.
+    pub cloud_trail_event: String,
+    /// For pages, not for the wire.
+    #[serde(skip)]
+    pub record: AuditEvent,
+}
+
+impl Operation for LookupEvents {
+    type Service = CloudTrail;
+    type Mode = Read;
+    type Output = Events;
+    const NAME: &'static str = "LookupEvents";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Signed(vec![Check::new("cloudtrail:LookupEvents", "*")]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Events, Error> {
+        let name = match self.lookup_attributes.as_slice() {
+            [] => None,
+            [one] if one.attribute_key == "EventName" => Some(one.attribute_value.as_str()),
+            _ => return Err(Error::invalid("one lookup attribute is served: EventName")),
+        };
+        let before =
+            self.next_token.map(|token| token.parse().map_err(|_| Error::invalid("the NextToken is not ours"))).transpose()?;
+        let limit = self.max_results.unwrap_or(50).clamp(1, 50);
+        let account = call.account()?;
+        let scope = if call.tx.snapshot.management_account() == Some(account) { None } else { Some(account) };
+        let records = call.tx.audit_events(scope, name, before, limit).await?;
+        let full = records.len() >= usize::try_from(limit).unwrap_or(50);
+        let next_token = records.last().filter(|_| full).map(|record| record.sequence.to_string());
+        Ok(Events { events: records.into_iter().map(event).collect(), next_token })
+    }
+}
+
+fn event(record: AuditEvent) -> Event {
+    let whole = serde_json::json!({
+        "eventVersion": "1.11",
+        "eventID": record.event_id,
+        "eventTime": record.time.to_string(),
+        "eventSource": record.event_source,
+        "eventName": record.event_name,
+        "recipientAccountId": record.account,
+        "userIdentity": { "principalId": record.principal },
+        "sourceIPAddress": record.source_ip,
+        "userAgent": record.user_agent,
+        "requestID": record.request_id,
+        "errorCode": record.error_code,
+        "errorMessage": record.error_message,
+        "additionalEventData": record.detail,
+    });
+    Event {
+        event_id: record.event_id.clone(),
+        event_name: record.event_name.clone(),
+        event_source: record.event_source.clone(),
+        event_time: record.time,
+        username: record.principal.clone(),
+        cloud_trail_event: whole.to_string(),
+        record,
+    }
+}

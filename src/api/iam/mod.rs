@@ -1,0 +1,93 @@
+//! AWS Identity and Access Management (API version 2010-05-08): roles, policies, providers.
+
+pub mod policies;
+pub mod providers;
+pub mod roles;
+pub mod simulate;
+
+use crate::{
+    domain::{Error, ErrorKind},
+    gateway::{Entry, Fault, Protocol, Service, fault::query_code},
+    policy::{Document, DocumentKind},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Serialize, Serializer};
+
+/// The service.
+#[derive(Debug)]
+pub struct Iam;
+
+impl Service for Iam {
+    const EVENT_SOURCE: &'static str = "iam.amazonaws.com";
+    const SIGNING_NAME: &'static str = "iam";
+    const PROTOCOL: Protocol = Protocol::Query { version: "2010-05-08" };
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = match error.kind {
+            ErrorKind::PolicyTooLarge => (409, "LimitExceeded"),
+            kind => query_code(kind),
+        };
+        Fault::new(status, code, error)
+    }
+}
+
+/// What is served; `tests/golden/operations.txt` lists the rest of the model.
+pub const TABLE: &[Entry] = &[
+    Entry::rpc::<roles::CreateRole>(),
+    Entry::rpc::<roles::GetRole>(),
+    Entry::rpc::<roles::ListRoles>(),
+    Entry::rpc::<roles::UpdateRole>(),
+    Entry::rpc::<roles::UpdateAssumeRolePolicy>(),
+    Entry::rpc::<roles::DeleteRole>(),
+    Entry::rpc::<policies::PutRolePolicy>(),
+    Entry::rpc::<policies::GetRolePolicy>(),
+    Entry::rpc::<policies::ListRolePolicies>(),
+    Entry::rpc::<policies::DeleteRolePolicy>(),
+    Entry::rpc::<policies::AttachRolePolicy>(),
+    Entry::rpc::<policies::DetachRolePolicy>(),
+    Entry::rpc::<policies::ListAttachedRolePolicies>(),
+    Entry::rpc::<policies::CreatePolicy>(),
+    Entry::rpc::<policies::GetPolicy>(),
+    Entry::rpc::<policies::ListPolicies>(),
+    Entry::rpc::<policies::DeletePolicy>(),
+    Entry::rpc::<providers::ListSAMLProviders>(),
+    Entry::rpc::<providers::ListOpenIDConnectProviders>(),
+    Entry::inner::<simulate::SimulateTrust>(),
+    Entry::inner::<simulate::ListSignIns>(),
+];
+
+/// Longest trust policy, in characters (IAM quotas: 2048, raised to 4096 on request).
+pub const MAX_TRUST_POLICY: usize = 4096;
+/// All inline policies of a role together, in characters without white space.
+pub const MAX_INLINE_POLICIES: usize = 10_240;
+/// Longest managed policy, in characters without white space.
+pub const MAX_MANAGED_POLICY: usize = 6144;
+/// Most managed policies on a role.
+pub const MAX_ATTACHED_POLICIES: usize = 20;
+
+/// A policy document on the wire: percent-encoded (RFC 3986) inside the XML.
+#[derive(Debug)]
+pub struct EncodedDocument(pub String);
+
+impl Serialize for EncodedDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        serializer.serialize_str(&utf8_percent_encode(&self.0, UNRESERVED).to_string())
+    }
+}
+
+/// Checks a document and its size, not counting white space.
+pub(super) fn check_document(text: &str, kind: DocumentKind, limit: usize) -> Result<(), Error> {
+    if weight(text) > limit {
+        return Err(Error::new(ErrorKind::PolicyTooLarge, format!("Cannot exceed quota for PolicySize: {limit}")));
+    }
+    Document::parse(text, kind).map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
+    Ok(())
+}
+
+pub(super) fn weight(text: &str) -> usize {
+    text.chars().filter(|c| !c.is_whitespace()).count()
+}
+
+pub(super) fn no_such(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::NoSuchEntity, format!("The {what} with name {name} cannot be found."))
+}

@@ -1,0 +1,322 @@
+//! Roles and their trust policies.
+
+use super::{EncodedDocument, Iam, MAX_TRUST_POLICY, check_document, no_such};
+use crate::{
+    domain::{Arn, Error, ErrorKind, Timestamp, iam::Role, name::RoleName},
+    gateway::{Access, Call, Operation, Read, Scope, Write},
+    policy::{CompiledRole, DocumentKind, evaluate::Check},
+    store::{Snapshot, WriteTx},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A role on the wire.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RoleDetail {
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// Its name.
+    pub role_name: String,
+    /// `AROA…`.
+    pub role_id: String,
+    /// Its ARN.
+    pub arn: Arn,
+    /// When it was made.
+    pub create_date: Timestamp,
+    /// The trust policy.
+    pub assume_role_policy_document: EncodedDocument,
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Seconds.
+    pub max_session_duration: u32,
+}
+
+impl From<&Role> for RoleDetail {
+    fn from(role: &Role) -> Self {
+        Self {
+            path: role.path.clone(),
+            role_name: role.name.to_string(),
+            role_id: role.id.clone(),
+            arn: role.arn(),
+            create_date: role.created,
+            assume_role_policy_document: EncodedDocument(role.trust_policy.clone()),
+            description: role.description.clone(),
+            max_session_duration: role.max_session_seconds,
+        }
+    }
+}
+
+/// An answer that holds one role.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RoleAnswer {
+    /// The role.
+    pub role: RoleDetail,
+}
+
+/// The role of the caller's account with this name.
+pub(super) fn find<'s>(snapshot: &'s Snapshot, scope: &Scope, name: &RoleName) -> Result<&'s Arc<CompiledRole>, Error> {
+    snapshot.role(scope.account()?, name.as_str()).ok_or_else(|| no_such("role", name.as_str()))
+}
+
+/// Changes a role in the transaction.
+pub(super) async fn change(
+    tx: &mut WriteTx<'_>,
+    scope: &Scope,
+    name: &RoleName,
+    edit: impl FnOnce(&mut Role) -> Result<(), Error>,
+) -> Result<Role, Error> {
+    let mut role = find(&tx.snapshot, scope, name)?.role.clone();
+    edit(&mut role)?;
+    tx.note("roleArn", role.arn());
+    tx.put_role(&role).await?;
+    Ok(role)
+}
+
+/// A check on a role of the caller's account.
+pub(super) fn on_role(action: &str, scope: &Scope, name: &RoleName) -> Result<Access, Error> {
+    Ok(Access::Signed(vec![Check::new(action, scope.role_arn(name.as_str())?)]))
+}
+
+fn check_seconds(seconds: u32) -> Result<u32, Error> {
+    if (3600..=43_200).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(Error::invalid("MaxSessionDuration must be 3600 to 43200 seconds"))
+    }
+}
+
+fn check_path(path: &str) -> Result<&str, Error> {
+    let well_formed = path == "/" || (path.starts_with('/') && path.ends_with('/') && path.len() <= 512);
+    let plain = path.chars().all(|c| c.is_ascii_graphic());
+    if well_formed && plain { Ok(path) } else { Err(Error::invalid("a Path begins and ends with /")) }
+}
+
+/// Creates a role.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CreateRole {
+    /// Unique in the account, without regard to case.
+    pub role_name: RoleName,
+    /// The trust policy, JSON.
+    pub assume_role_policy_document: String,
+    /// Default `/`.
+    pub path: Option<String>,
+    /// Up to 1000 characters.
+    pub description: Option<String>,
+    /// 3600 to 43200 seconds, default 3600.
+    pub max_session_duration: Option<u32>,
+}
+
+impl Operation for CreateRole {
+    type Service = Iam;
+    type Mode = Write;
+    type Output = RoleAnswer;
+    const NAME: &'static str = "CreateRole";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        let path = check_path(self.path.as_deref().unwrap_or("/"))?;
+        let arn = Arn::iam(scope.account()?, &format!("role{path}{}", self.role_name));
+        Ok(Access::Signed(vec![Check::new("iam:CreateRole", arn)]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleAnswer, Error> {
+        check_document(&self.assume_role_policy_document, DocumentKind::Trust, MAX_TRUST_POLICY)?;
+        let account = call.account()?.clone();
+        if call.tx.snapshot.role(&account, self.role_name.as_str()).is_some() {
+            let message = format!("Role with name {} already exists.", self.role_name);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        let description = self.description.unwrap_or_default();
+        if description.chars().count() > 1000 {
+            return Err(Error::invalid("a description has at most 1000 characters"));
+        }
+        let role = Role {
+            account,
+            path: check_path(self.path.as_deref().unwrap_or("/"))?.to_owned(),
+            name: self.role_name,
+            id: call.broker.random.unique_id("AROA"),
+            description,
+            trust_policy: self.assume_role_policy_document,
+            max_session_seconds: check_seconds(self.max_session_duration.unwrap_or(3600))?,
+            created: call.caller.origin.time,
+            inline_policies: BTreeMap::new(),
+            attached_policies: Vec::new(),
+        };
+        call.tx.note("roleArn", role.arn());
+        call.tx.put_role(&role).await?;
+        Ok(RoleAnswer { role: (&role).into() })
+    }
+}
+
+/// Reads a role.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct GetRole {
+    /// The role.
+    pub role_name: RoleName,
+}
+
+impl Operation for GetRole {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = RoleAnswer;
+    const NAME: &'static str = "GetRole";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        on_role("iam:GetRole", scope, &self.role_name)
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleAnswer, Error> {
+        Ok(RoleAnswer { role: (&find(&call.tx.snapshot, call.scope, &self.role_name)?.role).into() })
+    }
+}
+
+/// Lists the account's roles, by name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ListRoles {
+    /// Only roles whose path begins so.
+    pub path_prefix: Option<String>,
+    /// From the last page.
+    pub marker: Option<String>,
+    /// 1 to 1000, default 100.
+    pub max_items: Option<u32>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RoleList {
+    /// A page of roles.
+    pub roles: Vec<RoleDetail>,
+    /// Whether there are more.
+    pub is_truncated: bool,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+impl Operation for ListRoles {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = RoleList;
+    const NAME: &'static str = "ListRoles";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        let prefix = self.path_prefix.as_deref().unwrap_or("/");
+        Ok(Access::Signed(vec![Check::new("iam:ListRoles", Arn::iam(scope.account()?, &format!("role{prefix}")))]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleList, Error> {
+        let account = call.account()?;
+        let prefix = self.path_prefix.as_deref().unwrap_or("/");
+        let roles = call.tx.snapshot.roles.values().map(|role| &role.role);
+        let own = roles.filter(|role| role.account == *account && role.path.starts_with(prefix));
+        let (page, marker) =
+            crate::api::page(own, |role| role.name.as_str().to_lowercase(), self.marker.as_deref(), self.max_items)?;
+        Ok(RoleList { roles: page.into_iter().map(Into::into).collect(), is_truncated: marker.is_some(), marker })
+    }
+}
+
+/// Changes a role's description and longest session.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct UpdateRole {
+    /// The role.
+    pub role_name: RoleName,
+    /// Up to 1000 characters.
+    pub description: Option<String>,
+    /// 3600 to 43200 seconds.
+    pub max_session_duration: Option<u32>,
+}
+
+impl Operation for UpdateRole {
+    type Service = Iam;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "UpdateRole";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        on_role("iam:UpdateRole", scope, &self.role_name)
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let scope = call.scope;
+        let edit = |role: &mut Role| {
+            if let Some(description) = self.description {
+                role.description = description.chars().take(1000).collect();
+            }
+            if let Some(seconds) = self.max_session_duration {
+                role.max_session_seconds = check_seconds(seconds)?;
+            }
+            Ok(())
+        };
+        change(&mut call.tx, scope, &self.role_name, edit).await?;
+        Ok(())
+    }
+}
+
+/// Replaces a role's trust policy.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct UpdateAssumeRolePolicy {
+    /// The role.
+    pub role_name: RoleName,
+    /// The trust policy, JSON.
+    pub policy_document: String,
+}
+
+impl Operation for UpdateAssumeRolePolicy {
+    type Service = Iam;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "UpdateAssumeRolePolicy";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        on_role("iam:UpdateAssumeRolePolicy", scope, &self.role_name)
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        check_document(&self.policy_document, DocumentKind::Trust, MAX_TRUST_POLICY)?;
+        call.tx.note("policyDocument", &self.policy_document);
+        let scope = call.scope;
+        let edit = |role: &mut Role| {
+            role.trust_policy = self.policy_document;
+            Ok(())
+        };
+        change(&mut call.tx, scope, &self.role_name, edit).await?;
+        Ok(())
+    }
+}
+
+/// Deletes a role that has no policies left.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct DeleteRole {
+    /// The role.
+    pub role_name: RoleName,
+}
+
+impl Operation for DeleteRole {
+    type Service = Iam;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "DeleteRole";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        on_role("iam:DeleteRole", scope, &self.role_name)
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let role = find(&call.tx.snapshot, call.scope, &self.role_name)?.role.clone();
+        if !role.inline_policies.is_empty() || !role.attached_policies.is_empty() {
+            let message = "Cannot delete entity, must detach all policies first.";
+            return Err(Error::new(ErrorKind::DeleteConflict, message));
+        }
+        call.tx.note("roleArn", role.arn());
+        call.tx.delete_role(&role.id).await
+    }
+}

@@ -1,0 +1,188 @@
+//! Dry runs: what a trust policy says to a person, without anything happening. For pages.
+
+use super::Iam;
+use crate::{
+    domain::{
+        Arn, Error, ErrorKind,
+        name::RoleName,
+        session::{FederationProtocol, IdentityAssertion, ProviderRef},
+    },
+    gateway::{Access, Call, Operation, Read, Scope},
+    policy::{CompiledRole, Document, DocumentKind, Explanation, evaluate::Check, evaluate::explain_federated},
+    store::AuditEvent,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Lays a role's trust policy out for a person: one who signed in, or one made up of pasted claims.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct SimulateTrust {
+    /// The role.
+    pub role_name: RoleName,
+    /// Try this trust policy instead of the stored one.
+    pub policy_document: Option<String>,
+    /// Who.
+    pub identity: SimulatedIdentity,
+}
+
+/// Who to try.
+#[derive(Debug, Deserialize)]
+pub enum SimulatedIdentity {
+    /// The assertion of a recent sign-in, by event id.
+    SignIn(String),
+    /// A provider of the account and claims, as condition keys: `{"saml:groups": ["admins"]}`.
+    Claims {
+        /// ARN of the provider.
+        provider: Arn,
+        /// JSON object of strings or lists of strings.
+        claims: String,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct Simulation {
+    /// Every statement and condition.
+    pub explanation: Explanation,
+    /// Who was tried, for the page.
+    pub person: String,
+}
+
+impl Operation for SimulateTrust {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = Simulation;
+    const NAME: &'static str = "SimulateTrust";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        let mut checks = vec![
+            Check::new("iam:SimulateCustomPolicy", "*"),
+            Check::new("iam:GetRole", scope.role_arn(self.role_name.as_str())?),
+        ];
+        if matches!(self.identity, SimulatedIdentity::SignIn(_)) {
+            checks.push(sign_ins(scope)?);
+        }
+        Ok(Access::Signed(checks))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Simulation, Error> {
+        let role = super::roles::find(&call.tx.snapshot, call.scope, &self.role_name)?;
+        let mut tried = CompiledRole { role: role.role.clone(), trust: role.trust.clone(), policies: Vec::new() };
+        if let Some(text) = &self.policy_document {
+            let malformed = |error: crate::policy::MalformedDocument| Error::new(ErrorKind::MalformedPolicy, error.to_string());
+            tried.trust = Document::parse(text, DocumentKind::Trust).map_err(malformed)?;
+        }
+        let identity = match self.identity {
+            SimulatedIdentity::SignIn(event) => {
+                recent(call).await?.into_iter().find(|sign_in| sign_in.event_id == event).map(|sign_in| sign_in.identity)
+            }
+            SimulatedIdentity::Claims { provider, claims } => Some(pasted(call.scope, &provider, &claims)?),
+        };
+        let identity =
+            identity.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That sign-in is not among the recent ones any more."))?;
+        let context = tried.trust_context(&identity, &call.scope.context);
+        Ok(Simulation { explanation: explain_federated(&tried, &identity, &context), person: identity.display_name().to_owned() })
+    }
+}
+
+/// The most recent sign-ins, for picking one. They belong to the management account: other accounts' admins paste claims.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListSignIns {}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct SignIns {
+    /// Newest first.
+    pub sign_ins: Vec<RecentSignIn>,
+}
+
+/// A sign-in that succeeded.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecentSignIn {
+    /// Its audit record.
+    pub event_id: String,
+    /// When, ISO 8601.
+    pub time: String,
+    /// Who, with every claim.
+    pub identity: IdentityAssertion,
+}
+
+impl Operation for ListSignIns {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = SignIns;
+    const NAME: &'static str = "ListSignIns";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Signed(vec![sign_ins(scope)?]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<SignIns, Error> {
+        Ok(SignIns { sign_ins: recent(call).await? })
+    }
+}
+
+/// Sign-ins are records of the management account; from another account this is a cross-account request, which is refused.
+fn sign_ins(scope: &Scope) -> Result<Check, Error> {
+    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
+    Ok(Check::new("iam:ListSignIns", Arn::iam(&owner, "sign-in/*")).owned_by(owner))
+}
+
+async fn recent<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<RecentSignIn>, Error> {
+    let events = call.tx.audit_events(None, Some("CompleteSignIn"), None, 200).await?;
+    let sign_in = |event: AuditEvent| {
+        let identity = serde_json::from_value(event.detail.get("identity")?.clone()).ok()?;
+        Some(RecentSignIn { event_id: event.event_id, time: event.time.to_string(), identity })
+    };
+    Ok(events.into_iter().filter(|event| event.error_code.is_none()).filter_map(sign_in).take(50).collect())
+}
+
+fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAssertion, Error> {
+    let account = scope.account()?;
+    let known = scope.snapshot.provider(provider).filter(|_| provider.account().as_ref() == Some(account));
+    let known =
+        known.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "There is no such identity provider in this account."))?;
+    let shape = || Error::invalid("Claims are a JSON object of condition keys, for example {\"saml:groups\": [\"admins\"]}");
+    let members: Map<String, Value> = serde_json::from_str(claims).map_err(|_| shape())?;
+    let mut keys = BTreeMap::new();
+    for (key, value) in members {
+        let values = match value {
+            Value::Array(list) => list.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>(),
+            Value::String(one) => Some(vec![one]),
+            Value::Bool(one) => Some(vec![one.to_string()]),
+            Value::Number(one) => Some(vec![one.to_string()]),
+            Value::Null | Value::Object(_) => None,
+        };
+        keys.insert(key, values.ok_or_else(shape)?);
+    }
+    let one = |suffix: &str| {
+        let found = keys.iter().find(|(key, _)| key.ends_with(suffix));
+        found.and_then(|(_, values)| values.first()).cloned()
+    };
+    let saml = provider.resource().starts_with("saml-provider/");
+    Ok(IdentityAssertion {
+        provider: ProviderRef {
+            owner: known.owner.clone(),
+            name: known.name.to_string(),
+            resource: known.resource(),
+            protocol: if saml { FederationProtocol::Saml } else { FederationProtocol::WebIdentity },
+        },
+        issuer: one(":iss").unwrap_or_default(),
+        subject: one(":sub").unwrap_or_else(|| "pasted".to_owned()),
+        subject_type: None,
+        audience: one(":aud").unwrap_or_default(),
+        name: Some("the pasted claims".to_owned()),
+        email: one(":email"),
+        authenticated: crate::domain::Timestamp(0),
+        not_after: None,
+        role_session_name: None,
+        session_seconds: None,
+        source_identity: None,
+        tags: BTreeMap::new(),
+        roles: Vec::new(),
+        claims: keys,
+    })
+}

@@ -1,0 +1,417 @@
+//! AWS Security Token Service (API version 2011-06-15): taking roles, and saying who one is.
+
+use crate::{
+    credentials::{self, Issued, SessionRequest},
+    domain::{
+        Arn, Error, ErrorKind, Secret, Timestamp,
+        name::{RoleSessionName, SourceIdentity},
+    },
+    gateway::{
+        Access, Call, Entry, Fault, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write, fault::query_code,
+    },
+    policy::{compile::saml_name_qualifier, decision::GrantBasis, evaluate::Check},
+};
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The service.
+#[derive(Debug)]
+pub struct Sts;
+
+impl Service for Sts {
+    const EVENT_SOURCE: &'static str = "sts.amazonaws.com";
+    const SIGNING_NAME: &'static str = "sts";
+    const PROTOCOL: Protocol = Protocol::Query { version: "2011-06-15" };
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = query_code(error.kind);
+        Fault::new(status, code, error)
+    }
+}
+
+/// What is served; `tests/golden/operations.txt` lists the rest of the model.
+pub const TABLE: &[Entry] = &[
+    Entry::rpc::<AssumeRole>(),
+    Entry::rpc::<AssumeRoleWithSAML>(),
+    Entry::rpc::<AssumeRoleWithWebIdentity>(),
+    Entry::rpc::<GetCallerIdentity>(),
+];
+
+/// Session credentials on the wire.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Credentials {
+    /// `ASIA…`.
+    pub access_key_id: String,
+    /// In the clear: this answer exists to hand it out.
+    #[serde(serialize_with = "Secret::reveal")]
+    pub secret_access_key: Secret<String>,
+    /// Sealed.
+    #[serde(serialize_with = "Secret::reveal")]
+    pub session_token: Secret<String>,
+    /// When they end.
+    pub expiration: Timestamp,
+}
+
+/// Who the caller has become.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AssumedRoleUser {
+    /// `AROA…:<session>`.
+    pub assumed_role_id: String,
+    /// ARN of the session.
+    pub arn: Arn,
+}
+
+/// The answer of [`AssumeRole`]; the federated ones add what the provider said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AssumedRole {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// The session.
+    pub assumed_role_user: AssumedRoleUser,
+    /// Percent of the token's room that policies and tags take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed_policy_size: Option<u32>,
+    /// Fixed along the chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<SourceIdentity>,
+    /// SAML and OIDC: NameID or `sub`.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "Subject")]
+    pub subject: Option<String>,
+    /// SAML: `persistent`, `transient` or the format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_type: Option<String>,
+    /// SAML: the entity ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// SAML: the Recipient. OIDC: the client id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// SAML: see [`saml_name_qualifier`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_qualifier: Option<String>,
+    /// OIDC: `sub`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_from_web_identity_token: Option<String>,
+    /// OIDC: the issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+impl AssumedRole {
+    fn new(issued: Issued) -> Self {
+        let Issued { session, credentials, packed_policy_size } = issued;
+        Self {
+            credentials: Credentials {
+                access_key_id: credentials.access_key_id,
+                secret_access_key: credentials.secret_access_key,
+                session_token: credentials.session_token,
+                expiration: credentials.expiration,
+            },
+            assumed_role_user: AssumedRoleUser { assumed_role_id: session.user_id(), arn: session.arn() },
+            packed_policy_size,
+            source_identity: session.source_identity,
+            subject: None,
+            subject_type: None,
+            issuer: None,
+            audience: None,
+            name_qualifier: None,
+            subject_from_web_identity_token: None,
+            provider: None,
+        }
+    }
+}
+
+/// `PolicyArns.member.N.arn`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDescriptor {
+    /// ARN of a managed policy.
+    pub arn: Arn,
+}
+
+/// `Tags.member.N.Key`, `.Value`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Tag {
+    /// 1 to 128 characters.
+    pub key: String,
+    /// Up to 256 characters.
+    pub value: String,
+}
+
+/// Takes a role with another role's session (role chaining).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AssumeRole {
+    /// The role.
+    pub role_arn: Arn,
+    /// Name of the new session.
+    pub role_session_name: RoleSessionName,
+    /// Length in seconds, 900 to 3600 (chained).
+    pub duration_seconds: Option<u32>,
+    /// Inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    #[serde(default)]
+    pub policy_arns: Vec<PolicyDescriptor>,
+    /// Session tags.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+    /// For trust policies that ask for it.
+    pub external_id: Option<String>,
+    /// Fixed for the rest of the chain.
+    pub source_identity: Option<SourceIdentity>,
+}
+
+impl Operation for AssumeRole {
+    type Service = Sts;
+    type Mode = Write;
+    type Output = AssumedRole;
+    const NAME: &'static str = "AssumeRole";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        let tags = session_tags(&self.tags)?;
+        let role = scope.snapshot.role_by_arn(&self.role_arn);
+        let mut actions = vec!["sts:AssumeRole"];
+        if !tags.is_empty() {
+            actions.push("sts:TagSession");
+        }
+        if self.source_identity.is_some() {
+            actions.push("sts:SetSourceIdentity");
+        }
+        let check = |action: &str| {
+            let mut check = Check::new(action, &self.role_arn)
+                .with_key("sts:RoleSessionName", vec![self.role_session_name.to_string()])
+                .with_key("sts:ExternalId", self.external_id.clone().into_iter().collect())
+                .with_key("sts:SourceIdentity", self.source_identity.iter().map(ToString::to_string).collect())
+                .with_key("aws:TagKeys", tags.keys().cloned().collect());
+            for (key, value) in &tags {
+                check = check.with_key(&format!("aws:RequestTag/{key}"), vec![value.clone()]);
+            }
+            match (role, self.role_arn.account()) {
+                (Some(role), _) => check.trusted_by(role.clone()),
+                (None, Some(account)) => check.owned_by(account),
+                (None, None) => check,
+            }
+        };
+        Ok(Access::Signed(actions.into_iter().map(check).collect()))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<AssumedRole, Error> {
+        if call.permit.grant().is_none() {
+            let who = call.caller.describe();
+            let message = format!("User: {who} is not authorized to perform: sts:AssumeRole on resource: {}", self.role_arn);
+            return Err(Error::new(ErrorKind::AccessDenied, message));
+        }
+        let request = SessionRequest {
+            name: self.role_session_name,
+            seconds: self.duration_seconds,
+            policy: self.policy,
+            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            source_identity: self.source_identity,
+            tags: session_tags(&self.tags)?,
+        };
+        issue(call, request).map(AssumedRole::new)
+    }
+}
+
+/// Takes a role with a SAML assertion. Unsigned: the assertion is the proof.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AssumeRoleWithSAML {
+    /// The role.
+    pub role_arn: Arn,
+    /// The SAML provider, in the role's account.
+    pub principal_arn: Arn,
+    /// A SAML response, base64, 4 to 100,000 characters.
+    #[serde(rename = "SAMLAssertion")]
+    pub saml_assertion: Secret<String>,
+    /// Length in seconds.
+    pub duration_seconds: Option<u32>,
+    /// Inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    #[serde(default)]
+    pub policy_arns: Vec<PolicyDescriptor>,
+}
+
+impl Operation for AssumeRoleWithSAML {
+    type Service = Sts;
+    type Mode = Write;
+    type Output = AssumedRole;
+    const NAME: &'static str = "AssumeRoleWithSAML";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        let text = self.saml_assertion.expose();
+        if !(4..=100_000).contains(&text.len()) {
+            return Err(Error::invalid(
+                "1 validation error detected: Value at 'sAMLAssertion' failed to satisfy constraint: Member must have length between 4 and 100000",
+            ));
+        }
+        let compact: String = text.split_whitespace().collect();
+        let response = base64::engine::general_purpose::STANDARD
+            .decode(compact)
+            .map_err(|_| Error::new(ErrorKind::InvalidIdentityToken, "Invalid base64 SAMLResponse"))?;
+        Ok(Access::Trusted(Box::new(TrustedAccess {
+            role: self.role_arn.clone(),
+            proof: Proof::Saml { provider: self.principal_arn.clone(), response },
+            session_name: None,
+        })))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<AssumedRole, Error> {
+        let Some(GrantBasis::Federated(assertion)) = call.permit.grant().map(|grant| &grant.basis) else {
+            return Err(Error::internal("a SAML call without an assertion"));
+        };
+        let request = SessionRequest {
+            seconds: self.duration_seconds.or(assertion.session_seconds),
+            policy: self.policy,
+            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            tags: assertion.tags.clone(),
+            ..SessionRequest::named(assertion.session_name())
+        };
+        let issued = issue(call, request)?;
+        let qualifier = saml_name_qualifier(&assertion.issuer, issued.session.account.as_str(), &assertion.provider.name);
+        Ok(AssumedRole {
+            subject: Some(assertion.subject.clone()),
+            subject_type: assertion.subject_type.clone(),
+            issuer: Some(assertion.issuer.clone()),
+            audience: Some(assertion.audience.clone()),
+            name_qualifier: Some(qualifier),
+            ..AssumedRole::new(issued)
+        })
+    }
+}
+
+/// Takes a role with an ID token of an OIDC provider. Unsigned: the token is the proof.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AssumeRoleWithWebIdentity {
+    /// The role.
+    pub role_arn: Arn,
+    /// Chosen by the caller.
+    pub role_session_name: RoleSessionName,
+    /// A JWT, 4 to 20,000 characters.
+    pub web_identity_token: Secret<String>,
+    /// Length in seconds.
+    pub duration_seconds: Option<u32>,
+    /// Inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    #[serde(default)]
+    pub policy_arns: Vec<PolicyDescriptor>,
+}
+
+impl Operation for AssumeRoleWithWebIdentity {
+    type Service = Sts;
+    type Mode = Write;
+    type Output = AssumedRole;
+    const NAME: &'static str = "AssumeRoleWithWebIdentity";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Trusted(Box::new(TrustedAccess {
+            role: self.role_arn.clone(),
+            proof: Proof::WebIdentity(self.web_identity_token.clone()),
+            session_name: Some(self.role_session_name.clone()),
+        })))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<AssumedRole, Error> {
+        let Some(GrantBasis::Federated(assertion)) = call.permit.grant().map(|grant| &grant.basis) else {
+            return Err(Error::internal("a web identity call without a token"));
+        };
+        let request = SessionRequest {
+            seconds: self.duration_seconds,
+            policy: self.policy,
+            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            tags: assertion.tags.clone(),
+            ..SessionRequest::named(self.role_session_name)
+        };
+        let issued = issue(call, request)?;
+        Ok(AssumedRole {
+            subject_from_web_identity_token: Some(assertion.subject.clone()),
+            audience: Some(assertion.audience.clone()),
+            provider: assertion.provider.arn_in(&issued.session.account).map(|arn| arn.to_string()),
+            ..AssumedRole::new(issued)
+        })
+    }
+}
+
+/// Says who the caller is. Needs no permission, touches no store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetCallerIdentity {}
+
+/// Who one is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CallerIdentity {
+    /// ARN of the session.
+    pub arn: Arn,
+    /// `AROA…:<session>`.
+    pub user_id: String,
+    /// The account.
+    pub account: String,
+}
+
+impl Operation for GetCallerIdentity {
+    type Service = Sts;
+    type Mode = Read;
+    type Output = CallerIdentity;
+    const NAME: &'static str = "GetCallerIdentity";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Caller { because: "everybody may know who they are (STS: allowed even against an explicit deny)" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<CallerIdentity, Error> {
+        let session = call.caller.session().ok_or_else(|| Error::internal("a signed call without a session"))?;
+        Ok(CallerIdentity { arn: session.arn(), user_id: session.user_id(), account: session.account.to_string() })
+    }
+}
+
+/// Issues against the call's permit and leaves its traces in the audit record.
+pub(super) fn issue<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, request: SessionRequest) -> Result<Issued, Error> {
+    let broker = call.broker;
+    let issued = credentials::issue(call.permit, request, broker.store.ring(), &*broker.random, call.caller.origin.time)?;
+    call.tx.note("assumedRole", issued.session.arn());
+    call.tx.note("accessKeyId", &issued.session.access_key_id);
+    call.tx.note("expiration", issued.session.expires.to_string());
+    Ok(issued)
+}
+
+fn session_tags(tags: &[Tag]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = BTreeMap::new();
+    let mut folded = std::collections::HashSet::new();
+    if tags.len() > 50 {
+        return Err(Error::invalid("a session has at most 50 tags"));
+    }
+    for tag in tags {
+        if !(1..=128).contains(&tag.key.chars().count()) || tag.value.chars().count() > 256 {
+            return Err(Error::invalid("a tag key has 1 to 128 characters, a value up to 256"));
+        }
+        if !folded.insert(tag.key.to_lowercase()) {
+            return Err(Error::invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+        }
+        all.insert(tag.key.clone(), tag.value.clone());
+    }
+    Ok(all)
+}
+
+/// Managed session policies must exist in the role's account.
+fn session_policy_arns(scope: &Scope, role: &Arn, policies: Vec<PolicyDescriptor>) -> Result<Vec<Arn>, Error> {
+    let account = role.account();
+    for policy in &policies {
+        let known = policy.arn.account() == account && scope.snapshot.policy(&policy.arn).is_some();
+        if !known {
+            return Err(Error::invalid(format!(
+                "The session policy {} is not a managed policy of the role's account",
+                policy.arn
+            )));
+        }
+    }
+    Ok(policies.into_iter().map(|policy| policy.arn).collect())
+}

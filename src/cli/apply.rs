@@ -1,0 +1,178 @@
+//! `daypass apply`
+
+use super::{Failure, SettingsArguments};
+use crate::{
+    api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization, ProviderEntry, Verb},
+    config::variable,
+    domain::{
+        Secret,
+        session::{Caller, Principal, RequestOrigin},
+    },
+    gateway::Gateway,
+};
+use clap::Args;
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Set up the organization of the broker on this machine from a TOML or YAML file. A running broker follows within a second.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The file (.toml, .yaml or .yml). config/organization.toml shows every key.
+    file: PathBuf,
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Don't ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// Only print the plan.
+    #[arg(long, conflicts_with = "yes")]
+    plan: bool,
+    /// Delete what the file does not list.
+    #[arg(long)]
+    prune: bool,
+    /// Give people without a password a new one, and print it once.
+    #[arg(long)]
+    new_passwords: bool,
+}
+
+impl Apply {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let text = fs::read_to_string(&self.file).map_err(|error| Failure::new(format!("{}: {error}", self.file.display())))?;
+        let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or("toml");
+        let mut file = parse(&text, extension).map_err(|problem| Failure::new(format!("{}: {problem}", self.file.display())))?;
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let sources = file.identity_sources.iter_mut().enumerate().map(|(i, entry)| (format!("identity_sources[{i}]"), entry));
+        let providers = file.identity_providers.iter_mut().enumerate();
+        for (key, entry) in sources.chain(providers.map(|(i, entry)| (format!("identity_providers[{i}]"), entry))) {
+            resolve(&key, entry, folder)?;
+        }
+        let gateway = self.settings.load()?.open().await?;
+        let wish = PlanOrganization { file: file.clone(), prune: self.prune, new_passwords: self.new_passwords };
+        let plan = gateway.call(&operator(&gateway), wish).await?;
+        print(&plan);
+        if plan.changes.is_empty() || self.plan {
+            return Ok(());
+        }
+        if !self.yes && !confirmed()? {
+            return Err(Failure::new("nothing was changed"));
+        }
+        let applied = apply(&gateway, file, self.prune, self.new_passwords).await?;
+        gateway.broker.store.close().await;
+        println!("Applied {}.", count(applied.changes.len(), "change"));
+        if !applied.passwords.is_empty() {
+            println!("\nNew passwords, shown only now:");
+            for (user, password) in &applied.passwords {
+                println!("  {:<28} {}", user.to_string(), password.expose());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the document; errors name the line, the key and what was expected.
+///
+/// # Errors
+/// The sentence for the person who wrote the file.
+pub fn parse(text: &str, extension: &str) -> Result<OrganizationFile, String> {
+    match extension {
+        "yaml" | "yml" => {
+            let reader = serde_yaml_ng::Deserializer::from_str(text);
+            serde_path_to_error::deserialize(reader).map_err(|error| {
+                let (key, inner) = (error.path().to_string(), error.into_inner());
+                let line = inner.location().map_or(0, |location| location.line());
+                format!("line {line}, {key}: {inner}")
+            })
+        }
+        "toml" => {
+            let reader = toml::Deserializer::parse(text).map_err(|error| located(text, "", &error))?;
+            serde_path_to_error::deserialize(reader).map_err(|error| {
+                let key = error.path().to_string();
+                located(text, &key, error.inner())
+            })
+        }
+        other => Err(format!("`.{other}` is not a kind of file this reads: use .toml or .yaml")),
+    }
+}
+
+fn located(text: &str, key: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    let key = if key.is_empty() || key == "." { String::new() } else { format!(", {key}") };
+    format!("line {line}{key}: {}", error.message())
+}
+
+/// Fills in what stands in other files and in the environment.
+fn resolve(key: &str, entry: &mut ProviderEntry, folder: &Path) -> Result<(), Failure> {
+    let read = |name: &str, file: &str| {
+        let path = folder.join(file);
+        fs::read_to_string(&path).map_err(|error| Failure::new(format!("{key}.{name}: {}: {error}", path.display())))
+    };
+    if let Some(file) = entry.metadata_file.take() {
+        entry.metadata = Some(read("metadata_file", &file)?);
+    }
+    if let Some(file) = entry.client_secret_file.take() {
+        entry.client_secret = Some(Secret::new(read("client_secret_file", &file)?.trim().to_owned()));
+    }
+    if let Some(name) = entry.client_secret_env.take() {
+        let value =
+            variable(&name).ok_or_else(|| Failure::new(format!("{key}.client_secret_env: the variable {name} is not set")))?;
+        entry.client_secret = Some(Secret::new(value));
+    }
+    Ok(())
+}
+
+/// Whoever runs this on the machine with the data folder.
+fn operator(gateway: &Gateway) -> Caller {
+    let broker = &gateway.broker;
+    Caller {
+        principal: Principal::Operator,
+        origin: RequestOrigin {
+            request_id: broker.random.uuid(),
+            source_ip: std::net::IpAddr::from([127, 0, 0, 1]),
+            user_agent: format!("daypass/{}", env!("CARGO_PKG_VERSION")),
+            secure: true,
+            time: broker.clock.now(),
+        },
+    }
+}
+
+pub(super) async fn apply(gateway: &Gateway, file: OrganizationFile, prune: bool, new_passwords: bool) -> Result<Plan, Failure> {
+    let wish = ApplyOrganization(PlanOrganization { file, prune, new_passwords });
+    gateway.call(&operator(gateway), wish).await.map_err(Failure::from)
+}
+
+fn print(plan: &Plan) {
+    if plan.changes.is_empty() {
+        println!("Nothing to change.");
+    }
+    for change in &plan.changes {
+        let sign = match change.verb {
+            Verb::Create => "+ create",
+            Verb::Update => "~ update",
+            Verb::Delete => "- delete",
+        };
+        let parts = if change.parts.is_empty() { String::new() } else { format!(": {}", change.parts.join(", ")) };
+        println!("  {sign} {}{parts}", change.what);
+    }
+    if !plan.unlisted.is_empty() {
+        println!("  Not in the file, left alone (--prune deletes them): {}", plan.unlisted.join(", "));
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn confirmed() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("nobody is there to ask").hint("add --yes to apply without asking"));
+    }
+    print!("Apply? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    read.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

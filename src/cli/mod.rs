@@ -1,0 +1,156 @@
+//! The `daypass` command: running a broker, and using one.
+//!
+//! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it did not work, 2 the command
+//! was typed wrongly, 3 nobody is signed in, 4 the broker refused.
+
+pub mod apply;
+pub mod client;
+pub mod console;
+pub mod credential_process;
+pub mod login;
+pub mod serve;
+pub mod whoami;
+
+use crate::config::{LogFormat, Settings, variable};
+use clap::{Args, Parser, Subcommand};
+use std::{fmt, path::PathBuf, process::ExitCode};
+
+/// A self-hosted federation identity broker: sign in with your company's identity provider, leave with time-limited credentials.
+#[derive(Debug, Parser)]
+#[command(name = "daypass", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker.
+    Serve(serve::Serve),
+    /// Set up the organization of the broker on this machine from a file.
+    Apply(apply::Apply),
+    /// Sign in to a broker.
+    Login(login::Login),
+    /// Say who is signed in, and which roles they may take.
+    Whoami(whoami::Whoami),
+    /// Print credentials of a role as JSON, for `credential_process` in ~/.aws/config.
+    CredentialProcess(credential_process::CredentialProcess),
+    /// Open the console of a role in the browser.
+    Console(console::Console),
+}
+
+/// A role, for the commands that take one.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArguments {
+    /// Twelve digits.
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: String,
+    /// Name of the role.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) role: String,
+}
+
+/// Where a broker's settings are, for the commands that run on its machine.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsArguments {
+    /// Settings file [default: the environment and built-in defaults].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data folder, over the settings file.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl SettingsArguments {
+    pub(crate) fn load(&self) -> Result<Settings, Failure> {
+        let mut settings = Settings::load(self.config.as_deref(), variable).map_err(Failure::from)?;
+        if let Some(data) = &self.data {
+            settings.data.clone_from(data);
+        }
+        Ok(settings)
+    }
+}
+
+/// Why a command did not work: one sentence, perhaps what to do about it, and an exit code.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into(), hint: None }
+    }
+    pub(crate) fn signed_out(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into(), hint: Some("run: daypass login".to_owned()) }
+    }
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { code: 4, message: message.into(), hint: None }
+    }
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "daypass: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<crate::domain::Error> for Failure {
+    fn from(error: crate::domain::Error) -> Self {
+        // On the machine itself, the operator may see the private reason.
+        let message = error.private.map_or(error.public.clone(), |private| format!("{} ({private})", error.public));
+        Self::new(message)
+    }
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("daypass: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(command) => command.run().await,
+            Command::Apply(command) => command.run().await,
+            Command::Login(command) => command.run().await,
+            Command::Whoami(command) => command.run().await,
+            Command::CredentialProcess(command) => command.run().await,
+            Command::Console(command) => command.run().await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Starts logging to standard error.
+pub(crate) fn start_log(settings: &Settings) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log.level)
+        .map_err(|error| Failure::new(format!("log.level: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match settings.log.format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Settings: a TOML file and the environment. `config/daypass.toml` is the manual; a test reads it.
+
+use crate::{
+    domain::{Clock, Error, ErrorKind, Random, Timestamp},
+    federation::{Addresses, Federation},
+    gateway::{Broker, Gateway, SessionLimits},
+    store::Store,
+};
+use base64::Engine as _;
+use serde::Deserialize;
+use std::{
+    fs,
+    io::{ErrorKind as IoErrorKind, Write as _},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use url::Url;
+
+/// Settings of a broker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the world reaches this broker. https, or http on a loopback address.
+    pub public_url: Url,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where the embedded store is.
+    pub data: PathBuf,
+    /// Where the master key is; default is `master.key` in the data folder, made on first start.
+    pub master_key_file: Option<PathBuf>,
+    /// Certificate and key, for TLS without a proxy.
+    pub tls: Option<TlsSettings>,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// How long sessions last.
+    pub sessions: SessionSettings,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM, PKCS #8, PKCS #1 or SEC 1.
+    pub private_key: PathBuf,
+}
+
+/// `[sessions]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionSettings {
+    /// Longest portal session, in seconds.
+    pub portal_seconds: i64,
+    /// Life of the access tokens that command lines get, in seconds.
+    pub token_seconds: i64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// A filter, such as `info` or `daypass=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Self {
+            public_url: Url::parse("http://127.0.0.1:8080").unwrap_or_else(|_| unreachable!("a constant")),
+            listen,
+            data: PathBuf::from("data"),
+            master_key_file: None,
+            tls: None,
+            trusted_proxies: Vec::new(),
+            max_connections: 10_000,
+            sessions: SessionSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { portal_seconds: 8 * 3600, token_seconds: 8 * 3600 }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Environment variables and the keys they stand for. They win over the file.
+pub const ENVIRONMENT: &[(&str, &[&str])] = &[
+    ("DAYPASS_PUBLIC_URL", &["public_url"]),
+    ("DAYPASS_LISTEN", &["listen"]),
+    ("DAYPASS_DATA", &["data"]),
+    ("DAYPASS_MASTER_KEY_FILE", &["master_key_file"]),
+    ("DAYPASS_LOG_LEVEL", &["log", "level"]),
+    ("DAYPASS_LOG_FORMAT", &["log", "format"]),
+];
+
+fn bad(message: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::InvalidInput, message.to_string())
+}
+
+impl Settings {
+    /// Reads settings: the file, then the environment over it.
+    ///
+    /// # Errors
+    /// `InvalidInput` with file, line, key and what was expected.
+    pub fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let mut table = match file {
+            Some(file) => {
+                let text = fs::read_to_string(file).map_err(|error| bad(format!("{}: {error}", file.display())))?;
+                // Read once for errors with a line, once for the environment to be laid over.
+                let _: Self = toml::from_str(&text).map_err(|error| bad(format!("{}: {error}", file.display())))?;
+                text.parse::<toml::Table>().map_err(|error| bad(format!("{}: {error}", file.display())))?
+            }
+            None => toml::Table::new(),
+        };
+        for (variable, path) in ENVIRONMENT {
+            let Some(value) = environment(variable) else { continue };
+            let (last, parents) = path.split_last().ok_or_else(|| bad("an empty key"))?;
+            let mut place = &mut table;
+            for parent in parents {
+                let inner = place.entry(*parent).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                place = inner.as_table_mut().ok_or_else(|| bad(format!("{variable}: `{parent}` is not a table")))?;
+            }
+            place.insert((*last).to_owned(), toml::Value::String(value));
+        }
+        let settings: Self = table.try_into().map_err(|error| bad(format!("settings: {error}")))?;
+        settings.check()
+    }
+
+    fn check(self) -> Result<Self, Error> {
+        if !crate::federation::metadata::is_safe(&self.public_url) {
+            return Err(bad(format!("public_url: `{}` must be https, or http on a loopback address", self.public_url)));
+        }
+        if self.public_url.path() != "/" || self.public_url.query().is_some() {
+            return Err(bad("public_url: expected an origin without a path, such as https://daypass.example.com"));
+        }
+        if !(900..=86_400).contains(&self.sessions.portal_seconds) || !(900..=86_400).contains(&self.sessions.token_seconds) {
+            return Err(bad("sessions: expected 900 to 86400 seconds"));
+        }
+        Ok(self)
+    }
+
+    /// Opens the store and puts everything together.
+    ///
+    /// # Errors
+    /// `Unavailable` or `InvalidInput`, with the file that is in the way.
+    pub async fn open(&self) -> Result<Gateway, Error> {
+        let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        make_private_folder(&self.data)?;
+        let master_key = self.master_key(&*random)?;
+        let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
+        let addresses = Addresses { public_url: self.public_url.clone() };
+        let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone())?);
+        let limits = SessionLimits { portal_seconds: self.sessions.portal_seconds, token_seconds: self.sessions.token_seconds };
+        Ok(Gateway { broker: Broker { store, federation, clock, random, limits } })
+    }
+
+    /// The master key: from `DAYPASS_MASTER_KEY` (base64), from a systemd credential, or from a file, which is made with a
+    /// new key when it is the default one and the data folder has no store yet.
+    fn master_key(&self, random: &dyn Random) -> Result<[u8; 32], Error> {
+        if let Some(text) = variable("DAYPASS_MASTER_KEY") {
+            return decode_key(&text).ok_or_else(|| bad("DAYPASS_MASTER_KEY: expected 32 bytes in base64"));
+        }
+        let credential = variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("daypass-master-key"));
+        let file = match (&self.master_key_file, credential) {
+            (Some(file), _) => file.clone(),
+            (None, Some(file)) if file.exists() => file,
+            (None, _) => self.data.join("master.key"),
+        };
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                check_private(&file)?;
+                decode_key(&text).ok_or_else(|| bad(format!("{}: expected 32 bytes in base64", file.display())))
+            }
+            Err(error) if error.kind() == IoErrorKind::NotFound && self.master_key_file.is_none() => {
+                if self.data.join("daypass.sqlite").exists() {
+                    return Err(bad(format!(
+                        "{}: the master key of this store is missing; restore it from your backup",
+                        file.display()
+                    )));
+                }
+                let key: [u8; 32] = random.bytes();
+                write_private(&file, &base64::engine::general_purpose::STANDARD.encode(key))?;
+                Ok(key)
+            }
+            Err(error) => Err(bad(format!("{}: {error}", file.display()))),
+        }
+    }
+}
+
+fn decode_key(text: &str) -> Option<[u8; 32]> {
+    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?.try_into().ok()
+}
+
+fn make_private_folder(folder: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| bad(format!("{}: {error}", folder.display())))
+}
+
+/// A key that others may read is no key.
+fn check_private(file: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(file).map_err(|error| bad(format!("{}: {error}", file.display())))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(bad(format!("{}: others may read this key; run chmod 600 on it", file.display())))
+}
+
+/// Writes a file only its owner can read, whole or not at all.
+///
+/// # Errors
+/// `InvalidInput` with the file's name.
+pub fn write_private(file: &Path, text: &str) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let attempt = || {
+        let draft = file.with_extension(format!("tmp{}", std::process::id()));
+        let mut handle = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        handle.write_all(text.as_bytes())?;
+        handle.sync_all()?;
+        fs::rename(&draft, file)?;
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    attempt().map_err(|error| bad(format!("{}: {error}", file.display())))
+}
+
+/// An environment variable that is set and not empty.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The operating system's randomness, through aws-lc.
+#[derive(Debug)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that makes randomness")]
+    fn fill(&self, buffer: &mut [u8]) {
+        // aws-lc fails only when the system has no randomness at all; going on without would be worse than stopping.
+        if aws_lc_rs::rand::fill(buffer).is_err() {
+            std::process::abort();
+        }
+    }
+}

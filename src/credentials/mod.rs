@@ -1,0 +1,184 @@
+//! Session credentials: issued against a permit, sealed into their own token, bounded by everything that bounds them.
+
+pub mod console;
+
+use crate::{
+    crypto::seal::{KeyRing, Purpose},
+    domain::{
+        Arn, Error, ErrorKind, Random, Secret, Timestamp,
+        iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
+        name::{RoleSessionName, SourceIdentity},
+        session::RoleSession,
+    },
+    policy::{Document, DocumentKind, Permit, decision::GrantBasis},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::collections::BTreeMap;
+
+/// Session length when nobody asks for one, in seconds.
+pub const DEFAULT_SESSION_SECONDS: u32 = 3600;
+/// Longest inline session policy, in characters (STS API reference, `Policy`).
+pub const MAX_SESSION_POLICY: usize = 2048;
+/// Most managed session policies.
+pub const MAX_SESSION_POLICY_ARNS: usize = 10;
+/// What a session token may weigh when sealed, in bytes; `PackedPolicySize` is the share that is used.
+const MAX_TOKEN: usize = 4096;
+
+/// What is asked for besides the role.
+#[derive(Clone, Debug)]
+pub struct SessionRequest {
+    /// The session's name.
+    pub name: RoleSessionName,
+    /// Length in seconds; none for the default.
+    pub seconds: Option<u32>,
+    /// Inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies; the caller has checked that they exist.
+    pub policy_arns: Vec<Arn>,
+    /// Source identity, where the caller sets one.
+    pub source_identity: Option<SourceIdentity>,
+    /// Session tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl SessionRequest {
+    /// A session with a name and nothing else asked for.
+    #[must_use]
+    pub const fn named(name: RoleSessionName) -> Self {
+        Self { name, seconds: None, policy: None, policy_arns: Vec::new(), source_identity: None, tags: BTreeMap::new() }
+    }
+}
+
+/// What the holder gets: these three sign requests until they expire.
+#[derive(Clone, Debug)]
+pub struct SessionCredentials {
+    /// `ASIA…`.
+    pub access_key_id: String,
+    /// Forty characters.
+    pub secret_access_key: Secret<String>,
+    /// Goes into `X-Amz-Security-Token`.
+    pub session_token: Secret<String>,
+    /// When they end.
+    pub expiration: Timestamp,
+}
+
+/// A session with its credentials.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The session.
+    pub session: RoleSession,
+    /// What its holder gets.
+    pub credentials: SessionCredentials,
+    /// Percent of the room in the token that policies and tags take, where there are any.
+    pub packed_policy_size: Option<u32>,
+}
+
+/// Issues a session of the role that the permit grants, and of no other.
+///
+/// It ends at the earliest of: what was asked (default one hour), the role's maximum, the identity provider's
+/// `SessionNotOnOrAfter`, and one hour for a session made from a session (role chaining).
+///
+/// # Errors
+/// `AccessDenied` when the permit grants no role; `InvalidInput` for lengths out of range; `MalformedPolicy`,
+/// `PolicyTooLarge` for session policies.
+pub fn issue(
+    permit: &Permit,
+    request: SessionRequest,
+    ring: &KeyRing,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<Issued, Error> {
+    let grant = permit.grant().ok_or_else(|| Error::new(ErrorKind::AccessDenied, "no role was granted"))?;
+    let role = &grant.role.role;
+    let (chained, not_after, source_identity, federated_provider) = match &grant.basis {
+        GrantBasis::Federated(assertion) => {
+            let provider = assertion.provider.arn_in(&role.account).map(|arn| arn.to_string());
+            (false, assertion.not_after, assertion.source_identity.clone(), provider)
+        }
+        GrantBasis::Chained(parent) => (true, None, parent.source_identity.clone(), parent.federated_provider.clone()),
+    };
+    let source_identity = match (source_identity, request.source_identity) {
+        (Some(fixed), Some(asked)) if fixed != asked => {
+            return Err(Error::new(ErrorKind::AccessDenied, "The source identity of a session can't be changed by a later one."));
+        }
+        (fixed, asked) => fixed.or(asked),
+    };
+    let seconds = session_seconds(request.seconds, role.max_session_seconds, chained)?;
+    let mut expires = now.plus_seconds(i64::from(seconds));
+    if let Some(end) = not_after {
+        expires = expires.min(end);
+    }
+    if let Some(policy) = &request.policy {
+        if policy.chars().count() > MAX_SESSION_POLICY {
+            return Err(Error::new(
+                ErrorKind::PolicyTooLarge,
+                format!("The session policy has more than {MAX_SESSION_POLICY} characters"),
+            ));
+        }
+        Document::parse(policy, DocumentKind::Identity)
+            .map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
+    }
+    if request.policy_arns.len() > MAX_SESSION_POLICY_ARNS {
+        return Err(Error::invalid(format!("at most {MAX_SESSION_POLICY_ARNS} session policy ARNs")));
+    }
+    let packed = request.policy.as_ref().map_or(0, String::len)
+        + request.policy_arns.iter().map(|arn| arn.as_str().len()).sum::<usize>()
+        + request.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let session = RoleSession {
+        access_key_id: format!("ASIA{}", random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)),
+        secret_access_key: Secret::new(random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40)),
+        account: role.account.clone(),
+        role_name: role.name.clone(),
+        role_id: role.id.clone(),
+        session_name: request.name,
+        issued: now,
+        expires,
+        source_identity,
+        tags: request.tags,
+        session_policy: request.policy,
+        session_policy_arns: request.policy_arns,
+        federated_provider,
+        chained,
+    };
+    let plain = serde_json::to_vec(&session).map_err(Error::internal)?;
+    let token = URL_SAFE_NO_PAD.encode(ring.seal(Purpose::SessionToken, "", &plain).map_err(Error::internal)?);
+    if token.len() > MAX_TOKEN {
+        return Err(Error::new(ErrorKind::PolicyTooLarge, "The session policies and tags do not fit into a session token"));
+    }
+    let credentials = SessionCredentials {
+        access_key_id: session.access_key_id.clone(),
+        secret_access_key: session.secret_access_key.clone(),
+        session_token: Secret::new(token),
+        expiration: expires,
+    };
+    let packed_policy_size = (packed > 0).then(|| u32::try_from(packed * 100 / MAX_TOKEN).unwrap_or(100).max(1));
+    Ok(Issued { session, credentials, packed_policy_size })
+}
+
+fn session_seconds(asked: Option<u32>, role_maximum: u32, chained: bool) -> Result<u32, Error> {
+    let Some(seconds) = asked else { return Ok(DEFAULT_SESSION_SECONDS.min(role_maximum)) };
+    if !(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS).contains(&seconds) {
+        return Err(Error::invalid(format!(
+            "1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value between {MIN_SESSION_SECONDS} and {MAX_SESSION_SECONDS}"
+        )));
+    }
+    if chained && seconds > MAX_CHAINED_SESSION_SECONDS {
+        return Err(Error::invalid(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+        ));
+    }
+    if seconds > role_maximum {
+        return Err(Error::invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+    }
+    Ok(seconds)
+}
+
+/// Opens a session token; none when it is not ours. Expiry is the caller's to judge, after the signature.
+#[must_use]
+pub fn open(ring: &KeyRing, token: &str) -> Option<RoleSession> {
+    if token.len() > MAX_TOKEN {
+        return None;
+    }
+    let plain = ring.open(Purpose::SessionToken, "", &URL_SAFE_NO_PAD.decode(token).ok()?)?;
+    serde_json::from_slice(&plain).ok()
+}

@@ -1,0 +1,21 @@
+//! Cryptography at the edges: signatures in, sealed bytes out. Pure, like `domain` and `policy`.
+
+pub mod jose;
+pub mod seal;
+pub mod sigv4;
+pub mod xmldsig;
+
+use aws_lc_rs::digest;
+
+/// SHA-256 in lower-case hex: how bearer tokens and client secrets are kept.
+#[must_use]
+pub fn sha256_hex(data: impl AsRef<[u8]>) -> String {
+    hex::encode(digest::digest(&digest::SHA256, data.as_ref()))
+}
+
+/// Compares without telling, by its time, where two texts differ.
+#[must_use]
+pub fn same(a: &str, b: &str) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.len() == b.len() && bool::from(a.as_bytes().ct_eq(b.as_bytes()))
+}

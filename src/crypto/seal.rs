@@ -1,0 +1,121 @@
+//! Sealing: AES-256-GCM under a ring of keys, for session tokens, stored secrets and everything ephemeral.
+//!
+//! A sealed value is `version (1 byte) ‖ key id (4 bytes) ‖ nonce (12 bytes) ‖ ciphertext ‖ tag (16 bytes)`. Version and key
+//! id are in the clear and authenticated, together with the purpose and a context (table, row), so that a value can't be
+//! moved to another place. Each purpose has its own key, derived from the ring's by HMAC-SHA-256.
+
+use crate::domain::Random;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+const VERSION: u8 = 1;
+const HEADER: usize = 1 + 4;
+
+/// What a sealed value is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// `X-Amz-Security-Token`.
+    SessionToken,
+    /// The `SigninToken` of console links.
+    SigninToken,
+    /// Secrets in the store: client secrets, private keys.
+    StoredSecret,
+    /// Browser sessions, steps, codes.
+    Ephemeral,
+    /// The ring's own keys, under the master key.
+    RingKey,
+}
+
+impl Purpose {
+    const ALL: [Self; 5] = [Self::SessionToken, Self::SigninToken, Self::StoredSecret, Self::Ephemeral, Self::RingKey];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::SessionToken => "daypass/session-token",
+            Self::SigninToken => "daypass/signin-token",
+            Self::StoredSecret => "daypass/stored-secret",
+            Self::Ephemeral => "daypass/ephemeral",
+            Self::RingKey => "daypass/ring-key",
+        }
+    }
+}
+
+/// The keys that seal and open. The newest seals; the older ones still open.
+pub struct KeyRing {
+    keys: BTreeMap<(u32, Purpose), LessSafeKey>,
+    newest: u32,
+    random: Arc<dyn Random>,
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyRing(newest {})", self.newest)
+    }
+}
+
+/// Sealing failed: only when the library refuses a key, which tests rule out.
+#[derive(Debug, thiserror::Error)]
+#[error("a value could not be sealed")]
+pub struct SealError;
+
+impl KeyRing {
+    /// A ring of 256-bit keys with their ids.
+    ///
+    /// # Errors
+    /// When there is no key, or the library refuses one.
+    pub fn new(keys: &[(u32, [u8; 32])], random: Arc<dyn Random>) -> Result<Self, SealError> {
+        let newest = keys.iter().map(|(id, _)| *id).max().ok_or(SealError)?;
+        let mut ring = BTreeMap::new();
+        for (id, key) in keys {
+            let root = hmac::Key::new(hmac::HMAC_SHA256, key);
+            for purpose in Purpose::ALL {
+                let derived = hmac::sign(&root, purpose.label().as_bytes());
+                let key = UnboundKey::new(&AES_256_GCM, derived.as_ref()).map_err(|_| SealError)?;
+                ring.insert((*id, purpose), LessSafeKey::new(key));
+            }
+        }
+        Ok(Self { keys: ring, newest, random })
+    }
+
+    /// Seals a value for one purpose and context.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn seal(&self, purpose: Purpose, context: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let key = self.keys.get(&(self.newest, purpose)).ok_or(SealError)?;
+        let nonce: [u8; NONCE_LEN] = self.random.bytes();
+        let mut sealed = Vec::with_capacity(HEADER + NONCE_LEN + plain.len() + 16);
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&self.newest.to_be_bytes());
+        let aad = aad(&sealed, purpose, context);
+        sealed.extend_from_slice(&nonce);
+        let mut body = plain.to_vec();
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut body).map_err(|_| SealError)?;
+        sealed.append(&mut body);
+        Ok(sealed)
+    }
+
+    /// Opens a sealed value; none when it was not sealed here, for this, or was changed.
+    #[must_use]
+    pub fn open(&self, purpose: Purpose, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (header, rest) = sealed.split_at_checked(HEADER)?;
+        let (version, id) = header.split_first()?;
+        let key = self.keys.get(&(u32::from_be_bytes(id.try_into().ok()?), purpose))?;
+        let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
+        if *version != VERSION {
+            return None;
+        }
+        let mut body = body.to_vec();
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let plain = key.open_in_place(nonce, Aad::from(aad(header, purpose, context)), &mut body).ok()?.len();
+        body.truncate(plain);
+        Some(body)
+    }
+}
+
+fn aad(header: &[u8], purpose: Purpose, context: &str) -> Vec<u8> {
+    [header, purpose.label().as_bytes(), b"\0", context.as_bytes()].concat()
+}

@@ -1,0 +1,278 @@
+//! AWS Signature Version 4 (AWS General Reference, "Signing AWS API requests"): reading and verifying.
+
+use super::same;
+use crate::domain::{Error, ErrorKind, Timestamp};
+use aws_lc_rs::{digest, hmac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// How far a client's clock may be from ours, in seconds (AWS: five minutes for STS and IAM).
+pub const MAX_SKEW_SECONDS: i64 = 300;
+/// Longest life of a presigned URL, in seconds.
+pub const MAX_PRESIGNED_SECONDS: i64 = 604_800;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A request as it came over the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpRequest<'a> {
+    /// `GET`, `POST` …
+    pub method: &'a str,
+    /// The raw path.
+    pub path: &'a str,
+    /// The raw query, without `?`.
+    pub query: &'a str,
+    /// Header names in lower case, and values.
+    pub headers: &'a [(String, String)],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl<'a> HttpRequest<'a> {
+    /// The first value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a request says about its signature. Nothing of it is verified yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// Who signed, allegedly.
+    pub access_key_id: String,
+    /// `20261124` of the credential scope.
+    pub date: String,
+    /// Any region is accepted: clients sign with the one they are configured for.
+    pub region: String,
+    /// Must be the service that answers.
+    pub service: String,
+    /// Lower case, sorted.
+    pub signed_headers: Vec<String>,
+    /// Hex.
+    pub signature: String,
+    /// When it was signed.
+    pub signed_at: Timestamp,
+    /// The raw `X-Amz-Date`.
+    timestamp: String,
+    /// The session token, from header or query.
+    pub session_token: Option<String>,
+    /// Seconds a presigned URL lives; none for a signed header.
+    pub expires: Option<i64>,
+}
+
+impl Authorization {
+    /// Reads the `Authorization` header or the presigned query; none when the request carries no signature.
+    ///
+    /// # Errors
+    /// `IncompleteSignature` when there is one that can't be read.
+    pub fn read(request: HttpRequest<'_>) -> Result<Option<Self>, Error> {
+        if let Some(header) = request.header("authorization") {
+            return Self::from_header(request, header).map(Some);
+        }
+        let query = decoded_query(request.query);
+        if query.iter().any(|(name, _)| name == "X-Amz-Signature" || name == "X-Amz-Algorithm") {
+            return Self::from_query(&query).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn from_header(request: HttpRequest<'_>, header: &str) -> Result<Self, Error> {
+        let fields = header
+            .strip_prefix(ALGORITHM)
+            .filter(|rest| rest.starts_with(' '))
+            .ok_or_else(|| incomplete(format!("the Authorization header must begin with {ALGORITHM}")))?;
+        let field = |name: &str| {
+            let mut found = fields.split(',').filter_map(|field| field.trim().split_once('=')).filter(|(key, _)| *key == name);
+            match (found.next(), found.next()) {
+                (Some((_, value)), None) => Ok(value.to_owned()),
+                _ => Err(incomplete(format!("the Authorization header needs one {name}"))),
+            }
+        };
+        let timestamp = request.header("x-amz-date").ok_or_else(|| incomplete("the header X-Amz-Date is missing"))?;
+        Self::assemble(
+            &field("Credential")?,
+            &field("SignedHeaders")?,
+            field("Signature")?,
+            timestamp.to_owned(),
+            request.header("x-amz-security-token").map(str::to_owned),
+            None,
+        )
+    }
+
+    fn from_query(query: &[(String, String)]) -> Result<Self, Error> {
+        let optional = |name: &str| {
+            let mut found = query.iter().filter(|(key, _)| key == name);
+            match (found.next(), found.next()) {
+                (Some((_, value)), None) => Ok(Some(value.clone())),
+                (None, _) => Ok(None),
+                _ => Err(incomplete(format!("{name} appears twice"))),
+            }
+        };
+        let required = |name: &str| optional(name)?.ok_or_else(|| incomplete(format!("the presigned URL needs {name}")));
+        if required("X-Amz-Algorithm")? != ALGORITHM {
+            return Err(incomplete(format!("X-Amz-Algorithm must be {ALGORITHM}")));
+        }
+        let expires = match optional("X-Amz-Expires")? {
+            Some(text) => text.parse().ok().filter(|seconds| (1..=MAX_PRESIGNED_SECONDS).contains(seconds)),
+            None => Some(900),
+        };
+        Self::assemble(
+            &required("X-Amz-Credential")?,
+            &required("X-Amz-SignedHeaders")?,
+            required("X-Amz-Signature")?,
+            required("X-Amz-Date")?,
+            optional("X-Amz-Security-Token")?,
+            Some(expires.ok_or_else(|| incomplete("X-Amz-Expires must be 1 to 604800 seconds"))?),
+        )
+    }
+
+    fn assemble(
+        credential: &str,
+        signed_headers: &str,
+        signature: String,
+        timestamp: String,
+        session_token: Option<String>,
+        expires: Option<i64>,
+    ) -> Result<Self, Error> {
+        let scope: Vec<&str> = credential.split('/').collect();
+        let [access_key_id, date, region, service, "aws4_request"] = scope.as_slice() else {
+            return Err(incomplete("Credential must look like <key>/<date>/<region>/<service>/aws4_request"));
+        };
+        let signed_at =
+            Timestamp::parse_basic(&timestamp).ok_or_else(|| incomplete("X-Amz-Date must look like 20261124T060135Z"))?;
+        if !timestamp.starts_with(date) {
+            return Err(incomplete("the date of the Credential scope is not the day of X-Amz-Date"));
+        }
+        Ok(Self {
+            access_key_id: (*access_key_id).to_owned(),
+            date: (*date).to_owned(),
+            region: (*region).to_owned(),
+            service: (*service).to_owned(),
+            signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
+            signature,
+            signed_at,
+            timestamp,
+            session_token,
+            expires,
+        })
+    }
+
+    /// Verifies the signature over the whole request, its time, and that everything that steers the request is signed.
+    ///
+    /// # Errors
+    /// `BadSignature`, `ExpiredCredentials` or `IncompleteSignature`.
+    pub fn verify(&self, request: HttpRequest<'_>, secret: &str, service: &str, now: Timestamp) -> Result<(), Error> {
+        self.check_scope(request, service)?;
+        self.check_time(now)?;
+        let body_hash = hex::encode(digest::digest(&digest::SHA256, request.body));
+        if let Some(sent) = request.header("x-amz-content-sha256")
+            && sent != body_hash
+        {
+            return Err(mismatch());
+        }
+        // A presigned GET signs the empty body; so does everything else here, since the body is always at hand.
+        let canonical = self.canonical_request(request, &body_hash);
+        if same(&self.sign(&canonical, secret), &self.signature) { Ok(()) } else { Err(mismatch()) }
+    }
+
+    fn check_scope(&self, request: HttpRequest<'_>, service: &str) -> Result<(), Error> {
+        if self.service != service {
+            return Err(Error::new(
+                ErrorKind::BadSignature,
+                format!("Credential should be scoped to correct service: '{service}'."),
+            ));
+        }
+        let must_be_signed = |name: &str| {
+            name == "host"
+                || (self.expires.is_none()
+                    && matches!(name, "x-amz-date" | "x-amz-target" | "x-amz-security-token" | "x-amz-content-sha256"))
+        };
+        let missing = std::iter::once("host")
+            .chain(request.headers.iter().map(|(name, _)| name.as_str()))
+            .find(|name| must_be_signed(name) && !self.signed_headers.iter().any(|signed| signed == name));
+        match missing {
+            Some(name) => Err(incomplete(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_time(&self, now: Timestamp) -> Result<(), Error> {
+        let age = now.seconds_since(self.signed_at);
+        let longest = self.expires.unwrap_or(MAX_SKEW_SECONDS);
+        if age > longest {
+            let kind = if self.expires.is_some() { ErrorKind::ExpiredCredentials } else { ErrorKind::BadSignature };
+            return Err(Error::new(kind, format!("Signature expired: {} is now earlier than {}", self.timestamp, now)));
+        }
+        if age < -MAX_SKEW_SECONDS {
+            let message = format!("Signature not yet current: {} is still later than {}", self.timestamp, now);
+            return Err(Error::new(ErrorKind::BadSignature, message));
+        }
+        Ok(())
+    }
+
+    fn canonical_request(&self, request: HttpRequest<'_>, body_hash: &str) -> String {
+        let path = if request.path.is_empty() { "/" } else { request.path };
+        let path: String =
+            path.split('/').map(|part| utf8_percent_encode(part, UNRESERVED).to_string()).collect::<Vec<_>>().join("/");
+        let mut query: Vec<(String, String)> = decoded_query(request.query)
+            .into_iter()
+            .filter(|(name, _)| name != "X-Amz-Signature")
+            .map(|(name, value)| (encode(&name), encode(&value)))
+            .collect();
+        query.sort_unstable();
+        let query = query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+        let mut canonical = format!("{}\n{path}\n{query}\n", request.method);
+        for signed in &self.signed_headers {
+            let values: Vec<String> = request
+                .headers
+                .iter()
+                .filter(|(name, _)| name == signed)
+                .map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            canonical.push_str(&format!("{signed}:{}\n", values.join(",")));
+        }
+        canonical.push_str(&format!("\n{}\n{body_hash}", self.signed_headers.join(";")));
+        canonical
+    }
+
+    fn sign(&self, canonical: &str, secret: &str) -> String {
+        let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
+        let hash = hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
+        let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{hash}", self.timestamp);
+        let mut key = mac(format!("AWS4{secret}").as_bytes(), &self.date);
+        for part in [self.region.as_str(), self.service.as_str(), "aws4_request"] {
+            key = mac(key.as_ref(), part);
+        }
+        hex::encode(mac(key.as_ref(), &to_sign))
+    }
+}
+
+fn mac(key: &[u8], data: &str) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data.as_bytes())
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+fn decoded_query(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
+}
+
+fn incomplete(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::IncompleteSignature, message)
+}
+
+fn mismatch() -> Error {
+    Error::new(
+        ErrorKind::BadSignature,
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+    )
+}

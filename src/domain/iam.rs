@@ -1,0 +1,179 @@
+//! IAM entities: roles, policies, identity providers.
+
+use super::{
+    Arn, Secret, Timestamp,
+    name::{AccountId, PolicyName, ProviderName, RoleName},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Shortest session, in seconds (STS API reference, `DurationSeconds`).
+pub const MIN_SESSION_SECONDS: u32 = 900;
+/// Longest session a role may allow, in seconds (IAM API reference, `MaxSessionDuration`).
+pub const MAX_SESSION_SECONDS: u32 = 43_200;
+/// Longest session of a role taken from another role's session, in seconds (IAM user guide, "role chaining").
+pub const MAX_CHAINED_SESSION_SECONDS: u32 = 3_600;
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// The account it lives in.
+    pub account: AccountId,
+    /// Unique in the account, without regard to case.
+    pub name: RoleName,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// `AROA…`: never reused, so a role made anew does not inherit sessions or trust.
+    pub id: String,
+    /// For people.
+    pub description: String,
+    /// The trust policy, as JSON text.
+    pub trust_policy: String,
+    /// Longest session, in seconds: 3600 … 43200.
+    pub max_session_seconds: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Inline policies by name, as JSON text.
+    pub inline_policies: BTreeMap<PolicyName, String>,
+    /// ARNs of attached managed policies, sorted.
+    pub attached_policies: Vec<Arn>,
+}
+
+impl Role {
+    /// `arn:aws:iam::<account>:role<path><name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::iam(&self.account, &format!("role{}{}", self.path, self.name))
+    }
+}
+
+/// A customer-managed policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedPolicy {
+    /// The account it lives in.
+    pub account: AccountId,
+    /// Unique in the account, without regard to case.
+    pub name: PolicyName,
+    /// `ANPA…`.
+    pub id: String,
+    /// For people.
+    pub description: String,
+    /// JSON text.
+    pub document: String,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl ManagedPolicy {
+    /// `arn:aws:iam::<account>:policy/<name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::iam(&self.account, &format!("policy/{}", self.name))
+    }
+}
+
+/// Who owns a provider.
+///
+/// A provider of the organization is an **identity source**: people can sign in through it, and it stands in every
+/// account under the same name, so that a role's trust policy can name it. A provider of an account serves the STS
+/// federation operations of that account alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProviderOwner {
+    /// Every account has it, and the sign-in page offers it.
+    Organization,
+    /// One account has it.
+    Account(AccountId),
+}
+
+/// A SAML or OIDC identity provider, or the built-in directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityProvider {
+    /// The organization or one account.
+    pub owner: ProviderOwner,
+    /// Unique for its owner.
+    pub name: ProviderName,
+    /// Text of its button on the sign-in page.
+    pub label: String,
+    /// E-mail domains whose people are sent here, lower case.
+    pub domains: Vec<String>,
+    /// How to talk to it.
+    pub kind: ProviderKind,
+}
+
+/// The protocols.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// SAML 2.0 web SSO.
+    Saml(SamlProvider),
+    /// OpenID Connect.
+    Oidc(OidcProvider),
+    /// Users and groups kept by Daypass itself.
+    Directory,
+}
+
+/// A SAML identity provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamlProvider {
+    /// The provider's metadata document (SAML metadata, `EntityDescriptor`), checked when it is stored.
+    pub metadata: String,
+    /// Sign the requests we send.
+    pub sign_requests: bool,
+    /// Short names for attributes: `saml:<short name>` in trust policies ← attribute name in the assertion.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// An OpenID Connect provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OidcProvider {
+    /// The issuer, exactly as its tokens and discovery document spell it.
+    pub issuer: String,
+    /// Audiences accepted in tokens presented to `AssumeRoleWithWebIdentity`.
+    pub client_ids: Vec<String>,
+    /// The client that browser sign-in uses; it must be one of `client_ids`.
+    pub sign_in_client_id: Option<String>,
+    /// Its secret. Sealed before it reaches the store.
+    #[serde(skip)]
+    pub client_secret: Option<Secret<String>>,
+    /// Scopes asked for besides `openid`.
+    pub scopes: Vec<String>,
+}
+
+impl OidcProvider {
+    /// The issuer without its scheme: what AWS uses in provider ARNs and condition keys.
+    #[must_use]
+    pub fn issuer_path(&self) -> &str {
+        let without = self.issuer.strip_prefix("https://").or_else(|| self.issuer.strip_prefix("http://"));
+        without.unwrap_or(&self.issuer).trim_end_matches('/')
+    }
+}
+
+/// The issuer name under which trust policies see the built-in directory: provider `oidc-provider/directory`,
+/// condition keys `directory:sub`, `directory:groups` and so on.
+pub const DIRECTORY_ISSUER: &str = "directory";
+
+impl IdentityProvider {
+    /// The resource part of its ARN: `saml-provider/<name>` or `oidc-provider/<issuer without scheme>`.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        match &self.kind {
+            ProviderKind::Saml(_) => format!("saml-provider/{}", self.name),
+            ProviderKind::Oidc(oidc) => format!("oidc-provider/{}", oidc.issuer_path()),
+            ProviderKind::Directory => format!("oidc-provider/{DIRECTORY_ISSUER}"),
+        }
+    }
+
+    /// Its ARN as the roles of `account` name it.
+    #[must_use]
+    pub fn arn(&self, account: &AccountId) -> Arn {
+        Arn::iam(account, &self.resource())
+    }
+
+    /// Whether it stands in the account.
+    #[must_use]
+    pub fn is_in(&self, account: &AccountId) -> bool {
+        match &self.owner {
+            ProviderOwner::Organization => true,
+            ProviderOwner::Account(owner) => owner == account,
+        }
+    }
+}

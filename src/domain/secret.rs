@@ -1,0 +1,58 @@
+//! Values that must not be seen: not in a log, a `Debug`, a URL or an error.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use zeroize::Zeroize;
+
+/// A secret. It prints as `…`, is wiped when dropped, and is only read through [`Secret::expose`].
+///
+/// Serializing it is deliberate and explicit at the field: use `#[serde(serialize_with = "Secret::reveal")]`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret<T: Zeroize>(T);
+
+impl<T: Zeroize> Secret<T> {
+    /// Takes a value into hiding.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// Reads the secret. Every call is a place to look at in review.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize + Serialize> Secret<T> {
+    /// A serde `serialize_with` function that writes the secret in the clear: for wire answers that exist to
+    /// hand it out, and for bytes that are sealed before they go anywhere.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn reveal<S: Serializer>(secret: &Self, serializer: S) -> Result<S::Ok, S::Error> {
+        secret.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl From<String> for Secret<String> {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}

@@ -1,0 +1,243 @@
+//! Who is asking: verified identities, role sessions, callers.
+
+use super::{
+    Arn, Secret, Timestamp,
+    iam::ProviderOwner,
+    name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// What an identity provider said about a person, after every check: only `federation` makes one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityAssertion {
+    /// The provider that was verified.
+    pub provider: ProviderRef,
+    /// SAML entity ID or OIDC issuer, as it stands in the assertion.
+    pub issuer: String,
+    /// NameID or `sub`, exactly.
+    pub subject: String,
+    /// SAML: `persistent`, `transient` or the full Format URI.
+    pub subject_type: Option<String>,
+    /// The audience that matched (SAML: the Recipient, see `saml:aud` in the IAM user guide).
+    pub audience: String,
+    /// Condition keys as trust policies name them (`saml:groups`, `<issuer>:email`) → values.
+    pub claims: BTreeMap<String, Vec<String>>,
+    /// For display.
+    pub name: Option<String>,
+    /// For display.
+    pub email: Option<String>,
+    /// When the person authenticated, as asserted.
+    pub authenticated: Timestamp,
+    /// No session may outlive this (SAML `SessionNotOnOrAfter`).
+    pub not_after: Option<Timestamp>,
+    /// Session name the assertion asks for (`…/SAML/Attributes/RoleSessionName`).
+    pub role_session_name: Option<RoleSessionName>,
+    /// Session length the assertion asks for, in seconds (`…/SAML/Attributes/SessionDuration`).
+    pub session_seconds: Option<u32>,
+    /// Source identity the assertion carries.
+    pub source_identity: Option<SourceIdentity>,
+    /// Session tags the assertion carries.
+    pub tags: BTreeMap<String, String>,
+    /// Roles the assertion itself lists (`…/SAML/Attributes/Role`), role ARN and provider ARN.
+    pub roles: Vec<(Arn, Arn)>,
+}
+
+/// A verified provider, by owner, name and the resource part of its ARN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderRef {
+    /// Organization or account.
+    pub owner: ProviderOwner,
+    /// Its name.
+    pub name: String,
+    /// `saml-provider/<name>` or `oidc-provider/<issuer>`.
+    pub resource: String,
+    /// Which federation action its trust statements use.
+    pub protocol: FederationProtocol,
+}
+
+impl ProviderRef {
+    /// The ARN trust policies of that account name, or none where the provider does not stand.
+    #[must_use]
+    pub fn arn_in(&self, account: &AccountId) -> Option<Arn> {
+        match &self.owner {
+            ProviderOwner::Account(owner) if owner != account => None,
+            ProviderOwner::Account(_) | ProviderOwner::Organization => Some(Arn::iam(account, &self.resource)),
+        }
+    }
+}
+
+/// The protocol decides the action in trust policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FederationProtocol {
+    /// `sts:AssumeRoleWithSAML`.
+    Saml,
+    /// `sts:AssumeRoleWithWebIdentity`; the built-in directory counts as a web identity.
+    WebIdentity,
+}
+
+impl FederationProtocol {
+    /// The action a trust statement must allow.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Saml => "sts:AssumeRoleWithSAML",
+            Self::WebIdentity => "sts:AssumeRoleWithWebIdentity",
+        }
+    }
+}
+
+impl IdentityAssertion {
+    /// The name the person's role sessions carry: what the assertion asks for, else e-mail, else subject.
+    #[must_use]
+    pub fn session_name(&self) -> RoleSessionName {
+        self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
+    }
+
+    /// What pages call the person.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().or(self.email.as_deref()).unwrap_or(&self.subject)
+    }
+}
+
+/// A person who signed in and may choose roles (AWS IAM Identity Center, "portal session").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortalSession {
+    /// Names the session in audit records.
+    pub id: String,
+    /// Who it is.
+    pub identity: IdentityAssertion,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ends, whatever happens.
+    pub expires: Timestamp,
+}
+
+/// A role taken: everything a signed call needs to be decided, sealed into the session token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleSession {
+    /// `ASIA…`.
+    #[serde(rename = "k")]
+    pub access_key_id: String,
+    /// The secret that signs. Sealed with the rest.
+    #[serde(rename = "s", serialize_with = "Secret::reveal")]
+    pub secret_access_key: Secret<String>,
+    /// Account of the role.
+    #[serde(rename = "a")]
+    pub account: AccountId,
+    /// Name of the role.
+    #[serde(rename = "r")]
+    pub role_name: RoleName,
+    /// Unique id of the role: a role made anew under the same name does not inherit the session.
+    #[serde(rename = "i")]
+    pub role_id: String,
+    /// The session's name.
+    #[serde(rename = "n")]
+    pub session_name: RoleSessionName,
+    /// When it was issued.
+    #[serde(rename = "t")]
+    pub issued: Timestamp,
+    /// When it ends.
+    #[serde(rename = "e")]
+    pub expires: Timestamp,
+    /// Fixed along the chain.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<SourceIdentity>,
+    /// Session tags.
+    #[serde(rename = "g", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Inline session policy, as JSON text.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub session_policy: Option<String>,
+    /// Managed session policies.
+    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
+    pub session_policy_arns: Vec<Arn>,
+    /// ARN of the federated provider the chain began with.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub federated_provider: Option<String>,
+    /// Whether the session was made from another role session.
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub chained: bool,
+}
+
+impl RoleSession {
+    /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::assumed_role(&self.account, self.role_name.as_str(), self.session_name.as_str())
+    }
+    /// `AROA…:<session>`, what STS calls `UserId` and `AssumedRoleId`.
+    #[must_use]
+    pub fn user_id(&self) -> String {
+        format!("{}:{}", self.role_id, self.session_name)
+    }
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub struct RequestOrigin {
+    /// Names the request in answer, log and audit record.
+    pub request_id: String,
+    /// The peer, or what a trusted proxy says it is.
+    pub source_ip: IpAddr,
+    /// As sent, cut to 256 characters.
+    pub user_agent: String,
+    /// Whether it came over TLS.
+    pub secure: bool,
+    /// When it arrived.
+    pub time: Timestamp,
+}
+
+/// Who is asking, once verified.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// Nothing was proved.
+    Anonymous,
+    /// A role session that signed the request, or whose console session this is.
+    Session(Arc<RoleSession>),
+    /// A person with a portal session: may see and take roles, nothing else.
+    Person(Arc<PortalSession>),
+    /// Whoever holds the data folder and its master key, on the machine itself (`daypass apply`).
+    Operator,
+}
+
+/// A verified principal and where it calls from.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub principal: Principal,
+    /// From where.
+    pub origin: RequestOrigin,
+}
+
+impl Caller {
+    /// The session, where the caller is one.
+    #[must_use]
+    pub fn session(&self) -> Option<&RoleSession> {
+        match &self.principal {
+            Principal::Session(session) => Some(session),
+            Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
+        }
+    }
+    /// The person, where the caller is one.
+    #[must_use]
+    pub fn person(&self) -> Option<&PortalSession> {
+        match &self.principal {
+            Principal::Person(person) => Some(person),
+            Principal::Anonymous | Principal::Session(_) | Principal::Operator => None,
+        }
+    }
+    /// How audit records name the caller.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.principal {
+            Principal::Anonymous => "anonymous".to_owned(),
+            Principal::Session(session) => session.arn().to_string(),
+            Principal::Person(person) => {
+                format!("{}:{}", person.identity.provider.name, person.identity.session_name())
+            }
+            Principal::Operator => "operator".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The parts of the OAuth flows that `aws sso login` and `daypass login` use (WIRE: sso-oidc).
+
+use super::{Timestamp, session::PortalSession};
+use serde::{Deserialize, Serialize};
+
+/// A registered public client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OAuthClient {
+    /// As shown on the approval page.
+    pub name: String,
+    /// SHA-256 of the secret, in hex.
+    pub secret_hash: String,
+    /// Redirect addresses; loopback ones match with any port (RFC 8252 section 7.3).
+    pub redirect_uris: Vec<String>,
+    /// When the registration ends.
+    pub expires: Timestamp,
+}
+
+/// A device authorization that waits for its person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceAuthorization {
+    /// The client that asked.
+    pub client_id: String,
+    /// What the approval page shows of it.
+    pub client_name: String,
+    /// What the person compares and types.
+    pub user_code: String,
+    /// Where the client called from.
+    pub source_ip: String,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Earliest next poll.
+    pub next_poll: Timestamp,
+}
+
+/// What the person decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceDecision {
+    /// The client gets an access token for this session.
+    Approved(Box<PortalSession>),
+    /// The client is refused.
+    Denied,
+}
+
+/// An authorization code, good once and for a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizationCode {
+    /// The client it was made for.
+    pub client_id: String,
+    /// The redirect address it was sent to, with its port.
+    pub redirect_uri: String,
+    /// PKCE challenge (S256).
+    pub code_challenge: String,
+    /// Whose session the token will stand for.
+    pub session: PortalSession,
+}

@@ -1,0 +1,123 @@
+//! Time and randomness as values that are passed in.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An instant: **milliseconds** since 1970-01-01T00:00:00Z.
+///
+/// Serialized as a newtype named `Timestamp`, so each wire can write it its own way: ISO 8601 in the query
+/// protocol, epoch seconds in AWS JSON (see `gateway`), a plain number of milliseconds everywhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename = "Timestamp")]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// From whole **seconds** since the epoch.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+    /// Whole **seconds** since the epoch, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+    /// This instant and a number of **seconds** more.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+    /// **Seconds** from `earlier` to here; negative when it is later.
+    #[must_use]
+    pub const fn seconds_since(self, earlier: Self) -> i64 {
+        (self.0 - earlier.0).div_euclid(1000)
+    }
+    /// Parses an ISO 8601 / RFC 3339 instant with `Z` or an offset.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|instant| Self(instant.as_millisecond()))
+    }
+    /// `20261124T060135Z`, the basic form of SigV4's `X-Amz-Date`, parsed.
+    #[must_use]
+    pub fn parse_basic(text: &str) -> Option<Self> {
+        let digits = |range: std::ops::Range<usize>| text.get(range);
+        if text.len() != 16 || !text.is_ascii() {
+            return None;
+        }
+        Self::parse(&format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            digits(0..4)?,
+            digits(4..6)?,
+            digits(6..8)?,
+            digits(9..11)?,
+            digits(11..13)?,
+            digits(13..15)?
+        ))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// ISO 8601 UTC in whole seconds with `Z`, as AWS's query protocol writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.seconds()) {
+            Ok(instant) => write!(f, "{instant}"),
+            Err(_) => f.write_str("9999-12-31T23:59:59Z"),
+        }
+    }
+}
+
+/// Where the time comes from. Tests freeze it.
+pub trait Clock: Send + Sync {
+    /// The current instant.
+    fn now(&self) -> Timestamp;
+}
+
+/// Where randomness comes from. Tests seed it.
+pub trait Random: Send + Sync {
+    /// Fills the buffer with unpredictable bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+impl dyn Random + '_ {
+    /// Random bytes.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut buffer = [0; N];
+        self.fill(&mut buffer);
+        buffer
+    }
+    /// Text of `length` characters from an alphabet of at most 256 ASCII letters, without bias.
+    pub fn text(&self, alphabet: &[u8], length: usize) -> String {
+        let size = alphabet.len().clamp(1, 256);
+        let limit = 256 - 256 % size;
+        let mut text = String::with_capacity(length);
+        while text.len() < length {
+            for byte in self.bytes::<32>() {
+                if usize::from(byte) < limit
+                    && text.len() < length
+                    && let Some(letter) = alphabet.get(usize::from(byte) % size)
+                {
+                    text.push(char::from(*letter));
+                }
+            }
+        }
+        text
+    }
+    /// A random UUID (version 4), as used for request ids.
+    pub fn uuid(&self) -> String {
+        let mut b: [u8; 16] = self.bytes();
+        b[6] = (b[6] & 0x0f) | 0x40;
+        b[8] = (b[8] & 0x3f) | 0x80;
+        let h = hex::encode(b);
+        let part = |range: std::ops::Range<usize>| h.get(range).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+    }
+    /// A unique id in AWS's form: a four-letter prefix such as `AROA` and 17 more of `[A-Z2-7]`.
+    pub fn unique_id(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17))
+    }
+    /// An unguessable URL-safe token of 256 bits.
+    pub fn token(&self) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.bytes::<32>())
+    }
+}

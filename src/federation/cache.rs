@@ -1,0 +1,65 @@
+//! What providers publish (discovery, keys), kept per issuer.
+//!
+//! One task fetches and the others of that issuer wait for it; issuers don't wait for each other. While a provider can't
+//! be reached its last good answer serves on, within a bound.
+
+use crate::domain::{Error, Timestamp};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// How long an answer is used before it is fetched again, in seconds.
+const FRESH_SECONDS: i64 = 600;
+/// How often, at most, an unknown key makes us look again, in seconds.
+const REFETCH_SECONDS: i64 = 30;
+/// How long the last good answer serves while the provider can't be reached, in seconds.
+const STALE_SECONDS: i64 = 86_400;
+
+type Slot<T> = Arc<tokio::sync::Mutex<Option<(Arc<T>, Timestamp)>>>;
+
+/// Answers by issuer. Issuers come from configuration alone, so the map does not grow with requests.
+#[derive(Debug)]
+pub(super) struct Published<T>(Mutex<HashMap<String, Slot<T>>>);
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Published<T> {
+    /// The issuer's answer. `outdated` says that something was missing in the last one: then it is fetched again, at most
+    /// every [`REFETCH_SECONDS`].
+    pub(super) async fn get<F>(
+        &self,
+        issuer: &str,
+        outdated: bool,
+        now: Timestamp,
+        fetch: impl FnOnce() -> F + Send,
+    ) -> Result<Arc<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(issuer.to_owned()).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some((answer, fetched)) = slot.as_ref() {
+            let age = now.seconds_since(*fetched);
+            if age < REFETCH_SECONDS || (!outdated && age < FRESH_SECONDS) {
+                return Ok(answer.clone());
+            }
+        }
+        match fetch().await {
+            Ok(answer) => {
+                let answer = Arc::new(answer);
+                *slot = Some((answer.clone(), now));
+                Ok(answer)
+            }
+            Err(error) => match slot.as_ref() {
+                Some((answer, fetched)) if now.seconds_since(*fetched) < STALE_SECONDS => Ok(answer.clone()),
+                _ => Err(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! From claims to condition keys, session tags and roles.
+
+use crate::{
+    crypto::xmldsig::{Refusal, refusal},
+    domain::session::IdentityAssertion,
+    policy::{CompiledRole, Context, Explanation, evaluate::explain_federated},
+    store::Snapshot,
+};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, sync::Arc};
+
+const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
+/// Claim with session tags (IAM user guide, "Passing session tags using AssumeRoleWithWebIdentity").
+pub const TAGS_CLAIM: &str = "https://aws.amazon.com/tags";
+/// Claim with the source identity.
+pub const SOURCE_IDENTITY_CLAIM: &str = "https://aws.amazon.com/source_identity";
+
+/// Claims of a token as condition keys: `<issuer without scheme>:<claim>`. Members of objects are joined with `/`
+/// (`…:realm_access/roles`); lists of plain values keep all of them; anything deeper is left out.
+#[must_use]
+pub fn token_claims(issuer: &str, claims: &Map<String, Value>) -> BTreeMap<String, Vec<String>> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in claims {
+        if name != TAGS_CLAIM && name != SOURCE_IDENTITY_CLAIM {
+            collect(&mut keys, &format!("{issuer}:{name}"), value, 3);
+        }
+    }
+    keys
+}
+
+fn collect(keys: &mut BTreeMap<String, Vec<String>>, key: &str, value: &Value, depth: u8) {
+    match value {
+        Value::Object(members) if depth > 0 => {
+            for (name, value) in members {
+                collect(keys, &format!("{key}/{name}"), value, depth - 1);
+            }
+        }
+        Value::Array(list) => {
+            let plain: Vec<String> = list.iter().filter_map(scalar).collect();
+            if !plain.is_empty() {
+                keys.insert(key.to_owned(), plain);
+            }
+        }
+        other => {
+            if let Some(text) = scalar(other) {
+                keys.insert(key.to_owned(), vec![text]);
+            }
+        }
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Session tags of a SAML assertion.
+///
+/// # Errors
+/// `attribute_malformed` for a tag with several values or a duplicate key.
+pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut tags = BTreeMap::new();
+    for (name, values) in attributes {
+        let Some(key) = name.strip_prefix(PRINCIPAL_TAG) else { continue };
+        let [value] = values.as_slice() else {
+            return Err(refusal("attribute_malformed", format!("the session tag {key} must have one value")));
+        };
+        tags.insert(key.to_owned(), value.clone());
+    }
+    valid_tags(tags)
+}
+
+/// Session tags of a token: `{"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["blue"]}}}`.
+///
+/// # Errors
+/// `attribute_malformed`.
+pub fn token_tags(claims: &Map<String, Value>) -> Result<BTreeMap<String, String>, Refusal> {
+    let malformed = || refusal("attribute_malformed", format!("the claim {TAGS_CLAIM} is malformed"));
+    let Some(claim) = claims.get(TAGS_CLAIM) else { return Ok(BTreeMap::new()) };
+    let Some(list) = claim.get("principal_tags") else { return Ok(BTreeMap::new()) };
+    let mut tags = BTreeMap::new();
+    for (key, value) in list.as_object().ok_or_else(malformed)? {
+        let value = match value {
+            Value::Array(values) => match values.as_slice() {
+                [Value::String(one)] => one,
+                _ => return Err(malformed()),
+            },
+            Value::String(one) => one,
+            _ => return Err(malformed()),
+        };
+        tags.insert(key.clone(), value.clone());
+    }
+    valid_tags(tags)
+}
+
+/// Limits of session tags: 50, keys of 128 and values of 256 characters, keys unique without regard to case.
+fn valid_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut folded: Vec<String> = tags.keys().map(|key| key.to_lowercase()).collect();
+    folded.sort_unstable();
+    let duplicate = folded.windows(2).any(|pair| pair.first() == pair.last());
+    let sized = tags.iter().all(|(key, value)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256);
+    if duplicate || !sized || tags.len() > 50 {
+        return Err(refusal("attribute_malformed", "the session tags break the limits of STS"));
+    }
+    Ok(tags)
+}
+
+/// A role a person may take, and why.
+#[derive(Clone, Debug)]
+pub struct RoleOffer {
+    /// The role.
+    pub role: Arc<CompiledRole>,
+    /// Its trust policy, laid out for this person.
+    pub explanation: Explanation,
+}
+
+/// The roles whose trust policies let this person in, by account and name. Only roles that name the person's provider are
+/// looked at.
+#[must_use]
+pub fn roles_for(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<RoleOffer> {
+    let mut offers: Vec<RoleOffer> = snapshot
+        .accounts
+        .keys()
+        .filter_map(|account| assertion.provider.arn_in(account))
+        .flat_map(|provider| snapshot.roles_naming(&provider).cloned().collect::<Vec<_>>())
+        .map(|role| {
+            let explanation = explain_federated(&role, assertion, &role.trust_context(assertion, base));
+            RoleOffer { role, explanation }
+        })
+        .filter(|offer| offer.explanation.allowed)
+        .collect();
+    offers.sort_by_cached_key(|offer| (offer.role.role.account.clone(), offer.role.role.name.as_str().to_lowercase()));
+    offers.dedup_by_key(|offer| offer.role.role.id.clone());
+    offers
+}

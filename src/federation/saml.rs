@@ -1,0 +1,381 @@
+//! SAML 2.0 web SSO as a service provider: requests out, and every check of the profile on what comes back
+//! (SAML profiles 4.1.4, core 2.3–2.5).
+
+use super::{
+    Addresses, Departure, Federation, Pending, mapping,
+    metadata::{IdpMetadata, escape},
+    recorder::Recording,
+};
+use crate::{
+    crypto::xmldsig::{self, Refusal, SAML, SAMLP, SignedXml, is, refusal, text},
+    domain::{
+        Arn, Error, Timestamp,
+        iam::{IdentityProvider, SamlProvider},
+        name::{RoleSessionName, SourceIdentity},
+        session::{FederationProtocol, IdentityAssertion, ProviderRef},
+    },
+};
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use roxmltree::Node;
+use std::{collections::BTreeMap, io::Write as _};
+
+/// How far the provider's clock may be from ours, in seconds.
+pub const SKEW_SECONDS: i64 = 60;
+/// How old an assertion may be, in seconds (STS redeems within five minutes of issue).
+pub const MAX_AGE_SECONDS: i64 = 300;
+
+const AWS_ATTRIBUTE: &str = "https://aws.amazon.com/SAML/Attributes/";
+const SIG_ALG: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+
+/// Makes an AuthnRequest for the HTTP-Redirect binding (SAML bindings 3.4), signed when the provider wants it.
+pub(super) fn begin(federation: &Federation, saml: &SamlProvider, handle: &str) -> Result<(Departure, Pending), Error> {
+    let idp = super::metadata::parse(&saml.metadata).map_err(|refusal| super::refused(&refusal))?;
+    let request_id = format!("_{}", hex::encode(federation.random.bytes::<20>()));
+    let xml = format!(
+        r#"<samlp:AuthnRequest xmlns:samlp="{SAMLP}" xmlns:saml="{SAML}" ID="{request_id}" Version="2.0" IssueInstant="{now}" Destination="{destination}" AssertionConsumerServiceURL="{acs}" ProtocolBinding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"><saml:Issuer>{issuer}</saml:Issuer></samlp:AuthnRequest>"#,
+        now = federation.clock.now(),
+        destination = escape(idp.sso_redirect.as_str()),
+        acs = escape(&federation.addresses.saml_acs()),
+        issuer = escape(&federation.addresses.saml_entity_id()),
+    );
+    let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    deflate.write_all(xml.as_bytes()).map_err(Error::internal)?;
+    let deflated = deflate.finish().map_err(Error::internal)?;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(deflated);
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("SAMLRequest", &encoded).append_pair("RelayState", handle);
+    if saml.sign_requests {
+        query.append_pair("SigAlg", SIG_ALG);
+    }
+    let mut query = query.finish();
+    if saml.sign_requests {
+        // The signature is over these very octets (bindings 3.4.4.1), so it is added as text.
+        let key = RsaKeyPair::from_pkcs8(federation.store.signing_key().private_key.expose()).map_err(Error::internal)?;
+        let mut signature = vec![0; key.public_modulus_len()];
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        key.sign(&RSA_PKCS1_SHA256, &random, query.as_bytes(), &mut signature).map_err(Error::internal)?;
+        let signature = base64::engine::general_purpose::STANDARD.encode(signature);
+        query.push('&');
+        query.push_str(&url::form_urlencoded::Serializer::new(String::new()).append_pair("Signature", &signature).finish());
+    }
+    let mut target = idp.sso_redirect;
+    let joined = target.query().map_or_else(|| query.clone(), |own| format!("{own}&{query}"));
+    target.set_query(Some(&joined));
+    Ok((Departure::Redirect(target), Pending { request_id: Some(request_id), ..Pending::default() }))
+}
+
+/// What an assertion must be for.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    acs: String,
+    audiences: Vec<String>,
+    in_response_to: Option<String>,
+}
+
+impl Expect {
+    /// The answer to our own request.
+    #[must_use]
+    pub fn answer_to(addresses: &Addresses, request_id: Option<String>) -> Self {
+        Self {
+            acs: addresses.saml_acs(),
+            audiences: vec![addresses.saml_entity_id()],
+            // A step without a request id can't be answered: an id that nobody has.
+            in_response_to: Some(request_id.unwrap_or_else(|| "none".to_owned())),
+        }
+    }
+    /// Presented to STS by whoever holds it: it must be unsolicited, so that a response meant for a browser's sign-in is
+    /// worth nothing here.
+    #[must_use]
+    pub fn presented(addresses: &Addresses) -> Self {
+        Self {
+            acs: addresses.saml_acs(),
+            audiences: vec![addresses.saml_entity_id(), "urn:amazon:webservices".to_owned()],
+            in_response_to: None,
+        }
+    }
+}
+
+/// Names an assertion for ever after, until it could not be accepted anyway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneTimeMark {
+    /// Provider and assertion ID.
+    pub id: String,
+    /// When it may be forgotten.
+    pub until: Timestamp,
+}
+
+/// Every check of the profile, on the signed octets alone. Returns the assertion and its one-time mark.
+///
+/// # Errors
+/// A refusal whose code names the check.
+pub fn check(
+    recording: &mut Recording,
+    source: &IdentityProvider,
+    settings: &SamlProvider,
+    idp: &IdpMetadata,
+    signed: &SignedXml,
+    expect: &Expect,
+    now: Timestamp,
+) -> Result<(IdentityAssertion, OneTimeMark), Refusal> {
+    let document = xmldsig::parse(&signed.xml)?;
+    let root = document.root_element();
+    let assertion = if is(root, SAML, "Assertion") {
+        root
+    } else if is(root, SAMLP, "Response") {
+        child(root, "Assertion")?
+    } else {
+        return Err(refusal("signature_wrong_element", "what is signed is neither a Response nor an Assertion"));
+    };
+    let envelope = &signed.envelope;
+    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+
+    recording.require(
+        "status",
+        "status_not_success",
+        "Success",
+        &envelope.status,
+        envelope.status == "urn:oasis:names:tc:SAML:2.0:status:Success",
+    )?;
+    let destination_fits = match &envelope.destination {
+        Some(destination) => *destination == expect.acs,
+        None => !envelope.response_signed,
+    };
+    recording.require("destination", "destination_wrong", &expect.acs, show(&envelope.destination), destination_fits)?;
+    recording.require(
+        "response.in_response_to",
+        "in_response_to_wrong",
+        show(&expect.in_response_to),
+        show(&envelope.in_response_to),
+        envelope.in_response_to == expect.in_response_to || (envelope.in_response_to.is_none() && !envelope.response_signed),
+    )?;
+    let envelope_issuer_fits = envelope.issuer.as_ref().is_none_or(|issuer| *issuer == idp.entity_id);
+    recording.require("response.issuer", "issuer_wrong", &idp.entity_id, show(&envelope.issuer), envelope_issuer_fits)?;
+
+    recording.require(
+        "version",
+        "version_wrong",
+        "2.0",
+        assertion.attribute("Version").unwrap_or_default(),
+        assertion.attribute("Version") == Some("2.0"),
+    )?;
+    let issuer_node = child(assertion, "Issuer")?;
+    let issuer = text(issuer_node);
+    let format = issuer_node.attribute("Format").unwrap_or("urn:oasis:names:tc:SAML:2.0:nameid-format:entity");
+    let issuer_fits = issuer == idp.entity_id && format == "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
+    recording.require("issuer", "issuer_wrong", &idp.entity_id, &issuer, issuer_fits)?;
+    let issued = time(assertion, "IssueInstant")?.ok_or_else(|| refusal("assertion_malformed", "IssueInstant is missing"))?;
+    let age = now.seconds_since(issued);
+    recording.require(
+        "issue_instant",
+        "assertion_too_old",
+        format!("at most {MAX_AGE_SECONDS} s ago"),
+        issued,
+        age <= MAX_AGE_SECONDS + SKEW_SECONDS,
+    )?;
+    recording.require("issue_instant", "assertion_from_future", format!("before {now}"), issued, age >= -SKEW_SECONDS)?;
+    let id = assertion.attribute("ID").unwrap_or_default().to_owned();
+    recording.require("id", "assertion_malformed", "an ID", &id, !id.is_empty())?;
+
+    check_conditions(recording, assertion, expect, now)?;
+    let (subject_node, confirmed_until) = check_subject(recording, assertion, expect, now)?;
+    let subject = text(subject_node);
+    let statement = child(assertion, "AuthnStatement")?;
+    let authenticated =
+        time(statement, "AuthnInstant")?.ok_or_else(|| refusal("assertion_malformed", "AuthnInstant is missing"))?;
+    let not_after = time(statement, "SessionNotOnOrAfter")?;
+    recording.require(
+        "session_not_on_or_after",
+        "assertion_expired",
+        format!("after {now}"),
+        not_after.unwrap_or(now.plus_seconds(1)),
+        not_after.is_none_or(|end| end > now),
+    )?;
+
+    let subject_type = match subject_node.attribute("Format") {
+        Some("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent") => Some("persistent".to_owned()),
+        Some("urn:oasis:names:tc:SAML:2.0:nameid-format:transient") => Some("transient".to_owned()),
+        other => other.map(str::to_owned),
+    };
+    let attributes = attributes(assertion);
+    let claims = claims(settings, &attributes, &issuer, &subject, subject_type.as_deref(), &expect.acs);
+    let one = |name: &str| attributes.get(name).and_then(|values| values.first()).cloned();
+    let short = |name: &str| claims.get(&format!("saml:{name}")).and_then(|values| values.first()).cloned();
+    let e_mail = subject_type.as_deref() == Some("urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress");
+    let aws = |name: &str| one(&format!("{AWS_ATTRIBUTE}{name}"));
+    let malformed = |what: &str| refusal("attribute_malformed", format!("the attribute {what} is malformed"));
+    let identity = IdentityAssertion {
+        provider: ProviderRef {
+            owner: source.owner.clone(),
+            name: source.name.to_string(),
+            resource: source.resource(),
+            protocol: FederationProtocol::Saml,
+        },
+        name: short("name").or_else(|| one("displayName")),
+        email: short("email").or_else(|| one("mail")).or_else(|| e_mail.then(|| subject.clone())),
+        role_session_name: aws("RoleSessionName")
+            .map(|name| RoleSessionName::parse(&name))
+            .transpose()
+            .map_err(|_| malformed("RoleSessionName"))?,
+        session_seconds: aws("SessionDuration").map(|text| text.parse()).transpose().map_err(|_| malformed("SessionDuration"))?,
+        source_identity: aws("SourceIdentity")
+            .map(|text| SourceIdentity::parse(&text))
+            .transpose()
+            .map_err(|_| malformed("SourceIdentity"))?,
+        tags: mapping::saml_tags(&attributes)?,
+        roles: attributes.get(&format!("{AWS_ATTRIBUTE}Role")).into_iter().flatten().filter_map(|pair| role_pair(pair)).collect(),
+        issuer,
+        subject,
+        subject_type,
+        audience: expect.acs.clone(),
+        claims,
+        authenticated,
+        not_after,
+    };
+    let mark = OneTimeMark { id: format!("{} {id}", idp.entity_id), until: confirmed_until.plus_seconds(SKEW_SECONDS + 1) };
+    Ok((identity, mark))
+}
+
+fn check_conditions(recording: &mut Recording, assertion: Node<'_, '_>, expect: &Expect, now: Timestamp) -> Result<(), Refusal> {
+    let conditions = child(assertion, "Conditions")?;
+    let not_before = time(conditions, "NotBefore")?;
+    let not_on_or_after = time(conditions, "NotOnOrAfter")?;
+    let window = not_before.zip(not_on_or_after).is_none_or(|(begin, end)| begin < end);
+    recording.require("conditions.window", "conditions_inverted", "NotBefore before NotOnOrAfter", "the reverse", window)?;
+    if let Some(begin) = not_before {
+        recording.require(
+            "conditions.not_before",
+            "assertion_not_yet_valid",
+            format!("at most {now}"),
+            begin,
+            begin.seconds_since(now) <= SKEW_SECONDS,
+        )?;
+    }
+    if let Some(end) = not_on_or_after {
+        recording.require(
+            "conditions.not_on_or_after",
+            "assertion_expired",
+            format!("after {now}"),
+            end,
+            now < end.plus_seconds(SKEW_SECONDS),
+        )?;
+    }
+    let mut restrictions = 0;
+    for condition in conditions.children().filter(Node::is_element) {
+        if is(condition, SAML, "AudienceRestriction") {
+            restrictions += 1;
+            let audiences: Vec<String> = condition.children().filter(|node| is(*node, SAML, "Audience")).map(text).collect();
+            let ours = audiences.iter().any(|audience| expect.audiences.contains(audience));
+            recording.require("audience", "audience_wrong", expect.audiences.join(" or "), audiences.join(", "), ours)?;
+        } else if !is(condition, SAML, "OneTimeUse") && !is(condition, SAML, "ProxyRestriction") {
+            return Err(refusal("condition_unknown", format!("the condition {} is not known", condition.tag_name().name())));
+        }
+    }
+    recording.require("audience", "audience_missing", "an AudienceRestriction", restrictions, restrictions > 0)
+}
+
+/// The subject's NameID, and until when its bearer confirmation holds.
+fn check_subject<'a, 'x>(
+    recording: &mut Recording,
+    assertion: Node<'a, 'x>,
+    expect: &Expect,
+    now: Timestamp,
+) -> Result<(Node<'a, 'x>, Timestamp), Refusal> {
+    let subject = child(assertion, "Subject")?;
+    let name_id = child(subject, "NameID")?;
+    recording.require("subject", "subject_blank", "a NameID", text(name_id), !text(name_id).is_empty())?;
+    let bearer = subject
+        .children()
+        .filter(|node| is(*node, SAML, "SubjectConfirmation"))
+        .find(|node| node.attribute("Method") == Some("urn:oasis:names:tc:SAML:2.0:cm:bearer"))
+        .ok_or_else(|| refusal("confirmation_not_bearer", "there is no bearer confirmation"))?;
+    let data = child(bearer, "SubjectConfirmationData")?;
+    let recipient = data.attribute("Recipient").unwrap_or("nothing");
+    recording.require("recipient", "recipient_wrong", &expect.acs, recipient, recipient == expect.acs)?;
+    let until =
+        time(data, "NotOnOrAfter")?.ok_or_else(|| refusal("confirmation_unbounded", "the confirmation has no NotOnOrAfter"))?;
+    recording.require(
+        "confirmation.not_on_or_after",
+        "assertion_expired",
+        format!("after {now}"),
+        until,
+        now < until.plus_seconds(SKEW_SECONDS),
+    )?;
+    recording.require(
+        "confirmation.not_before",
+        "confirmation_not_before",
+        "nothing",
+        data.attribute("NotBefore").unwrap_or("nothing"),
+        !data.has_attribute("NotBefore"),
+    )?;
+    let answered = data.attribute("InResponseTo");
+    let wanted = expect.in_response_to.as_deref();
+    recording.require(
+        "in_response_to",
+        "in_response_to_wrong",
+        wanted.unwrap_or("nothing"),
+        answered.unwrap_or("nothing"),
+        answered == wanted,
+    )?;
+    Ok((name_id, until))
+}
+
+fn attributes(assertion: Node<'_, '_>) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let statements = assertion.children().filter(|node| is(*node, SAML, "AttributeStatement"));
+    for attribute in statements.flat_map(|statement| statement.children()).filter(|node| is(*node, SAML, "Attribute")) {
+        let values = attribute.children().filter(|node| is(*node, SAML, "AttributeValue")).map(text);
+        let values = values.filter(|value| !value.is_empty());
+        all.entry(attribute.attribute("Name").unwrap_or_default().to_owned()).or_default().extend(values);
+    }
+    all
+}
+
+/// `saml:<short name>` for mapped attributes and `saml:attribute/<name>` for every one; AWS's own keys last, so that no
+/// attribute can pass for them.
+fn claims(
+    settings: &SamlProvider,
+    attributes: &BTreeMap<String, Vec<String>>,
+    issuer: &str,
+    subject: &str,
+    subject_type: Option<&str>,
+    recipient: &str,
+) -> BTreeMap<String, Vec<String>> {
+    let mut claims = BTreeMap::new();
+    for (name, values) in attributes {
+        claims.insert(format!("saml:attribute/{name}"), values.clone());
+    }
+    for (short, name) in &settings.attributes {
+        if let Some(values) = attributes.get(name) {
+            claims.insert(format!("saml:{short}"), values.clone());
+        }
+    }
+    claims.insert("saml:iss".to_owned(), vec![issuer.to_owned()]);
+    claims.insert("saml:aud".to_owned(), vec![recipient.to_owned()]);
+    claims.insert("saml:sub".to_owned(), vec![subject.to_owned()]);
+    if let Some(kind) = subject_type {
+        claims.insert("saml:sub_type".to_owned(), vec![kind.to_owned()]);
+    }
+    claims
+}
+
+/// Tools write the pair in either order.
+fn role_pair(text: &str) -> Option<(Arn, Arn)> {
+    let (first, second) = text.split_once(',')?;
+    let (first, second) = (Arn::parse(first.trim()).ok()?, Arn::parse(second.trim()).ok()?);
+    if first.resource().starts_with("role/") { Some((first, second)) } else { Some((second, first)) }
+}
+
+fn child<'a, 'x>(parent: Node<'a, 'x>, name: &'static str) -> Result<Node<'a, 'x>, Refusal> {
+    let mut found = parent.children().filter(|node| is(*node, SAML, name));
+    match (found.next(), found.next()) {
+        (Some(node), None) => Ok(node),
+        (None, _) => Err(refusal("assertion_malformed", format!("{name} is missing"))),
+        (Some(_), Some(_)) => Err(refusal("assertion_malformed", format!("{name} appears twice"))),
+    }
+}
+
+fn time(node: Node<'_, '_>, attribute: &str) -> Result<Option<Timestamp>, Refusal> {
+    let read = |text| Timestamp::parse(text).ok_or_else(|| refusal("assertion_malformed", format!("{attribute} is not a time")));
+    node.attribute(attribute).map(read).transpose()
+}

@@ -1,0 +1,355 @@
+//! The one door: wire codecs, pages, CLI and tests all come through [`Gateway::call`].
+
+pub mod authenticate;
+pub mod fault;
+pub mod operation;
+pub mod query;
+pub mod wire;
+
+pub use fault::Fault;
+pub use operation::{Access, Call, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write};
+pub use wire::Entry;
+
+use crate::{
+    domain::{
+        Clock, Error, ErrorKind, Random, Timestamp,
+        name::AccountId,
+        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
+    },
+    federation::{Failure, Federation, Identified, Recording},
+    policy::{
+        Context, Decision, Document, DocumentKind, Permit,
+        evaluate::{Named, authorize_federated, authorize_session},
+    },
+    store::{AuditRecord, Snapshot, Store},
+};
+use operation::Mode as _;
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// How long sessions last, as configured.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    /// Longest portal session, in seconds.
+    pub portal_seconds: i64,
+    /// Life of the access tokens that command lines get, in seconds.
+    pub token_seconds: i64,
+}
+
+/// Everything operations work with.
+#[derive(Clone)]
+pub struct Broker {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Identity sources and providers.
+    pub federation: Arc<Federation>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// How long sessions last.
+    pub limits: SessionLimits,
+}
+
+/// The pipeline.
+#[derive(Clone)]
+pub struct Gateway {
+    /// What operations work with.
+    pub broker: Broker,
+}
+
+impl Gateway {
+    /// Calls an operation: decide, open, run, close, in this order and for everybody.
+    ///
+    /// # Errors
+    /// The operation's error, or why it was not let in. The caller's wire turns it into a [`Fault`].
+    pub async fn call<O: Operation>(&self, caller: &Caller, operation: O) -> Result<O::Output, Error> {
+        let outcome = if O::Mode::WRITE {
+            // On a task of its own: a client that hangs up can't leave a half-open record.
+            let (gateway, caller) = (self.clone(), caller.clone());
+            match tokio::spawn(async move { gateway.pipeline(&caller, operation).await }).await {
+                Ok(outcome) => outcome,
+                Err(error) => Err(Error::internal(error)),
+            }
+        } else {
+            self.pipeline(caller, operation).await
+        };
+        if let Err(error) = &outcome {
+            log::<O>(caller, error);
+        }
+        outcome
+    }
+
+    // Boxed: the compiler can't see through the transaction's lifetime from where handlers are checked (rust-lang/rust#100013).
+    fn pipeline<'a, O: Operation>(
+        &'a self,
+        caller: &'a Caller,
+        operation: O,
+    ) -> Pin<Box<dyn Future<Output = Result<O::Output, Error>> + Send + 'a>> {
+        Box::pin(async move {
+            let scope = self.scope(caller);
+            let access = operation.access(&scope)?;
+            let mut record = self.audit_record::<O>(caller, &scope, &access);
+            let permit = match self.decide(caller, access, &scope, &mut record).await {
+                Ok(permit) => permit,
+                Err(error) => return Err(self.refuse(caller, record, error).await),
+            };
+            let tx = O::Mode::begin(&self.broker.store, &permit, record).await?;
+            let mut call = Call { tx, permit: &permit, scope: &scope, caller, broker: &self.broker };
+            let outcome = operation.run(&mut call).await;
+            O::Mode::finish(call.tx, outcome.as_ref().map(drop)).await?;
+            outcome
+        })
+    }
+
+    /// Asks the policy engine, after everything it needs has been verified.
+    async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut AuditRecord) -> Result<Permit, Error> {
+        match (access, &caller.principal) {
+            (Access::Public { because }, _)
+            | (Access::Caller { because }, Principal::Session(_))
+            | (Access::Person { because }, Principal::Person(_))
+            | (Access::Operator { because }, Principal::Operator) => Ok(Permit::open(because)),
+            (Access::Caller { .. } | Access::Signed(_), _) if caller.session().is_none() => Err(missing_credentials()),
+            (Access::Signed(checks), Principal::Session(session)) => {
+                let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
+                let caps = session_policies(session, scope)?;
+                let caps: Option<Vec<Named<'_>>> =
+                    caps.as_ref().map(|caps| caps.iter().map(|(label, document)| Named { label, document }).collect());
+                decided(authorize_session(session, role, &role.named(), caps.as_deref(), &scope.context, &checks))
+            }
+            (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
+            (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+            (Access::Operator { .. } | Access::Caller { .. } | Access::Signed(_), _) => {
+                Err(Error::new(ErrorKind::AccessDenied, "only the operator of this broker may do this"))
+            }
+        }
+    }
+
+    /// Verifies a provider's word, then asks the role's trust policy.
+    async fn trust(
+        &self,
+        caller: &Caller,
+        trusted: TrustedAccess,
+        scope: &Scope,
+        record: &mut AuditRecord,
+    ) -> Result<Permit, Error> {
+        let federation = &self.broker.federation;
+        let account = trusted.role.account().ok_or_else(|| Error::invalid(format!("{} is invalid", trusted.role)))?;
+        record.note("roleArn", &trusted.role);
+        let identified: Result<Identified, Failure> = match trusted.proof {
+            Proof::Saml { provider, response } => {
+                record.note("principalArn", &provider);
+                if provider.account().as_ref() == Some(&account) {
+                    federation.verify_presented_saml(&provider, response).await
+                } else {
+                    Err(Failure {
+                        error: not_authorized("provider_other_account: the provider is in another account than the role"),
+                        recording: Recording::default(),
+                    })
+                }
+            }
+            Proof::WebIdentity(token) => federation.verify_web_identity(&account, token.expose()).await,
+            Proof::Person => match caller.person() {
+                Some(person) => Ok(Identified { assertion: person.identity.clone(), recording: Recording::default() }),
+                None => return Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+            },
+        };
+        let mut assertion = match identified {
+            Ok(identified) => {
+                note_recording(record, &identified.recording);
+                identified.assertion
+            }
+            Err(failure) => {
+                note_recording(record, &failure.recording);
+                return Err(failure.error);
+            }
+        };
+        if let Some(name) = trusted.session_name {
+            assertion.role_session_name = Some(name);
+        }
+        record.note("subject", &assertion.subject);
+        record.note("provider", &assertion.provider.name);
+        // Authorization precedes existence: a role that is not there is refused like one that does not trust.
+        let Some(role) = scope.snapshot.role_by_arn(&trusted.role) else {
+            return Err(not_authorized("no_such_role: there is no such role"));
+        };
+        let context = role.trust_context(&assertion, &scope.context);
+        let companions = companions(&assertion);
+        match authorize_federated(role, assertion, &context, &companions) {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(denial) => Err(not_authorized(&denial.message)),
+        }
+    }
+
+    async fn refuse(&self, caller: &Caller, mut record: AuditRecord, error: Error) -> Error {
+        // Nobody proved anything and nothing was tried with a provider's word: the log has it, the audit need not.
+        let unproved = matches!(error.kind, ErrorKind::MissingCredentials | ErrorKind::InvalidBearer);
+        if unproved && matches!(caller.principal, Principal::Anonymous) {
+            return error;
+        }
+        record.fail(&error);
+        match self.broker.store.record(&record).await {
+            Ok(()) => error,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    fn scope(&self, caller: &Caller) -> Scope {
+        let snapshot = self.broker.store.snapshot();
+        let mut context = base_context(&caller.origin);
+        if let Some(organization) = &snapshot.organization {
+            context.set("aws:PrincipalOrgID", organization.id.clone());
+        }
+        let account = caller.session().map(|session| session.account.clone());
+        if let Some(session) = caller.session() {
+            session_context(&mut context, session);
+            if let Some(role) = snapshot.role_by_id(&session.role_id) {
+                context.set("aws:PrincipalArn", role.role.arn().to_string());
+            }
+        }
+        Scope { snapshot, account, context }
+    }
+
+    fn audit_record<O: Operation>(&self, caller: &Caller, scope: &Scope, access: &Access) -> AuditRecord {
+        let of_role = match access {
+            Access::Trusted(trusted) => trusted.role.account(),
+            _ => None,
+        };
+        let account = of_role.or_else(|| scope.account.clone()).or_else(|| scope.snapshot.management_account().cloned());
+        let account = account.map(|account: AccountId| account.to_string()).unwrap_or_default();
+        AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller)
+    }
+
+    /// The current snapshot, for names that pages show beside what operations answered.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.broker.store.snapshot()
+    }
+}
+
+/// Permission-only actions that an assertion's contents also need.
+fn companions(assertion: &IdentityAssertion) -> Vec<&'static str> {
+    let mut actions = Vec::new();
+    if !assertion.tags.is_empty() {
+        actions.push("sts:TagSession");
+    }
+    if assertion.source_identity.is_some() {
+        actions.push("sts:SetSourceIdentity");
+    }
+    actions
+}
+
+/// Keeps the flight recording of a sign-in or a presented assertion with the audit record.
+pub fn note_recording(record: &mut AuditRecord, recording: &Recording) {
+    if !recording.checks().is_empty() {
+        record.note("checks", recording);
+    }
+}
+
+fn base_context(origin: &RequestOrigin) -> Context {
+    let mut context = Context::default();
+    context.set("aws:SourceIp", origin.source_ip.to_string());
+    context.set("aws:CurrentTime", origin.time.to_string());
+    context.set("aws:EpochTime", origin.time.seconds().to_string());
+    context.set("aws:SecureTransport", origin.secure.to_string());
+    context.set("aws:UserAgent", origin.user_agent.clone());
+    context
+}
+
+fn session_context(context: &mut Context, session: &RoleSession) {
+    context.set("aws:PrincipalAccount", session.account.to_string());
+    context.set("aws:PrincipalType", "AssumedRole");
+    context.set("aws:userid", session.user_id());
+    context.set("aws:TokenIssueTime", session.issued.to_string());
+    for (key, value) in &session.tags {
+        context.set(&format!("aws:PrincipalTag/{key}"), value.clone());
+    }
+    if let Some(source) = &session.source_identity {
+        context.set("aws:SourceIdentity", source.to_string());
+    }
+    if let Some(provider) = &session.federated_provider {
+        context.set("aws:FederatedProvider", provider.clone());
+    }
+}
+
+type Caps = Vec<(String, Arc<Document>)>;
+
+/// The session's caps. A managed one that has been deleted since allows nothing.
+fn session_policies(session: &RoleSession, scope: &Scope) -> Result<Option<Caps>, Error> {
+    if session.session_policy.is_none() && session.session_policy_arns.is_empty() {
+        return Ok(None);
+    }
+    let mut caps = Caps::new();
+    if let Some(text) = &session.session_policy {
+        let document = Document::parse(text, DocumentKind::Identity).map_err(Error::internal)?;
+        caps.push(("session policy".to_owned(), Arc::new(document)));
+    }
+    for arn in &session.session_policy_arns {
+        if let Some(document) = scope.snapshot.policy(arn) {
+            caps.push((format!("session policy {}", arn.resource_name()), document));
+        }
+    }
+    Ok(Some(caps))
+}
+
+fn decided(decision: Decision) -> Result<Permit, Error> {
+    match decision {
+        Decision::Allow(permit) => Ok(permit),
+        Decision::Deny(denial) => Err(Error::new(ErrorKind::AccessDenied, denial.message)),
+    }
+}
+
+/// The one public sentence for every refusal of a federated caller.
+fn not_authorized(private: &str) -> Error {
+    Error::new(ErrorKind::AccessDenied, "Not authorized to assume this role with this identity").with_private(private)
+}
+
+fn missing_credentials() -> Error {
+    Error::new(ErrorKind::MissingCredentials, "Request is missing Authentication Token")
+}
+
+fn unknown_key() -> Error {
+    Error::new(ErrorKind::UnknownKey, "The security token included in the request is invalid.")
+}
+
+fn log<O: Operation>(caller: &Caller, error: &Error) {
+    let private = error.private.as_deref().unwrap_or_default();
+    let (request, operation, kind) = (&caller.origin.request_id, O::NAME, error.kind);
+    match error.kind {
+        ErrorKind::Internal | ErrorKind::Unavailable => {
+            tracing::error!(request, operation, ?kind, public = error.public, private, "failed");
+        }
+        ErrorKind::AuthorizationPending | ErrorKind::SlowDown => {}
+        _ => tracing::info!(request, operation, ?kind, public = error.public, private, "refused"),
+    }
+}
+
+/// A person's bearer token, as it is kept: under its hash, with its end.
+pub(crate) const BEARER: &str = "bearer";
+/// Portal sessions that were ended before their time, by id.
+pub(crate) const ENDED: &str = "ended-session";
+
+impl Gateway {
+    /// The person behind a bearer token.
+    ///
+    /// # Errors
+    /// `InvalidBearer`, `Unavailable`.
+    pub async fn bearer(&self, token: &str) -> Result<Principal, Error> {
+        let session: Option<PortalSession> = self.broker.store.ephemeral().get(BEARER, token).await?;
+        let now: Timestamp = self.broker.clock.now();
+        match session.filter(|session| session.expires > now) {
+            Some(session) => self.person(session).await,
+            None => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+        }
+    }
+
+    /// A person whose session has not been ended.
+    ///
+    /// # Errors
+    /// `InvalidBearer`, `Unavailable`.
+    pub async fn person(&self, session: PortalSession) -> Result<Principal, Error> {
+        match self.broker.store.ephemeral().get::<()>(ENDED, &session.id).await? {
+            None => Ok(Principal::Person(Arc::new(session))),
+            Some(()) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+        }
+    }
+}

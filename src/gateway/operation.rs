@@ -1,0 +1,225 @@
+//! One operation: a small declarative unit. Nothing here has a default, so nothing can be forgotten.
+
+use super::{Broker, fault::Fault};
+use crate::{
+    domain::{
+        Arn, Error, Secret,
+        name::{AccountId, RoleSessionName},
+        session::Caller,
+    },
+    policy::{Context, Permit, evaluate::Check},
+    store::{AuditRecord, ReadTx, Snapshot, Store, WriteTx},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{future::Future, sync::Arc};
+
+/// One operation. The request value *is* the operation.
+pub trait Operation: DeserializeOwned + Send + Sync + 'static {
+    /// Protocol and error table.
+    type Service: Service;
+    /// Which transaction `run` receives: [`Read`] or [`Write`].
+    type Mode: Mode;
+    /// The answer.
+    type Output: Serialize + Send + Sync + 'static;
+    /// As in the published model.
+    const NAME: &'static str;
+    /// Who may call this, and on what. Pure: it looks at the request and the snapshot, never at the store.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the request is too malformed to ask the question.
+    fn access(&self, scope: &Scope) -> Result<Access, Error>;
+    /// Does it. The transaction commits when this returns `Ok`.
+    fn run(self, call: &mut Call<'_, Self>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// A service: how its operations are named, signed and refused.
+pub trait Service: Send + Sync + 'static {
+    /// As in audit records, for example `sts.amazonaws.com`.
+    const EVENT_SOURCE: &'static str;
+    /// Service of the credential scope, for example `sts`.
+    const SIGNING_NAME: &'static str;
+    /// How it talks.
+    const PROTOCOL: Protocol;
+    /// Maps an error to what its clients understand.
+    fn fault(error: &Error) -> Fault;
+}
+
+/// The three wire formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// awsQuery: form in, XML out.
+    Query {
+        /// The API version in `Version`.
+        version: &'static str,
+    },
+    /// awsJson1.1: `X-Amz-Target`.
+    Json {
+        /// What stands before the dot.
+        target: &'static str,
+    },
+    /// restJson1: method and path.
+    Rest,
+}
+
+/// Who may call, and on what. Every variant is a sentence somebody had to write.
+#[derive(Debug)]
+pub enum Access {
+    /// A SigV4 principal, all policy layers.
+    Signed(Vec<Check>),
+    /// A role to be taken on a provider's word: verified, then its trust policy.
+    Trusted(Box<TrustedAccess>),
+    /// A person's bearer token or browser session, for their own scope only.
+    Person {
+        /// Why no policy is asked.
+        because: &'static str,
+    },
+    /// Any role session.
+    Caller {
+        /// Why no policy is asked.
+        because: &'static str,
+    },
+    /// Whoever holds the data folder and the master key.
+    Operator {
+        /// Why no policy is asked.
+        because: &'static str,
+    },
+    /// Anybody.
+    Public {
+        /// Why nobody is asked.
+        because: &'static str,
+    },
+}
+
+/// What [`Access::Trusted`] is about.
+#[derive(Debug)]
+pub struct TrustedAccess {
+    /// The role.
+    pub role: Arn,
+    /// The provider's word.
+    pub proof: Proof,
+    /// `RoleSessionName`, where the caller chooses it.
+    pub session_name: Option<RoleSessionName>,
+}
+
+/// A provider's word.
+#[derive(Debug)]
+pub enum Proof {
+    /// A SAML response, decoded from base64, and the ARN of the provider it is from.
+    Saml {
+        /// `PrincipalArn`.
+        provider: Arn,
+        /// XML.
+        response: Vec<u8>,
+    },
+    /// An ID token.
+    WebIdentity(Secret<String>),
+    /// The caller's own portal session.
+    Person,
+}
+
+/// What an operation may know before it is allowed to do anything.
+#[derive(Debug)]
+pub struct Scope {
+    /// The organization as of now.
+    pub snapshot: Arc<Snapshot>,
+    /// The caller's account; none for people and for nobody.
+    pub account: Option<AccountId>,
+    /// Condition keys of the request and the caller.
+    pub context: Context,
+}
+
+impl Scope {
+    /// The caller's account.
+    ///
+    /// # Errors
+    /// `MissingCredentials` when the caller has none.
+    pub fn account(&self) -> Result<&AccountId, Error> {
+        self.account.as_ref().ok_or_else(super::missing_credentials)
+    }
+
+    /// The ARN a role of the caller's account has, or would have.
+    ///
+    /// # Errors
+    /// `MissingCredentials`.
+    pub fn role_arn(&self, name: &str) -> Result<Arn, Error> {
+        let account = self.account()?;
+        Ok(self.snapshot.role(account, name).map_or_else(|| Arn::iam(account, &format!("role/{name}")), |role| role.role.arn()))
+    }
+}
+
+/// What `run` works with.
+pub struct Call<'c, O: Operation> {
+    /// The transaction.
+    pub tx: <O::Mode as Mode>::Tx<'c>,
+    /// The yes.
+    pub permit: &'c Permit,
+    /// As it was when the question was asked.
+    pub scope: &'c Scope,
+    /// Who asks.
+    pub caller: &'c Caller,
+    /// Keys, clocks, federation.
+    pub broker: &'c Broker,
+}
+
+impl<O: Operation> Call<'_, O> {
+    /// The caller's account.
+    ///
+    /// # Errors
+    /// `MissingCredentials`.
+    pub fn account(&self) -> Result<&AccountId, Error> {
+        self.scope.account()
+    }
+}
+
+/// Which transaction an operation gets.
+pub trait Mode: Send + Sync + 'static {
+    /// The transaction.
+    type Tx<'s>: Send;
+    /// Whether it changes anything, and so runs on a task of its own that a client can't cut off.
+    const WRITE: bool;
+    /// Opens it against a permit.
+    fn begin<'s>(
+        store: &'s Store,
+        permit: &Permit,
+        record: AuditRecord,
+    ) -> impl Future<Output = Result<Self::Tx<'s>, Error>> + Send;
+    /// Closes it with the outcome.
+    fn finish<'s>(tx: Self::Tx<'s>, outcome: Result<(), &Error>) -> impl Future<Output = Result<(), Error>> + Send
+    where
+        's: 's;
+}
+
+/// Looks and changes nothing.
+#[derive(Debug)]
+pub struct Read;
+/// Changes something or issues a credential; leaves an audit record.
+#[derive(Debug)]
+pub struct Write;
+
+impl Mode for Read {
+    type Tx<'s> = ReadTx<'s>;
+    const WRITE: bool = false;
+    async fn begin<'s>(store: &'s Store, _permit: &Permit, _record: AuditRecord) -> Result<ReadTx<'s>, Error> {
+        Ok(store.read())
+    }
+    async fn finish<'s>(_tx: ReadTx<'s>, _outcome: Result<(), &Error>) -> Result<(), Error>
+    where
+        's: 's, // makes the lifetime early-bound, as the trait's projection has it
+    {
+        Ok(())
+    }
+}
+
+impl Mode for Write {
+    type Tx<'s> = WriteTx<'s>;
+    const WRITE: bool = true;
+    async fn begin<'s>(store: &'s Store, permit: &Permit, record: AuditRecord) -> Result<WriteTx<'s>, Error> {
+        store.begin(permit, record).await
+    }
+    async fn finish<'s>(tx: WriteTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
+    where
+        's: 's,
+    {
+        tx.finish(outcome).await
+    }
+}

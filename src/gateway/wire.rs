@@ -1,0 +1,267 @@
+//! From HTTP to an operation and back, for the three AWS protocols.
+
+use super::{Fault, Gateway, Operation, Protocol, Service, query};
+use crate::{
+    crypto::sigv4::HttpRequest,
+    domain::{
+        Error, ErrorKind,
+        session::{Caller, Principal, RequestOrigin},
+    },
+};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+};
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// Largest request body of an API call, in bytes.
+pub const MAX_BODY: usize = 512 * 1024;
+
+/// A request on its way to an operation.
+#[derive(Clone, Debug)]
+pub struct WireRequest {
+    /// From where.
+    pub origin: RequestOrigin,
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// Names in lower case.
+    pub headers: Arc<Vec<(String, String)>>,
+    /// At most [`MAX_BODY`] bytes.
+    pub body: Bytes,
+}
+
+impl WireRequest {
+    /// Takes an HTTP request apart.
+    #[must_use]
+    pub fn new(origin: RequestOrigin, method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Self {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        Self { origin, method, uri, headers: Arc::new(headers), body }
+    }
+
+    fn signed_view(&self) -> HttpRequest<'_> {
+        HttpRequest {
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            query: self.uri.query().unwrap_or_default(),
+            headers: &self.headers,
+            body: &self.body,
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The form parameters of a query-protocol request, from the body or (presigned) from the URL.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(String, String)> {
+        let raw = if self.method == Method::POST { self.body.as_ref() } else { self.uri.query().unwrap_or_default().as_bytes() };
+        url::form_urlencoded::parse(raw).into_owned().collect()
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// A line of a service's table of contents.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The operation's name.
+    pub operation: &'static str,
+    /// Its Rust type, for the test that demands each operation in exactly one table.
+    pub type_name: fn() -> &'static str,
+    /// The service.
+    pub event_source: &'static str,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// restJson1: method and path.
+    pub route: Option<(&'static str, &'static str)>,
+    /// Serves a request.
+    pub serve: Option<fn(Gateway, WireRequest) -> Answer>,
+    /// Turns an error into the service's fault, for the golden table.
+    pub fault: fn(&Error) -> Fault,
+}
+
+impl Entry {
+    /// An operation of a query or JSON service.
+    #[must_use]
+    pub const fn rpc<O: Operation>() -> Self {
+        Self::of::<O>(None, Some(|gateway, request| Box::pin(serve::<O>(gateway, request))))
+    }
+    /// An operation with a method and path of its own.
+    #[must_use]
+    pub const fn rest<O: Operation>(method: &'static str, path: &'static str) -> Self {
+        Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(serve::<O>(gateway, request))))
+    }
+    /// An operation that only pages or the command line of the broker itself call.
+    #[must_use]
+    pub const fn inner<O: Operation>() -> Self {
+        Self::of::<O>(None, None)
+    }
+    const fn of<O: Operation>(
+        route: Option<(&'static str, &'static str)>,
+        serve: Option<fn(Gateway, WireRequest) -> Answer>,
+    ) -> Self {
+        Self {
+            operation: O::NAME,
+            type_name: std::any::type_name::<O>,
+            event_source: O::Service::EVENT_SOURCE,
+            protocol: O::Service::PROTOCOL,
+            route,
+            serve,
+            fault: O::Service::fault,
+        }
+    }
+}
+
+/// Decodes, authenticates, calls, encodes.
+async fn serve<O: Operation>(gateway: Gateway, request: WireRequest) -> Response<Body> {
+    let outcome = handle::<O>(&gateway, &request).await;
+    let protocol = O::Service::PROTOCOL;
+    let request_id = request.origin.request_id.as_str();
+    match outcome.and_then(|output| encode::<O>(&output, request_id)) {
+        Ok(body) => respond(StatusCode::OK, content_type(protocol), request_id, body),
+        Err(error) => refuse(protocol, &O::Service::fault(&error), request_id),
+    }
+}
+
+async fn handle<O: Operation>(gateway: &Gateway, request: &WireRequest) -> Result<O::Output, Error> {
+    let now = request.origin.time;
+    let principal = gateway.authenticate(request.signed_view(), O::Service::SIGNING_NAME, now).await?;
+    let operation = decode::<O>(request)?;
+    gateway.call(&Caller { principal, origin: request.origin.clone() }, operation).await
+}
+
+fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
+    let invalid = |error: &dyn std::fmt::Display| Error::invalid(error.to_string());
+    match O::Service::PROTOCOL {
+        Protocol::Query { .. } => {
+            let unsigned = |name: &str| name != "Action" && name != "Version" && !name.starts_with("X-Amz-");
+            let parameters: Vec<_> = request.parameters().into_iter().filter(|(name, _)| unsigned(name)).collect();
+            query::from_parameters(&parameters).map_err(|error| invalid(&error))
+        }
+        Protocol::Json { .. } => {
+            let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
+            serde_json::from_slice(body).map_err(|error| invalid(&error))
+        }
+        Protocol::Rest if request.method == Method::GET || request.body.is_empty() => {
+            let query = request.uri.query().unwrap_or_default().as_bytes();
+            let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().collect();
+            query::from_parameters(&parameters).map_err(|error| invalid(&error))
+        }
+        Protocol::Rest => serde_json::from_slice(&request.body).map_err(|error| invalid(&error)),
+    }
+}
+
+fn encode<O: Operation>(output: &O::Output, request_id: &str) -> Result<String, Error> {
+    match O::Service::PROTOCOL {
+        Protocol::Query { version } => query::to_xml(O::NAME, version, output, request_id).map_err(Error::internal),
+        Protocol::Json { .. } => serde_json::to_string(output).map_err(Error::internal),
+        Protocol::Rest => {
+            let body = serde_json::to_string(output).map_err(Error::internal)?;
+            // An operation without output answers with an empty body.
+            Ok(if body == "null" { String::new() } else { body })
+        }
+    }
+}
+
+const fn content_type(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Query { .. } => "text/xml",
+        Protocol::Json { .. } => "application/x-amz-json-1.1",
+        Protocol::Rest => "application/json",
+    }
+}
+
+/// A fault in the shape of its protocol.
+#[must_use]
+pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<Body> {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = match protocol {
+        Protocol::Query { version } => format!(
+            "<ErrorResponse xmlns=\"{}\"><Error><Type>{}</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+            query::namespace(version),
+            if fault.status < 500 { "Sender" } else { "Receiver" },
+            fault.code,
+            crate::federation::metadata::escape(&fault.message),
+        ),
+        Protocol::Json { .. } => serde_json::json!({ "__type": fault.code, "message": fault.message }).to_string(),
+        Protocol::Rest => match fault.oauth {
+            Some(error) => serde_json::json!({ "error": error, "error_description": fault.message }).to_string(),
+            None => serde_json::json!({ "message": fault.message }).to_string(),
+        },
+    };
+    let mut response = respond(status, content_type(protocol), request_id, body);
+    if let Ok(code) = HeaderValue::from_str(fault.code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn respond(status: StatusCode, content_type: &'static str, request_id: &str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+/// Finds and serves a request to `/`: by `X-Amz-Target`, else by `Action` and `Version`.
+pub async fn dispatch(gateway: Gateway, tables: &'static [&'static [Entry]], request: WireRequest) -> Response<Body> {
+    let all = || tables.iter().flat_map(|table| table.iter());
+    if let Some(target) = request.header("x-amz-target").map(str::to_owned) {
+        let found = all().find(|entry| match entry.protocol {
+            Protocol::Json { target: prefix } => {
+                target.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) == Some(entry.operation)
+            }
+            Protocol::Query { .. } | Protocol::Rest => false,
+        });
+        return match found.and_then(|entry| entry.serve) {
+            Some(serve) => serve(gateway, request).await,
+            None => unknown(Protocol::Json { target: "" }, &request, "The operation in X-Amz-Target is not served here"),
+        };
+    }
+    let parameters = request.parameters();
+    let one = |name: &str| {
+        let mut found = parameters.iter().filter(|(key, _)| key == name);
+        found.next().filter(|_| found.next().is_none()).map(|(_, value)| value.as_str())
+    };
+    let (action, version) = (one("Action").unwrap_or_default(), one("Version").unwrap_or_default());
+    let found = all()
+        .find(|entry| matches!(entry.protocol, Protocol::Query { version: own } if own == version) && entry.operation == action);
+    match found.and_then(|entry| entry.serve) {
+        Some(serve) => serve(gateway, request).await,
+        None => {
+            let shown: String = action.chars().take(64).collect();
+            unknown(
+                Protocol::Query { version: "2011-06-15" },
+                &request,
+                &format!("Could not find operation {shown} for version {}", version.chars().take(32).collect::<String>()),
+            )
+        }
+    }
+}
+
+fn unknown(protocol: Protocol, request: &WireRequest, message: &str) -> Response<Body> {
+    let error = Error::new(ErrorKind::UnknownOperation, message);
+    let (status, code) = match protocol {
+        Protocol::Query { .. } => super::fault::query_code(error.kind),
+        Protocol::Json { .. } | Protocol::Rest => super::fault::json_code(error.kind),
+    };
+    refuse(protocol, &Fault::new(status, code, &error), &request.origin.request_id)
+}
+
+/// A caller without proof.
+#[must_use]
+pub const fn anonymous(origin: RequestOrigin) -> Caller {
+    Caller { principal: Principal::Anonymous, origin }
+}

@@ -1,0 +1,5 @@
+//! The `daypass` command.
+
+fn main() -> std::process::ExitCode {
+    daypass::cli::run()
+}

@@ -1,0 +1,55 @@
+//! The console of a local account: Daypass's own admin pages, entered as a role session. Nobody is an admin here; what the
+//! role may do is decided by its policies, operation by operation.
+
+pub mod audit;
+pub mod dry_run;
+pub mod roles;
+
+use super::{Browser, CONSOLE, Console, Page, Pages};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Redirect},
+    routing::{get, post},
+};
+
+pub(super) fn router() -> Router<Pages> {
+    Router::new()
+        .route("/admin", get(|| async { Redirect::to("/admin/roles") }))
+        .route("/admin/roles", get(roles::list))
+        .route("/admin/roles/{name}", get(roles::show).post(roles::save_trust))
+        .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
+        .route("/admin/audit", get(audit::list))
+        .route("/admin/leave", post(leave))
+}
+
+/// What every console page shows at its top.
+pub(crate) struct Frame {
+    /// The account's name and number.
+    pub(crate) account: String,
+    /// The role session.
+    pub(crate) role: String,
+    /// Its session name.
+    pub(crate) session: String,
+    /// When it ends.
+    pub(crate) until: String,
+    /// Which entry of the menu is current.
+    pub(crate) current: &'static str,
+}
+
+pub(crate) fn frame(pages: &Pages, console: &Console, current: &'static str) -> Frame {
+    let account = &console.session.account;
+    let name = pages.gateway.snapshot().accounts.get(account).map(|account| account.name.clone()).unwrap_or_default();
+    Frame {
+        account: format!("{name} ({account})"),
+        role: console.session.role_name.to_string(),
+        session: console.session.session_name.to_string(),
+        until: super::portal::clock_time(console.until.min(console.session.expires)),
+        current,
+    }
+}
+
+async fn leave(State(_pages): State<Pages>, browser: Browser) -> Page {
+    browser.session.remove::<Console>(CONSOLE).await?;
+    Ok(Redirect::to("/portal").into_response())
+}

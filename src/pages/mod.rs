@@ -1,0 +1,243 @@
+//! Pages: the portal, sign-in, approvals and the console. Server-rendered; they work without JavaScript.
+//!
+//! A page holds no rule. It builds an operation, calls it as whoever the browser session says, and shows the outcome.
+
+pub mod admin;
+pub mod approve;
+pub mod console;
+pub mod portal;
+pub mod sign_in;
+
+use crate::{
+    domain::{
+        Error, ErrorKind,
+        session::{Caller, PortalSession, Principal, RequestOrigin},
+    },
+    gateway::Gateway,
+    signin::step::Continuation,
+};
+use askama::Template;
+use axum::{
+    Extension, Router,
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tower_sessions::Session;
+
+/// What pages share.
+#[derive(Clone)]
+pub struct Pages {
+    /// The door.
+    pub gateway: Gateway,
+    /// Our origin, for the same-origin check.
+    pub origin: Arc<str>,
+}
+
+/// Every page.
+pub fn router(pages: Pages) -> Router {
+    Router::new()
+        .merge(sign_in::router())
+        .merge(portal::router())
+        .merge(approve::router())
+        .merge(console::router())
+        .merge(admin::router())
+        .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
+        .with_state(pages)
+        .route("/static/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../templates/static/app.css"))))
+        .route("/static/app.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../templates/static/app.js"))))
+        .route("/static/icon.svg", get(|| asset("image/svg+xml", include_str!("../../templates/static/icon.svg"))))
+        .layer(axum::middleware::map_response(headers))
+}
+
+async fn asset(content_type: &'static str, body: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=300")], body).into_response()
+}
+
+/// Headers of every page (OWASP ASVS 3.4). No inline script or style anywhere.
+async fn headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let mut set = |name: header::HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    );
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "no-referrer");
+    set(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(header::CACHE_CONTROL, "no-store");
+    response
+}
+
+/// A form may only be posted from our own pages. The one exception answers a provider, and grants nothing by itself.
+async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Response {
+    let posts = request.method() != Method::GET && request.method() != Method::HEAD;
+    let foreign_by_design = request.uri().path() == "/saml/acs" || request.uri().path() == "/federation";
+    if posts && !foreign_by_design && !same_origin(&request, &pages.origin) {
+        let error =
+            Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");
+        return PageError(error).into_response();
+    }
+    next.run(request).await
+}
+
+fn same_origin(request: &Request, own: &str) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match (header("sec-fetch-site"), header("origin")) {
+        (Some(site), _) => site == "same-origin",
+        (None, Some(origin)) => origin == own,
+        (None, None) => false,
+    }
+}
+
+const PERSON: &str = "person";
+const CONSOLE: &str = "console";
+const BINDING: &str = "binding";
+const CONTINUATION: &str = "continuation";
+
+/// A console session, in the browser session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Console {
+    pub(crate) session: crate::domain::session::RoleSession,
+    pub(crate) until: crate::domain::Timestamp,
+}
+
+/// The browser behind a request.
+pub(crate) struct Browser {
+    pub(crate) session: Session,
+    pub(crate) origin: RequestOrigin,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Browser {
+    type Rejection = PageError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
+        let missing = |_| PageError(Error::internal("a page outside of the session layer"));
+        let session = Session::from_request_parts(parts, state).await.map_err(|(_, why)| PageError(Error::internal(why)))?;
+        let Extension(origin) = Extension::from_request_parts(parts, state).await.map_err(missing)?;
+        Ok(Self { session, origin })
+    }
+}
+
+impl Browser {
+    fn caller(&self, principal: Principal) -> Caller {
+        Caller { principal, origin: self.origin.clone() }
+    }
+
+    pub(crate) fn anonymous(&self) -> Caller {
+        self.caller(Principal::Anonymous)
+    }
+
+    /// The signed-in person.
+    pub(crate) async fn person(&self, pages: &Pages) -> Result<Option<Caller>, PageError> {
+        let stored: Option<PortalSession> = self.session.get(PERSON).await?;
+        match stored.filter(|session| session.expires > self.origin.time) {
+            None => Ok(None),
+            Some(session) => match pages.gateway.person(session).await {
+                Ok(principal) => Ok(Some(self.caller(principal))),
+                Err(error) if error.kind == ErrorKind::InvalidBearer => Ok(None),
+                Err(error) => Err(PageError(error)),
+            },
+        }
+    }
+
+    /// The signed-in person, or the way to the sign-in page and back here.
+    pub(crate) async fn person_or_sign_in(&self, pages: &Pages, back: Continuation) -> Result<Caller, PageError> {
+        match self.person(pages).await? {
+            Some(caller) => Ok(caller),
+            None => {
+                self.session.insert(CONTINUATION, back).await?;
+                Err(PageError::go("/sign-in"))
+            }
+        }
+    }
+
+    /// The role session whose console this browser has open.
+    pub(crate) async fn console(&self) -> Result<(Caller, Console), PageError> {
+        let console: Option<Console> = self.session.get(CONSOLE).await?;
+        let open = console.filter(|console| console.until > self.origin.time && console.session.expires > self.origin.time);
+        match open {
+            Some(console) => Ok((self.caller(Principal::Session(Arc::new(console.session.clone()))), console)),
+            None => Err(PageError(Error::new(
+                ErrorKind::ExpiredCredentials,
+                "Your console session has ended. Open the console again from the portal.",
+            ))),
+        }
+    }
+}
+
+/// What went wrong, as a page. Also carries redirects out of the middle of a handler.
+pub struct PageError(pub Error);
+
+/// Marks an error that is really a redirect: the private part is the path.
+const REDIRECT: &str = "redirect:";
+
+impl PageError {
+    fn go(path: &str) -> Self {
+        Self(Error::new(ErrorKind::MissingCredentials, "Please sign in.").with_private(format!("{REDIRECT}{path}")))
+    }
+}
+
+impl From<Error> for PageError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<tower_sessions::session::Error> for PageError {
+    fn from(error: tower_sessions::session::Error) -> Self {
+        Self(Error::new(ErrorKind::Unavailable, "Sessions are not available right now. Please try again.").with_private(error))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    title: &'a str,
+    message: &'a str,
+    action: &'a str,
+    action_label: &'a str,
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        if let Some(path) = self.0.private.as_deref().and_then(|private| private.strip_prefix(REDIRECT)) {
+            return Redirect::to(path).into_response();
+        }
+        let (status, title) = match self.0.kind {
+            ErrorKind::AccessDenied => (StatusCode::FORBIDDEN, "You can't do this"),
+            ErrorKind::NoSuchEntity => (StatusCode::NOT_FOUND, "Not found"),
+            ErrorKind::Unavailable | ErrorKind::IdentityProviderUnreachable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Not available right now")
+            }
+            ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),
+            ErrorKind::ExpiredCredentials | ErrorKind::UnknownKey => (StatusCode::UNAUTHORIZED, "Your session has ended"),
+            ErrorKind::InvalidIdentityToken | ErrorKind::ExpiredIdentityToken | ErrorKind::RejectedIdentity => {
+                (StatusCode::FORBIDDEN, "You could not be signed in")
+            }
+            _ => (StatusCode::BAD_REQUEST, "That did not work"),
+        };
+        tracing::debug!(kind = ?self.0.kind, private = self.0.private.as_deref(), "error page");
+        let page = ErrorPage { title, message: &self.0.public, action: "/portal", action_label: "Go to the portal" };
+        (status, render(&page)).into_response()
+    }
+}
+
+/// A rendered template.
+pub(crate) fn render(template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a template could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+type Page = Result<Response, PageError>;

@@ -1,0 +1,88 @@
+//! A step: what waits between our redirect and the provider's answer. One hop, one browser, one use.
+
+use crate::{
+    crypto::sha256_hex,
+    domain::{Error, ErrorKind, Timestamp},
+    federation::{Pending, SIGN_IN_SECONDS},
+    store::Ephemeral,
+};
+use serde::{Deserialize, Serialize};
+
+/// Where the person goes once signed in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Continuation {
+    /// The portal.
+    #[default]
+    Portal,
+    /// Approving a device.
+    Device {
+        /// The code the person compares.
+        user_code: String,
+    },
+    /// Approving a command-line client.
+    Authorize {
+        /// The raw query of `/authorize`; it is checked again when the person comes back.
+        query: String,
+    },
+}
+
+impl Continuation {
+    /// The path of ours that it stands for.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Portal => "/portal".to_owned(),
+            Self::Device { user_code } => {
+                let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("user_code", user_code).finish();
+                format!("/device?{query}")
+            }
+            Self::Authorize { query } => format!("/authorize?{query}"),
+        }
+    }
+}
+
+/// A step at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Name of the identity source.
+    pub source: String,
+    /// What the answer will be checked against.
+    pub pending: Pending,
+    /// What follows.
+    pub continuation: Continuation,
+    /// SHA-256 of the browser's binding: another browser can't use the step.
+    pub browser: String,
+}
+
+/// Keeps a step under its handle.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn keep(ephemeral: &Ephemeral, handle: &str, step: &Step, now: Timestamp) -> Result<(), Error> {
+    ephemeral.put("step", handle, step, now.plus_seconds(SIGN_IN_SECONDS)).await
+}
+
+/// Uses a step up, if it belongs to this browser.
+///
+/// # Errors
+/// `StaleStep` when it is unknown, used, expired or another browser's.
+pub async fn take(ephemeral: &Ephemeral, handle: &str, binding: Option<&str>) -> Result<Step, Error> {
+    let stale = |why: &str| {
+        let public = "This sign-in has expired or was begun in another browser. Please sign in again.";
+        Error::new(ErrorKind::StaleStep, public).with_private(why)
+    };
+    let step: Step = ephemeral.take("step", handle).await?.ok_or_else(|| stale("step_unknown: used, expired or never made"))?;
+    match binding {
+        Some(binding) if sha256_hex(binding) == step.browser => Ok(step),
+        Some(_) => Err(stale("step_other_browser: the step belongs to another browser")),
+        None => Err(stale("step_other_browser: the browser brought no binding")),
+    }
+}
+
+/// Whether a step waits under this handle (a cheap look before more is kept for it).
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn waits(ephemeral: &Ephemeral, handle: &str) -> Result<bool, Error> {
+    Ok(ephemeral.get::<Step>("step", handle).await?.is_some())
+}

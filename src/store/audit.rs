@@ -1,0 +1,165 @@
+//! Audit records, in CloudTrail's words.
+
+use super::{ReadTx, unavailable};
+use crate::domain::{Error, Timestamp, name::AccountId, session::Caller};
+use serde_json::{Map, Value};
+use sqlx::{Row as _, SqliteConnection};
+
+/// A record being written. It is opened before the work begins and closed with its outcome.
+#[derive(Clone, Debug)]
+pub struct AuditRecord {
+    event_id: String,
+    event_source: &'static str,
+    event_name: &'static str,
+    account: String,
+    principal: String,
+    source_ip: String,
+    user_agent: String,
+    request_id: String,
+    time: Timestamp,
+    error: Option<(String, String)>,
+    detail: Map<String, Value>,
+}
+
+impl AuditRecord {
+    /// Opens a record: who calls what, from where. `account` is where the event belongs.
+    #[must_use]
+    pub fn open(
+        event_id: String,
+        event_source: &'static str,
+        event_name: &'static str,
+        account: String,
+        caller: &Caller,
+    ) -> Self {
+        Self {
+            event_id,
+            event_source,
+            event_name,
+            account,
+            principal: caller.describe(),
+            source_ip: caller.origin.source_ip.to_string(),
+            user_agent: caller.origin.user_agent.clone(),
+            request_id: caller.origin.request_id.clone(),
+            time: caller.origin.time,
+            error: None,
+            detail: Map::new(),
+        }
+    }
+
+    /// Adds a detail. Never a secret.
+    pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.detail.insert(key.to_owned(), value);
+        }
+    }
+
+    /// What the permit allowed.
+    pub(super) fn basis(&mut self, actions: &[String]) {
+        self.note("allowed", actions);
+    }
+
+    /// Closes the record with a failure, private reason included: it is for the admin who reads it.
+    pub fn fail(&mut self, error: &Error) {
+        let message = error.private.clone().unwrap_or_else(|| error.public.clone());
+        self.error = Some((format!("{:?}", error.kind), message));
+    }
+
+    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+        let (code, message) = self.error.clone().unzip();
+        sqlx::query(
+            "INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
+                                request_id, error_code, error_message, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind(&self.event_id)
+        .bind(self.time.0)
+        .bind(self.event_source)
+        .bind(self.event_name)
+        .bind(&self.account)
+        .bind(&self.principal)
+        .bind(&self.source_ip)
+        .bind(&self.user_agent)
+        .bind(&self.request_id)
+        .bind(code)
+        .bind(message)
+        .bind(Value::Object(self.detail.clone()).to_string())
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+/// A record as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// Position in the log.
+    pub sequence: i64,
+    /// Unique.
+    pub event_id: String,
+    /// When it happened.
+    pub time: Timestamp,
+    /// For example `sts`.
+    pub event_source: String,
+    /// The operation.
+    pub event_name: String,
+    /// Where it belongs.
+    pub account: String,
+    /// Who.
+    pub principal: String,
+    /// From where.
+    pub source_ip: String,
+    /// With what.
+    pub user_agent: String,
+    /// In which request.
+    pub request_id: String,
+    /// Class of the failure, none when it succeeded.
+    pub error_code: Option<String>,
+    /// Its reason.
+    pub error_message: Option<String>,
+    /// Everything else.
+    pub detail: Value,
+}
+
+impl ReadTx<'_> {
+    /// The newest records of an account (none: of every account), before a sequence number, optionally of one event name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn audit_events(
+        &self,
+        account: Option<&AccountId>,
+        event_name: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM audit
+             WHERE ($1 IS NULL OR account = $1) AND ($2 IS NULL OR event_name = $2) AND ($3 IS NULL OR sequence < $3)
+             ORDER BY sequence DESC LIMIT $4",
+        )
+        .bind(account.map(ToString::to_string))
+        .bind(event_name)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.store.readers)
+        .await
+        .map_err(unavailable)?;
+        let event = |row: &sqlx::sqlite::SqliteRow| AuditEvent {
+            sequence: row.get("sequence"),
+            event_id: row.get("event_id"),
+            time: Timestamp(row.get("time")),
+            event_source: row.get("event_source"),
+            event_name: row.get("event_name"),
+            account: row.get("account"),
+            principal: row.get("principal"),
+            source_ip: row.get("source_ip"),
+            user_agent: row.get("user_agent"),
+            request_id: row.get("request_id"),
+            error_code: row.get("error_code"),
+            error_message: row.get("error_message"),
+            detail: serde_json::from_str(&row.get::<String, _>("detail")).unwrap_or_default(),
+        };
+        Ok(rows.iter().map(event).collect())
+    }
+}

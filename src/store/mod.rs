@@ -1,0 +1,234 @@
+//! The system of record, the snapshot decisions are made on, and what may be forgotten.
+//!
+//! [`Store::begin`] takes a [`Permit`]: without a yes of the policy engine there is no transaction. A transaction opens its
+//! audit record first and closes it with the commit, so nothing is changed without a trace and nothing is acknowledged
+//! before both are on disk.
+
+pub mod audit;
+pub mod ephemeral;
+pub mod keys;
+pub mod snapshot;
+mod sqlite;
+
+pub use audit::{AuditEvent, AuditRecord};
+pub use ephemeral::Ephemeral;
+pub use snapshot::Snapshot;
+
+use crate::{
+    crypto::seal::KeyRing,
+    domain::{Clock, Error, ErrorKind, Random},
+    policy::Permit,
+};
+use arc_swap::ArcSwap;
+use sqlx::{
+    Row as _, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// How stale another process's changes may be seen here, at most, in milliseconds.
+pub const SNAPSHOT_POLL_MILLISECONDS: u64 = 1000;
+
+/// The embedded store: SQLite, one writer, write-ahead log, full sync.
+#[derive(Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    snapshot: ArcSwap<Snapshot>,
+    ring: Arc<KeyRing>,
+    ephemeral: Ephemeral,
+    keys: keys::SigningKey,
+}
+
+impl Store {
+    /// Opens (or makes) the store in a folder. `master_key` seals the ring's keys.
+    ///
+    /// # Errors
+    /// `Unavailable` when a file can't be opened, is damaged, or the master key is not the one it was made with.
+    pub async fn open(
+        folder: &Path,
+        master_key: &[u8; 32],
+        random: Arc<dyn Random>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let file = folder.join("daypass.sqlite");
+        let writer = pool(&file, 1).await?;
+        sqlx::migrate!("src/store/migrations/system").run(&writer).await.map_err(unavailable)?;
+        let readers = pool(&file, 4).await?;
+        let ring = Arc::new(keys::open_ring(&writer, master_key, random.clone(), clock.now()).await?);
+        let signing = keys::open_signing_key(&writer, &ring).await?;
+        let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock).await?;
+        let snapshot = sqlite::load(&readers, &ring).await?;
+        Ok(Arc::new(Self { writer, readers, snapshot: ArcSwap::from_pointee(snapshot), ring, ephemeral, keys: signing }))
+    }
+
+    /// The current snapshot: immutable, complete, swapped after each commit.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The ring that seals session tokens and stored secrets.
+    #[must_use]
+    pub const fn ring(&self) -> &Arc<KeyRing> {
+        &self.ring
+    }
+
+    /// The key that signs our SAML requests.
+    #[must_use]
+    pub const fn signing_key(&self) -> &keys::SigningKey {
+        &self.keys
+    }
+
+    /// What may be forgotten after its time.
+    #[must_use]
+    pub const fn ephemeral(&self) -> &Ephemeral {
+        &self.ephemeral
+    }
+
+    /// Opens a transaction and its audit record, against a permit.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn begin(&self, permit: &Permit, mut record: AuditRecord) -> Result<WriteTx<'_>, Error> {
+        record.basis(permit.actions());
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        let revision: i64 =
+            sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get("number");
+        if revision != self.snapshot.load().revision {
+            self.snapshot.store(Arc::new(sqlite::load(&self.readers, &self.ring).await?));
+        }
+        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false })
+    }
+
+    /// Writes an audit record that belongs to no change: a refusal, or a look at something sensitive.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn record(&self, record: &AuditRecord) -> Result<(), Error> {
+        let mut connection = self.writer.acquire().await.map_err(unavailable)?;
+        record.write(&mut connection).await
+    }
+
+    /// Reads outside of any change.
+    #[must_use]
+    pub fn read(&self) -> ReadTx<'_> {
+        ReadTx { store: self, snapshot: self.snapshot() }
+    }
+
+    /// Follows changes that other processes commit, until it is dropped. See [`SNAPSHOT_POLL_MILLISECONDS`].
+    pub async fn follow(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(SNAPSHOT_POLL_MILLISECONDS));
+        let mut ticks = 0_u64;
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(error = error.private.as_deref(), "the store can't be read");
+            }
+            ticks += 1;
+            if ticks.is_multiple_of(60)
+                && let Err(error) = self.ephemeral.sweep().await
+            {
+                tracing::warn!(error = error.private.as_deref(), "expired sessions could not be removed");
+            }
+        }
+    }
+
+    /// Swaps the snapshot when the store has moved on. Also the readiness probe.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let row = sqlx::query("SELECT number FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
+        if row.get::<i64, _>("number") != self.snapshot.load().revision {
+            let next = sqlite::load(&self.readers, &self.ring).await?;
+            if next.revision > self.snapshot.load().revision {
+                self.snapshot.store(Arc::new(next));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the files in order.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        self.ephemeral.close().await;
+    }
+}
+
+async fn pool(file: &Path, connections: u32) -> Result<SqlitePool, Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10));
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options)
+        .await
+        .map_err(|error| unavailable(format!("{}: {error}", file.display())))
+}
+
+/// The store can't do it now; details are for the log.
+fn unavailable(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Unavailable, "the service is not available right now, please try again").with_private(error)
+}
+
+/// A read: the snapshot, and what is read on demand.
+#[derive(Clone, Debug)]
+pub struct ReadTx<'s> {
+    store: &'s Store,
+    /// Everything authorization needs.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// A change: commits together with its audit record, or not at all.
+#[derive(Debug)]
+pub struct WriteTx<'s> {
+    store: &'s Store,
+    tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    /// As of the beginning of the transaction; no other change can come between.
+    pub snapshot: Arc<Snapshot>,
+    record: AuditRecord,
+    changed: bool,
+}
+
+impl WriteTx<'_> {
+    /// Adds to the audit record of this change. Never a secret.
+    pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
+        self.record.note(key, value);
+    }
+
+    /// Commits, or rolls back and keeps the record of the failure.
+    ///
+    /// # Errors
+    /// `Unavailable`: then nothing was acknowledged, and nothing was changed.
+    pub async fn finish(mut self, outcome: Result<(), &Error>) -> Result<(), Error> {
+        match outcome {
+            Ok(()) => {
+                self.record.write(&mut self.tx).await?;
+                if self.changed {
+                    sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
+                }
+                self.tx.commit().await.map_err(unavailable)?;
+                if self.changed {
+                    self.store.refresh().await?;
+                }
+                Ok(())
+            }
+            // A client that waits for its person is no event.
+            Err(error) if matches!(error.kind, ErrorKind::AuthorizationPending | ErrorKind::SlowDown) => {
+                self.tx.rollback().await.map_err(unavailable)
+            }
+            Err(error) => {
+                self.tx.rollback().await.map_err(unavailable)?;
+                self.record.fail(error);
+                self.store.record(&self.record).await
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The snapshot: everything authorization needs, compiled, immutable.
+
+use crate::{
+    domain::{
+        Arn,
+        iam::{IdentityProvider, ManagedPolicy, ProviderOwner},
+        name::{AccountId, GroupName},
+        organization::{Account, Organization},
+    },
+    policy::{CompiledRole, Document, document::PrincipalPattern},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// ARN of the one AWS-managed policy that is built in.
+pub const ADMINISTRATOR_ACCESS: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+/// Its document.
+pub const ADMINISTRATOR_ACCESS_DOCUMENT: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+
+/// One state of the organization.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows with each change.
+    pub revision: i64,
+    /// None before the first `daypass apply`.
+    pub organization: Option<Organization>,
+    /// By id.
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// By account and lower-case name.
+    pub roles: BTreeMap<(AccountId, String), Arc<CompiledRole>>,
+    /// By ARN.
+    pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Document>)>,
+    /// In order of owner and name; those of the organization are the identity sources.
+    pub providers: Vec<Arc<IdentityProvider>>,
+    /// Groups of the built-in directory.
+    pub groups: Vec<GroupName>,
+    by_role_id: HashMap<String, Arc<CompiledRole>>,
+    by_provider: HashMap<String, Vec<Arc<CompiledRole>>>,
+}
+
+impl Snapshot {
+    pub(super) fn empty(revision: i64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// Builds the indexes.
+    pub(super) fn index(mut self) -> Self {
+        for role in self.roles.values() {
+            self.by_role_id.insert(role.role.id.clone(), role.clone());
+            let mut named: Vec<&str> = role
+                .trust
+                .statements
+                .iter()
+                .flat_map(|statement| &statement.principals)
+                .filter_map(|principal| match principal {
+                    PrincipalPattern::Federated(provider) => Some(provider.as_str()),
+                    PrincipalPattern::Everyone => Some("*"),
+                    _ => None,
+                })
+                .collect();
+            named.sort_unstable();
+            named.dedup();
+            for provider in named {
+                self.by_provider.entry(provider.to_owned()).or_default().push(role.clone());
+            }
+        }
+        self
+    }
+
+    /// A role by account and name, without regard to case.
+    #[must_use]
+    pub fn role(&self, account: &AccountId, name: &str) -> Option<&Arc<CompiledRole>> {
+        self.roles.get(&(account.clone(), name.to_lowercase()))
+    }
+
+    /// A role by its ARN, path included.
+    #[must_use]
+    pub fn role_by_arn(&self, arn: &Arn) -> Option<&Arc<CompiledRole>> {
+        let account = arn.account()?;
+        let role = self.role(&account, arn.resource_name())?;
+        (role.role.arn() == *arn).then_some(role)
+    }
+
+    /// A role by its unique id.
+    #[must_use]
+    pub fn role_by_id(&self, id: &str) -> Option<&Arc<CompiledRole>> {
+        self.by_role_id.get(id)
+    }
+
+    /// Roles whose trust policy names the provider ARN, or everyone: the only ones it can open.
+    pub fn roles_naming(&self, provider: &Arn) -> impl Iterator<Item = &Arc<CompiledRole>> {
+        let named = self.by_provider.get(provider.as_str()).into_iter().flatten();
+        let account = provider.account();
+        let open = self.by_provider.get("*").into_iter().flatten();
+        named.chain(open.filter(move |role| Some(&role.role.account) == account.as_ref()))
+    }
+
+    /// The providers people can sign in through.
+    pub fn identity_sources(&self) -> impl Iterator<Item = &Arc<IdentityProvider>> {
+        self.providers.iter().filter(|provider| provider.owner == ProviderOwner::Organization)
+    }
+
+    /// An identity source by name.
+    #[must_use]
+    pub fn identity_source(&self, name: &str) -> Option<&Arc<IdentityProvider>> {
+        self.identity_sources().find(|provider| provider.name.as_str() == name)
+    }
+
+    /// The provider with this ARN: the account's own, else the organization's.
+    #[must_use]
+    pub fn provider(&self, arn: &Arn) -> Option<&Arc<IdentityProvider>> {
+        let account = arn.account().filter(|account| self.accounts.contains_key(account))?;
+        let standing = self.providers.iter().filter(|provider| provider.is_in(&account) && provider.arn(&account) == *arn);
+        standing.max_by_key(|provider| provider.owner != ProviderOwner::Organization)
+    }
+
+    /// A managed policy's document by ARN.
+    #[must_use]
+    pub fn policy(&self, arn: &Arn) -> Option<Arc<Document>> {
+        self.policies.get(arn).map(|(_, document)| document.clone())
+    }
+
+    /// The account that owns the organization.
+    #[must_use]
+    pub fn management_account(&self) -> Option<&AccountId> {
+        self.organization.as_ref().map(|organization| &organization.management_account)
+    }
+}

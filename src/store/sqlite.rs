@@ -1,0 +1,418 @@
+//! The SQL: loading a snapshot, and the writes of a transaction.
+
+use super::{ReadTx, Snapshot, Store, WriteTx, snapshot, unavailable};
+use crate::{
+    crypto::seal::{KeyRing, Purpose},
+    domain::{
+        Arn, Error, Secret, Timestamp,
+        directory::User,
+        iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
+        name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
+        organization::{Account, Organization},
+    },
+    policy::{CompiledRole, Document, DocumentKind},
+};
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A stored value that breaks its own rules: the file was changed by another hand.
+fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
+    unavailable(format!("the store is damaged: {what}: {error}"))
+}
+
+pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, Error> {
+    let mut tx = pool.begin().await.map_err(unavailable)?;
+    let revision = sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get(0);
+    let mut snapshot = Snapshot::empty(revision);
+    let row = sqlx::query("SELECT * FROM organization").fetch_optional(&mut *tx).await.map_err(unavailable)?;
+    if let Some(row) = row {
+        snapshot.organization = Some(Organization {
+            id: row.get("id"),
+            name: row.get("name"),
+            management_account: AccountId::parse(row.get("management_account")).map_err(|e| damaged("organization", e))?,
+        });
+    }
+    for row in sqlx::query("SELECT * FROM account").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let id = AccountId::parse(row.get("id")).map_err(|e| damaged("account", e))?;
+        snapshot.accounts.insert(id.clone(), Account { id, name: row.get("name"), email: row.get("email") });
+    }
+    for row in sqlx::query("SELECT * FROM managed_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let policy = managed_policy(&row)?;
+        let document = Document::parse(&policy.document, DocumentKind::Identity).map_err(|e| damaged("managed_policy", e))?;
+        snapshot.policies.insert(policy.arn(), (policy, Arc::new(document)));
+    }
+    let administrator = Document::parse(snapshot::ADMINISTRATOR_ACCESS_DOCUMENT, DocumentKind::Identity)
+        .map_err(|e| damaged("AdministratorAccess", e))
+        .map(Arc::new)?;
+    let find = |policies: &BTreeMap<Arn, (ManagedPolicy, Arc<Document>)>, arn: &Arn| {
+        if arn.as_str() == snapshot::ADMINISTRATOR_ACCESS {
+            return Some(administrator.clone());
+        }
+        policies.get(arn).map(|(_, document)| document.clone())
+    };
+    let mut roles: BTreeMap<String, Role> = BTreeMap::new();
+    for row in sqlx::query("SELECT * FROM role").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let role = role(&row)?;
+        roles.insert(role.id.clone(), role);
+    }
+    for row in sqlx::query("SELECT * FROM role_inline_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        if let Some(role) = roles.get_mut(row.get::<&str, _>("role_id")) {
+            let name = PolicyName::parse(row.get("name")).map_err(|e| damaged("role_inline_policy", e))?;
+            role.inline_policies.insert(name, row.get("document"));
+        }
+    }
+    let attached = "SELECT * FROM role_attached_policy ORDER BY policy_arn";
+    for row in sqlx::query(attached).fetch_all(&mut *tx).await.map_err(unavailable)? {
+        if let Some(role) = roles.get_mut(row.get::<&str, _>("role_id")) {
+            role.attached_policies.push(Arn::parse(row.get("policy_arn")).map_err(|e| damaged("role_attached_policy", e))?);
+        }
+    }
+    for role in roles.into_values() {
+        let key = (role.account.clone(), role.name.as_str().to_lowercase());
+        let compiled = CompiledRole::compile(role, |arn| find(&snapshot.policies, arn)).map_err(|e| damaged("role", e))?;
+        snapshot.roles.insert(key, Arc::new(compiled));
+    }
+    let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
+    for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
+        snapshot.providers.push(Arc::new(provider(&row, ring)?));
+    }
+    for row in sqlx::query("SELECT name FROM directory_group ORDER BY name").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        snapshot.groups.push(GroupName::parse(row.get("name")).map_err(|e| damaged("directory_group", e))?);
+    }
+    Ok(snapshot.index())
+}
+
+fn managed_policy(row: &SqliteRow) -> Result<ManagedPolicy, Error> {
+    Ok(ManagedPolicy {
+        account: AccountId::parse(row.get("account")).map_err(|e| damaged("managed_policy", e))?,
+        name: PolicyName::parse(row.get("name")).map_err(|e| damaged("managed_policy", e))?,
+        id: row.get("id"),
+        description: row.get("description"),
+        document: row.get("document"),
+        created: Timestamp(row.get("created")),
+    })
+}
+
+fn role(row: &SqliteRow) -> Result<Role, Error> {
+    Ok(Role {
+        account: AccountId::parse(row.get("account")).map_err(|e| damaged("role", e))?,
+        name: RoleName::parse(row.get("name")).map_err(|e| damaged("role", e))?,
+        path: row.get("path"),
+        id: row.get("id"),
+        description: row.get("description"),
+        trust_policy: row.get("trust_policy"),
+        max_session_seconds: row.get("max_session_seconds"),
+        created: Timestamp(row.get("created")),
+        inline_policies: BTreeMap::new(),
+        attached_policies: Vec::new(),
+    })
+}
+
+fn provider(row: &SqliteRow, ring: &KeyRing) -> Result<IdentityProvider, Error> {
+    let settings: String = row.get("settings");
+    let name: &str = row.get("name");
+    let owner: &str = row.get("owner");
+    let kind = match row.get::<&str, _>("kind") {
+        "saml" => ProviderKind::Saml(serde_json::from_str(&settings).map_err(|e| damaged("identity_provider", e))?),
+        "oidc" => {
+            let mut oidc: crate::domain::iam::OidcProvider =
+                serde_json::from_str(&settings).map_err(|e| damaged("identity_provider", e))?;
+            if let Some(sealed) = row.get::<Option<Vec<u8>>, _>("secret") {
+                let opened = ring.open(Purpose::StoredSecret, &secret_context(owner, name), &sealed);
+                let text = opened.and_then(|secret| String::from_utf8(secret).ok());
+                oidc.client_secret =
+                    Some(Secret::new(text.ok_or_else(|| damaged("identity_provider", "its secret can't be opened"))?));
+            }
+            ProviderKind::Oidc(oidc)
+        }
+        _ => ProviderKind::Directory,
+    };
+    Ok(IdentityProvider {
+        owner: match owner {
+            "" => ProviderOwner::Organization,
+            account => ProviderOwner::Account(AccountId::parse(account).map_err(|e| damaged("identity_provider", e))?),
+        },
+        name: ProviderName::parse(name).map_err(|e| damaged("identity_provider", e))?,
+        label: row.get("label"),
+        domains: serde_json::from_str(row.get("domains")).map_err(|e| damaged("identity_provider", e))?,
+        kind,
+    })
+}
+
+fn secret_context(owner: &str, name: &str) -> String {
+    format!("identity_provider/{owner}/{name}")
+}
+
+fn owner_text(owner: &ProviderOwner) -> &str {
+    match owner {
+        ProviderOwner::Organization => "",
+        ProviderOwner::Account(account) => account.as_str(),
+    }
+}
+
+impl WriteTx<'_> {
+    /// Creates or renames the organization.
+    ///
+    /// # Errors
+    /// `Unavailable`, as for every write below.
+    pub async fn put_organization(&mut self, organization: &Organization) -> Result<(), Error> {
+        let query = sqlx::query(
+            "INSERT INTO organization (only_row, id, name, management_account) VALUES (1, $1, $2, $3)
+             ON CONFLICT (only_row) DO UPDATE SET name = $2, management_account = $3",
+        );
+        self.execute(
+            query.bind(organization.id.clone()).bind(organization.name.clone()).bind(organization.management_account.to_string()),
+        )
+        .await
+    }
+
+    /// Creates or changes an account.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_account(&mut self, account: &Account) -> Result<(), Error> {
+        let query = sqlx::query(
+            "INSERT INTO account (id, name, email) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET name = $2, email = $3",
+        );
+        self.execute(query.bind(account.id.to_string()).bind(account.name.clone()).bind(account.email.clone())).await
+    }
+
+    /// Creates or changes a role with its policies.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_role(&mut self, role: &Role) -> Result<(), Error> {
+        let query = sqlx::query(
+            "INSERT INTO role (id, account, name, path, description, trust_policy, max_session_seconds, created)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (id) DO UPDATE SET path = $4, description = $5, trust_policy = $6, max_session_seconds = $7",
+        );
+        self.execute(
+            query
+                .bind(role.id.clone())
+                .bind(role.account.to_string())
+                .bind(role.name.to_string())
+                .bind(role.path.clone())
+                .bind(role.description.clone())
+                .bind(role.trust_policy.clone())
+                .bind(role.max_session_seconds)
+                .bind(role.created.0),
+        )
+        .await?;
+        self.execute(sqlx::query("DELETE FROM role_inline_policy WHERE role_id = $1").bind(role.id.clone())).await?;
+        for (name, document) in &role.inline_policies {
+            let query = sqlx::query("INSERT INTO role_inline_policy (role_id, name, document) VALUES ($1, $2, $3)");
+            self.execute(query.bind(role.id.clone()).bind(name.to_string()).bind(document.clone())).await?;
+        }
+        self.execute(sqlx::query("DELETE FROM role_attached_policy WHERE role_id = $1").bind(role.id.clone())).await?;
+        for arn in &role.attached_policies {
+            let query = sqlx::query("INSERT INTO role_attached_policy (role_id, policy_arn) VALUES ($1, $2)");
+            self.execute(query.bind(role.id.clone()).bind(arn.to_string())).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a role with its policies.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_role(&mut self, id: &str) -> Result<(), Error> {
+        self.execute(sqlx::query("DELETE FROM role WHERE id = $1").bind(id.to_owned())).await
+    }
+
+    /// Creates or changes a managed policy.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_policy(&mut self, policy: &ManagedPolicy) -> Result<(), Error> {
+        let query = sqlx::query(
+            "INSERT INTO managed_policy (id, account, name, description, document, created) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (id) DO UPDATE SET description = $4, document = $5",
+        );
+        self.execute(
+            query
+                .bind(policy.id.clone())
+                .bind(policy.account.to_string())
+                .bind(policy.name.to_string())
+                .bind(policy.description.clone())
+                .bind(policy.document.clone())
+                .bind(policy.created.0),
+        )
+        .await
+    }
+
+    /// Deletes a managed policy.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_policy(&mut self, id: &str) -> Result<(), Error> {
+        self.execute(sqlx::query("DELETE FROM managed_policy WHERE id = $1").bind(id.to_owned())).await
+    }
+
+    /// Creates or changes a provider; its secret is sealed on the way.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_provider(&mut self, provider: &IdentityProvider) -> Result<(), Error> {
+        let owner = owner_text(&provider.owner).to_owned();
+        let (kind, settings, secret) = match &provider.kind {
+            ProviderKind::Saml(saml) => ("saml", serde_json::to_string(saml), None),
+            ProviderKind::Oidc(oidc) => ("oidc", serde_json::to_string(oidc), oidc.client_secret.as_ref()),
+            ProviderKind::Directory => ("directory", Ok("{}".to_owned()), None),
+        };
+        let context = secret_context(&owner, provider.name.as_str());
+        let sealed = secret
+            .map(|secret| self.store.ring.seal(Purpose::StoredSecret, &context, secret.expose().as_bytes()))
+            .transpose()
+            .map_err(Error::internal)?;
+        let query = sqlx::query(
+            "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (owner, name) DO UPDATE SET label = $3, domains = $4, kind = $5, settings = $6, secret = $7",
+        );
+        self.execute(
+            query
+                .bind(owner)
+                .bind(provider.name.to_string())
+                .bind(provider.label.clone())
+                .bind(serde_json::to_string(&provider.domains).map_err(Error::internal)?)
+                .bind(kind)
+                .bind(settings.map_err(Error::internal)?)
+                .bind(sealed),
+        )
+        .await
+    }
+
+    /// Deletes a provider.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_provider(&mut self, owner: &ProviderOwner, name: &ProviderName) -> Result<(), Error> {
+        let query = sqlx::query("DELETE FROM identity_provider WHERE owner = $1 AND name = $2");
+        self.execute(query.bind(owner_text(owner).to_owned()).bind(name.to_string())).await
+    }
+
+    /// Creates a group of the built-in directory; nothing happens when it is there.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_group(&mut self, group: &GroupName) -> Result<(), Error> {
+        let query = sqlx::query("INSERT INTO directory_group (name) VALUES ($1) ON CONFLICT (name) DO NOTHING");
+        self.execute(query.bind(group.to_string())).await
+    }
+
+    /// Deletes a group with its memberships.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_group(&mut self, group: &GroupName) -> Result<(), Error> {
+        self.execute(sqlx::query("DELETE FROM directory_group WHERE name = $1").bind(group.to_string())).await
+    }
+
+    /// Creates or changes a person of the built-in directory, with group memberships.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_user(&mut self, user: &User) -> Result<(), Error> {
+        let query = sqlx::query(
+            "INSERT INTO directory_user (id, name, email, display_name, password_hash, disabled) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, display_name = $4, password_hash = $5, disabled = $6",
+        );
+        self.execute(
+            query
+                .bind(user.id.clone())
+                .bind(user.name.to_string())
+                .bind(user.email.clone())
+                .bind(user.display_name.clone())
+                .bind(user.password_hash.as_ref().map(|hash| hash.expose().clone()))
+                .bind(user.disabled),
+        )
+        .await?;
+        self.execute(sqlx::query("DELETE FROM directory_membership WHERE user_id = $1").bind(user.id.clone())).await?;
+        for group in &user.groups {
+            let query = sqlx::query("INSERT INTO directory_membership (user_id, group_name) VALUES ($1, $2)");
+            self.execute(query.bind(user.id.clone()).bind(group.to_string())).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a person.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_user(&mut self, id: &str) -> Result<(), Error> {
+        self.execute(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await
+    }
+
+    /// Everybody in the built-in directory.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn users(&self) -> Result<Vec<User>, Error> {
+        users(self.store).await
+    }
+
+    async fn execute(&mut self, query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>) -> Result<(), Error> {
+        self.changed = true;
+        query.execute(&mut *self.tx).await.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+impl ReadTx<'_> {
+    /// A person of the built-in directory by sign-in name, without regard to case, or by e-mail when only one has it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn user(&self, name: &str) -> Result<Option<User>, Error> {
+        let rows = sqlx::query("SELECT id FROM directory_user WHERE name = $1 OR email = $1 COLLATE NOCASE LIMIT 2")
+            .bind(name)
+            .fetch_all(&self.store.readers)
+            .await
+            .map_err(unavailable)?;
+        let [row] = rows.as_slice() else { return Ok(None) };
+        let id: String = row.get("id");
+        Ok(self.users_where(Some(&id)).await?.pop())
+    }
+
+    /// Everybody in the built-in directory, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn users(&self) -> Result<Vec<User>, Error> {
+        self.users_where(None).await
+    }
+
+    async fn users_where(&self, id: Option<&str>) -> Result<Vec<User>, Error> {
+        users_where(self.store, id).await
+    }
+}
+
+async fn users(store: &Store) -> Result<Vec<User>, Error> {
+    users_where(store, None).await
+}
+
+async fn users_where(store: &Store, id: Option<&str>) -> Result<Vec<User>, Error> {
+    let mut groups: BTreeMap<String, Vec<GroupName>> = BTreeMap::new();
+    let memberships = "SELECT * FROM directory_membership WHERE $1 IS NULL OR user_id = $1 ORDER BY group_name";
+    for row in sqlx::query(memberships).bind(id).fetch_all(&store.readers).await.map_err(unavailable)? {
+        let name = GroupName::parse(row.get("group_name")).map_err(|e| damaged("directory_membership", e))?;
+        groups.entry(row.get("user_id")).or_default().push(name);
+    }
+    let people = "SELECT * FROM directory_user WHERE $1 IS NULL OR id = $1 ORDER BY name";
+    let rows = sqlx::query(people).bind(id).fetch_all(&store.readers).await.map_err(unavailable)?;
+    rows.iter()
+        .map(|row| {
+            let id: String = row.get("id");
+            Ok(User {
+                groups: groups.remove(&id).unwrap_or_default(),
+                id,
+                name: UserName::parse(row.get("name")).map_err(|e| damaged("directory_user", e))?,
+                email: row.get("email"),
+                display_name: row.get("display_name"),
+                password_hash: row.get::<Option<String>, _>("password_hash").map(Secret::new),
+                disabled: row.get("disabled"),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,205 @@
+"""What boto3 sees. Each scenario takes JSON, drives the unmodified SDK, and prints JSON."""
+
+import json
+import sys
+import threading
+
+import boto3
+import botocore
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+
+def client(service, url, credentials=None, **config):
+    keys = {}
+    if credentials:
+        keys = dict(
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials.get("SessionToken"),
+        )
+    config.setdefault("retries", {"max_attempts": 1})
+    return boto3.client(service, endpoint_url=url, region_name="eu-west-1", config=Config(**config), **keys)
+
+
+def unsigned(service, url):
+    return client(service, url, signature_version=botocore.UNSIGNED)
+
+
+def plain(credentials):
+    return {**credentials, "Expiration": credentials["Expiration"].isoformat()}
+
+
+def refusal(call):
+    """The error a call ends with, as code and HTTP status."""
+    try:
+        call()
+    except ClientError as error:
+        return {
+            "code": error.response["Error"]["Code"],
+            "status": error.response["ResponseMetadata"]["HTTPStatusCode"],
+            "message": error.response["Error"]["Message"],
+        }
+    return {"code": "none"}
+
+
+def assume_with_saml(given):
+    sts = unsigned("sts", given["url"])
+    ask = {k: given[k] for k in ("RoleArn", "PrincipalArn", "SAMLAssertion", "DurationSeconds") if k in given}
+    try:
+        answer = sts.assume_role_with_saml(**ask)
+    except ClientError:
+        return {"refused": refusal(lambda: (_ for _ in ()).throw(sys.exc_info()[1]))}
+    answer["Credentials"] = plain(answer["Credentials"])
+    answer.pop("ResponseMetadata")
+    return answer
+
+
+def assume_with_web_identity(given):
+    sts = unsigned("sts", given["url"])
+    ask = {k: given[k] for k in ("RoleArn", "RoleSessionName", "WebIdentityToken", "DurationSeconds") if k in given}
+    try:
+        answer = sts.assume_role_with_web_identity(**ask)
+    except ClientError:
+        return {"refused": refusal(lambda: (_ for _ in ()).throw(sys.exc_info()[1]))}
+    answer["Credentials"] = plain(answer["Credentials"])
+    answer.pop("ResponseMetadata")
+    return answer
+
+
+def identity(given):
+    answer = client("sts", given["url"], given["credentials"]).get_caller_identity()
+    return {k: answer[k] for k in ("Arn", "Account", "UserId")}
+
+
+def chain(given):
+    """A role from a role's session, and the limits of that."""
+    url, credentials = given["url"], given["credentials"]
+    sts = client("sts", url, credentials)
+    answer = sts.assume_role(RoleArn=given["RoleArn"], RoleSessionName="chained", DurationSeconds=900)
+    inner = client("sts", url, answer["Credentials"])
+    return {
+        "arn": inner.get_caller_identity()["Arn"],
+        "too long": refusal(lambda: sts.assume_role(RoleArn=given["RoleArn"], RoleSessionName="c2", DurationSeconds=7200)),
+        "not trusted": refusal(lambda: inner.assume_role(RoleArn=given["RoleArn"], RoleSessionName="c3")),
+        "no such role": refusal(
+            lambda: sts.assume_role(RoleArn=given["RoleArn"].replace("Chained", "Nobody"), RoleSessionName="c4")
+        ),
+    }
+
+
+def refusals(given):
+    """Right codes for wrong credentials."""
+    url, good = given["url"], given["credentials"]
+    wrong_secret = {**good, "SecretAccessKey": "x" * 40}
+    unknown_key = {**good, "AccessKeyId": "ASIAAAAAAAAAAAAAAAAA"}
+    token = good["SessionToken"]
+    middle = len(token) // 2
+    tampered = {**good, "SessionToken": token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]}
+    no_token = {k: good[k] for k in ("AccessKeyId", "SecretAccessKey")}
+
+    def tampered_body():
+        sts = client("sts", url, good)
+
+        def change(request, **_):
+            request.body = request.body.replace("honest", "evilly")
+
+        sts.meta.events.register("before-send.sts.AssumeRole", change)
+        sts.assume_role(RoleArn="arn:aws:iam::222233334444:role/Chained", RoleSessionName="honest")
+
+    ask = lambda credentials: lambda: client("sts", url, credentials).get_caller_identity()
+    return {
+        "good": refusal(ask(good)),
+        "wrong secret": refusal(ask(wrong_secret)),
+        "unknown key": refusal(ask(unknown_key)),
+        "tampered token": refusal(ask(tampered)),
+        "no token": refusal(ask(no_token)),
+        "tampered body": refusal(tampered_body),
+        "nobody": refusal(lambda: unsigned("sts", url).get_caller_identity()),
+        "other service": refusal(lambda: client("iam", url, good).list_roles()),
+    }
+
+
+def iam_tour(given):
+    """Roles and policies through the SDK, from creation to deletion."""
+    url, credentials = given["url"], given["credentials"]
+    iam = client("iam", url, credentials)
+    trust = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Principal": {"AWS": given["account"]}, "Action": "sts:AssumeRole"}],
+        }
+    )
+    allow = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
+    made = iam.create_role(RoleName="Tour", AssumeRolePolicyDocument=trust, Description="a & b < c")["Role"]
+    policy = iam.create_policy(PolicyName="TourPolicy", PolicyDocument=allow)["Policy"]
+    iam.put_role_policy(RoleName="Tour", PolicyName="inline", PolicyDocument=allow)
+    iam.attach_role_policy(RoleName="Tour", PolicyArn=policy["Arn"])
+    seen = {
+        "document": iam.get_role(RoleName="Tour")["Role"]["AssumeRolePolicyDocument"] == json.loads(trust),
+        "description": iam.get_role(RoleName="Tour")["Role"]["Description"],
+        "inline": iam.list_role_policies(RoleName="Tour")["PolicyNames"],
+        "inline document": iam.get_role_policy(RoleName="Tour", PolicyName="inline")["PolicyDocument"] == json.loads(allow),
+        "attached": [p["PolicyName"] for p in iam.list_attached_role_policies(RoleName="Tour")["AttachedPolicies"]],
+        "listed": "Tour" in [r["RoleName"] for p in iam.get_paginator("list_roles").paginate(PaginationConfig={"PageSize": 2}) for r in p["Roles"]],
+        "delete too early": refusal(lambda: iam.delete_role(RoleName="Tour")),
+        "twice": refusal(lambda: iam.create_role(RoleName="tour", AssumeRolePolicyDocument=trust)),
+        "malformed": refusal(lambda: iam.update_assume_role_policy(RoleName="Tour", PolicyDocument='{"Statement": []}')),
+        "missing": refusal(lambda: iam.get_role(RoleName="Nobody")),
+        "attached policy": refusal(lambda: iam.delete_policy(PolicyArn=policy["Arn"])),
+    }
+    iam.delete_role_policy(RoleName="Tour", PolicyName="inline")
+    iam.detach_role_policy(RoleName="Tour", PolicyArn=policy["Arn"])
+    iam.delete_policy(PolicyArn=policy["Arn"])
+    iam.delete_role(RoleName="Tour")
+    seen["gone"] = refusal(lambda: iam.get_role(RoleName="Tour"))["code"]
+    seen["id"] = made["RoleId"][:4]
+    accounts = client("organizations", url, credentials).list_accounts()["Accounts"]
+    seen["accounts"] = [account["Name"] for account in accounts]
+    events = client("cloudtrail", url, credentials).lookup_events(
+        LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "DeleteRole"}]
+    )["Events"]
+    seen["last event"] = [events[0]["EventName"], isinstance(events[0]["EventTime"].timestamp(), float)]
+    return seen
+
+
+def write_until_killed(given):
+    """Creates roles from two threads until the server goes away; prints the names it was told exist."""
+    acknowledged, lock = [], threading.Lock()
+    trust = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Principal": {"AWS": given["account"]}, "Action": "sts:AssumeRole"}],
+        }
+    )
+
+    def write(worker):
+        iam = client("iam", given["url"], given["credentials"], connect_timeout=2, read_timeout=5)
+        for number in range(10_000):
+            name = f"{given['prefix']}-{worker}-{number}"
+            try:
+                iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+            except Exception:
+                return
+            with lock:
+                acknowledged.append(name)
+                with open(given["progress"], "a") as file:
+                    file.write(name + "\n")
+
+    workers = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    return {"acknowledged": acknowledged}
+
+
+def list_roles(given):
+    iam = client("iam", given["url"], given["credentials"])
+    pages = iam.get_paginator("list_roles").paginate()
+    return {"roles": [role["RoleName"] for page in pages for role in page["Roles"]]}
+
+
+if __name__ == "__main__":
+    scenario, given = sys.argv[1], json.loads(sys.argv[2])
+    print(json.dumps(globals()[scenario](given)))

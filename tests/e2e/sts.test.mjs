@@ -1,0 +1,229 @@
+// boto3 with a real identity provider's assertion and a real provider's ID token; and everything that must be refused.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import fs from 'node:fs';
+import path from 'node:path';
+import { createHash, randomBytes } from 'node:crypto';
+import { launch, fillLogin } from '../testbed/browser/browser.mjs';
+import * as e2e from './harness.mjs';
+
+const { MANAGEMENT, WORKLOADS } = e2e;
+let broker, saml, oidc, passwords, browser;
+
+const idpInitiated = (sp) => `${saml.info.IDP_SSO_URL}?${new URLSearchParams({ spentityid: sp, RelayState: 'none' })}`;
+
+before(async () => {
+  broker = new e2e.Broker(await e2e.freePort());
+  [saml, oidc] = await Promise.all([
+    e2e.testbed('idp-simplesamlphp.sh', '--sign', 'both', '--nameid', 'email'),
+    e2e.testbed('op-panva.sh', '--redirect-uri', 'http://127.0.0.1:1/callback', '--claims-in-id-token'),
+  ]);
+  const document = e2e.organization({
+    metadataFile: saml.info.IDP_METADATA_FILE, issuer: oidc.info.OP_ISSUER, clientSecret: oidc.info.OP_CLIENT_SECRET,
+  });
+  ({ passwords } = broker.apply(document, '--new-passwords'));
+  await broker.start();
+  const metadata = await (await fetch(`${broker.url}/saml/metadata`)).text();
+  const file = path.join(e2e.folder(), 'sp.xml');
+  fs.writeFileSync(file, metadata);
+  saml.command('add-sp', file);
+  // Another service provider that has its responses sent to our address.
+  fs.writeFileSync(file, metadata.replace(/entityID="[^"]*"/, 'entityID="urn:other:sp"'));
+  saml.command('add-sp', file);
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await broker?.kill('SIGTERM');
+  await Promise.all([saml?.stop(), oidc?.stop()]);
+});
+
+// What the identity provider would have the browser post to us.
+async function assertion(sp = `${broker.url}/saml/metadata`, user = 'alice') {
+  const page = await browser.context.newPage();
+  const posted = new Promise((resolve) => {
+    page.route(`${broker.url}/saml/acs`, async (route) => {
+      const response = new URLSearchParams(route.request().postData()).get('SAMLResponse');
+      await route.fulfill({ body: 'caught' });
+      resolve(response);
+    });
+  });
+  await page.goto(idpInitiated(sp));
+  const form = page.locator('input[type=password]');
+  const arrived = await Promise.race([posted.then(() => 'posted'), form.waitFor().then(() => 'form').catch(() => 'gone')]);
+  if (arrived === 'form') await fillLogin(page, user, e2e.passwordOf(user));
+  const response = await posted;
+
+  return response;
+}
+
+async function idToken(client = 'rp-public', user = 'alice') {
+  const page = await browser.context.newPage();
+  const verifier = randomBytes(32).toString('base64url');
+  const redirected = new Promise((resolve) => {
+    page.route('http://127.0.0.1:1/**', async (route) => {
+      const address = new URL(route.request().url());
+      await route.fulfill({ body: 'caught' });
+      resolve(address);
+    });
+  });
+  const query = new URLSearchParams({
+    client_id: client, response_type: 'code', redirect_uri: 'http://127.0.0.1:1/callback', scope: 'openid email groups', state: 's',
+    code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
+  });
+  await page.goto(`${oidc.info.OP_ISSUER}/auth?${query}`);
+  const form = page.locator('input[type=password]');
+  const arrived = await Promise.race([redirected.then(() => 'redirected'), form.waitFor().then(() => 'form').catch(() => 'gone')]);
+  if (arrived === 'form') await fillLogin(page, user, e2e.passwordOf(user));
+  const code = (await redirected).searchParams.get('code');
+
+  const answer = await fetch(`${oidc.info.OP_ISSUER}/token`, {
+    method: 'POST',
+    body: new URLSearchParams({ grant_type: 'authorization_code', code, redirect_uri: 'http://127.0.0.1:1/callback', client_id: client, code_verifier: verifier }),
+  });
+  return (await answer.json()).id_token;
+}
+
+const withSaml = (SAMLAssertion, more = {}) => e2e.aws('assume_with_saml', {
+  url: broker.url, SAMLAssertion, RoleArn: `arn:aws:iam::${WORKLOADS}:role/SamlDeveloper`,
+  PrincipalArn: `arn:aws:iam::${WORKLOADS}:saml-provider/corp`, ...more,
+});
+const withToken = (WebIdentityToken, more = {}) => e2e.aws('assume_with_web_identity', {
+  url: broker.url, WebIdentityToken, RoleArn: `arn:aws:iam::${WORKLOADS}:role/CloudDeveloper`, RoleSessionName: 'ci', ...more,
+});
+
+test('assume_role_with_saml: a real assertion gives credentials, once; chaining and durations hold', async () => {
+  const response = await assertion();
+  const taken = await withSaml(response, { DurationSeconds: 900 });
+  assert.equal(taken.AssumedRoleUser.Arn, `arn:aws:sts::${WORKLOADS}:assumed-role/SamlDeveloper/alice@corp.test`);
+  assert.equal(taken.Subject, 'alice@corp.test');
+  assert.equal(taken.Issuer, saml.info.IDP_ENTITY_ID);
+  assert.equal(taken.Audience, `${broker.url}/saml/acs`);
+  const qualifier = createHash('sha1').update(`${taken.Issuer}${WORKLOADS}/corp`).digest('base64');
+  assert.equal(taken.NameQualifier, qualifier);
+  const life = (new Date(taken.Credentials.Expiration) - Date.now()) / 1000;
+  assert.ok(life > 800 && life <= 901, `900 s were asked for, ${life} given`);
+  const who = await e2e.aws('identity', { url: broker.url, credentials: taken.Credentials });
+  assert.equal(who.Arn, taken.AssumedRoleUser.Arn);
+  assert.equal(who.UserId, taken.AssumedRoleUser.AssumedRoleId);
+
+  const chained = await e2e.aws('chain', { url: broker.url, credentials: taken.Credentials, RoleArn: `arn:aws:iam::${WORKLOADS}:role/Chained` });
+  assert.equal(chained.arn, `arn:aws:sts::${WORKLOADS}:assumed-role/Chained/chained`);
+  assert.equal(chained['too long'].code, 'ValidationError');
+  assert.equal(chained['not trusted'].code, 'AccessDenied');
+  assert.equal(chained['no such role'].code, 'AccessDenied');
+
+  const codes = await e2e.aws('refusals', { url: broker.url, credentials: taken.Credentials });
+  assert.deepEqual(Object.fromEntries(Object.entries(codes).map(([name, refusal]) => [name, refusal.code])), {
+    good: 'none', 'wrong secret': 'SignatureDoesNotMatch', 'unknown key': 'InvalidClientTokenId', 'tampered token': 'InvalidClientTokenId',
+    'no token': 'InvalidClientTokenId', 'tampered body': 'SignatureDoesNotMatch', nobody: 'MissingAuthenticationToken', 'other service': 'AccessDenied',
+  });
+
+  const again = await withSaml(response);
+  assert.equal(again.refused.code, 'InvalidIdentityToken');
+});
+
+test('a role the groups do not open, a duration beyond the role: refused, like a role that is not there', async () => {
+  const readOnly = await withSaml(await assertion(), { RoleArn: `arn:aws:iam::${WORKLOADS}:role/SamlReadOnly` });
+  const nobody = await withSaml(await assertion(), { RoleArn: `arn:aws:iam::${WORKLOADS}:role/Nobody` });
+  assert.equal(readOnly.refused.code, 'AccessDenied');
+  assert.deepEqual(nobody.refused, readOnly.refused);
+  assert.equal((await withSaml(await assertion(), { DurationSeconds: 7200 })).refused.code, 'ValidationError');
+  assert.equal((await withSaml(await assertion(), { PrincipalArn: `arn:aws:iam::${MANAGEMENT}:saml-provider/corp` })).refused.code, 'AccessDenied');
+});
+
+test('forged and misdirected assertions: one answer for the attacker, each its own reason for the admin', async () => {
+  const genuine = Buffer.from(await assertion(), 'base64').toString();
+  const encode = (xml) => Buffer.from(xml).toString('base64');
+  const answers = {
+    changed: await withSaml(encode(genuine.replace(/>aws-admins</, '>aws-adminz<'))),
+    wrapped: await withSaml(encode(genuine.replace('</samlp:Response>', `${/<saml:Assertion .*<\/saml:Assertion>/s.exec(genuine)[0]}</samlp:Response>`))),
+    stripped: await withSaml(encode(genuine.replace(/<ds:Signature .*?<\/ds:Signature>/gs, ''))),
+    comment: await withSaml(encode(genuine.replace('alice@corp.test</saml:NameID>', 'alice@corp.test<!---->.evil</saml:NameID>'))),
+    entity: await withSaml(encode(genuine.replace(/^(<\?xml[^>]*\?>)?/, '$1<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'))),
+    fetched: await withSaml(encode(genuine.replace(/<ds:Reference URI="[^"]*"/, '<ds:Reference URI="http://127.0.0.1:1/x"'))),
+    audience: await withSaml(await assertion('urn:other:sp')),
+  };
+  saml.command('rollover', 'announce');
+  saml.command('rollover', 'switch');
+  answers['other key'] = await withSaml(await assertion());
+  for (const [name, answer] of Object.entries(answers)) {
+    assert.equal(answer.refused?.code, 'InvalidIdentityToken', name);
+    assert.equal(answer.refused.message, answers.changed.refused.message, name);
+  }
+
+  // The admin reads why, in the console.
+  const { page } = browser;
+  await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+  await page.getByRole('link', { name: 'Audit' }).click();
+  const reasons = (await page.locator('.event .reason').allInnerTexts()).map((text) => text.split(':')[0]);
+  for (const reason of ['assertion_replayed', 'signature_invalid', 'signature_key_unknown', 'audience_wrong', 'document_duplicate_id', 'document_has_markup', 'signature_missing', 'signature_shape']) {
+    assert.ok(reasons.includes(reason), `${reason} is not among ${[...new Set(reasons)].join(', ')}`);
+  }
+});
+
+test('assume_role_with_web_identity: a real ID token gives credentials; wrong ones get the right codes', async () => {
+  const token = await idToken();
+  const taken = await withToken(token);
+  assert.equal(taken.AssumedRoleUser.Arn, `arn:aws:sts::${WORKLOADS}:assumed-role/CloudDeveloper/ci`);
+  assert.equal(taken.SubjectFromWebIdentityToken, 'alice');
+  assert.equal(taken.Audience, 'rp-public');
+  const who = await e2e.aws('identity', { url: broker.url, credentials: taken.Credentials });
+  assert.equal(who.Arn, taken.AssumedRoleUser.Arn);
+
+  const [header, payload, signature] = token.split('.');
+  const claims = JSON.parse(Buffer.from(payload, 'base64url'));
+  const b64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const refused = async (given, more) => (await withToken(given, more)).refused?.code;
+  assert.equal(await refused(`${header}.${b64({ ...claims, sub: 'root' })}.${signature}`), 'InvalidIdentityToken');
+  assert.equal(await refused(`${b64({ alg: 'none' })}.${payload}.`), 'InvalidIdentityToken');
+  assert.equal(await refused(`${header}.${b64({ ...claims, iss: 'https://evil.example' })}.${signature}`), 'InvalidIdentityToken');
+  assert.equal(await refused(token, { RoleArn: `arn:aws:iam::${WORKLOADS}:role/CloudReadOnly` }), 'AccessDenied');
+  assert.equal(await refused(token, { RoleArn: `arn:aws:iam::${WORKLOADS}:role/Nobody` }), 'AccessDenied');
+});
+
+test('IAM, Organizations and CloudTrail through boto3', async () => {
+  const credentials = await portalCredentials('DirectoryAdmin');
+  const seen = await e2e.aws('iam_tour', { url: broker.url, credentials, account: MANAGEMENT });
+  assert.deepEqual(seen, {
+    document: true, description: 'a & b < c', inline: ['inline'], 'inline document': true, attached: ['TourPolicy'], listed: true,
+    'delete too early': { ...seen['delete too early'], code: 'DeleteConflict', status: 409 },
+    twice: { ...seen.twice, code: 'EntityAlreadyExists', status: 409 },
+    malformed: { ...seen.malformed, code: 'MalformedPolicyDocument', status: 400 },
+    missing: { ...seen.missing, code: 'NoSuchEntity', status: 404 },
+    'attached policy': { ...seen['attached policy'], code: 'DeleteConflict', status: 409 },
+    gone: 'NoSuchEntity', id: 'AROA', accounts: ['Management', 'Workloads'], 'last event': ['DeleteRole', true],
+  });
+});
+
+// Credentials of a directory role, by way of the portal page.
+async function portalCredentials(role) {
+  const opened = await launch();
+  await e2e.signInDirectory(opened.page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await e2e.copyShellLines(opened.page, role);
+  const json = JSON.parse(await opened.page.locator('#json').textContent());
+  await opened.close();
+  return json;
+}
+
+test('kill -9 in a stream of writes: every acknowledged write is there, sessions still work', async () => {
+  const { page, close } = await launch();
+  await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  const credentials = await portalCredentials('DirectoryAdmin');
+  for (const round of [1, 2, 3]) {
+    const progress = path.join(e2e.folder(), 'progress');
+    const writing = e2e.aws('write_until_killed', { url: broker.url, credentials, account: MANAGEMENT, prefix: `Kill${round}`, progress });
+    await e2e.until('some writes', () => fs.existsSync(progress) && fs.readFileSync(progress, 'utf8').split('\n').length > 15 * round);
+    await broker.kill('SIGKILL');
+    const { acknowledged } = await writing;
+    await broker.start();
+    const { roles } = await e2e.aws('list_roles', { url: broker.url, credentials });
+    const missing = acknowledged.filter((name) => !roles.includes(name));
+    assert.deepEqual(missing, [], `${acknowledged.length} acknowledged`);
+    await page.goto(`${broker.url}/portal`);
+    await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  }
+  await close();
+});

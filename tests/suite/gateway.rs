@@ -1,0 +1,153 @@
+//! The pipeline: authorization, audit, codecs.
+
+use crate::world::{MANAGEMENT, World};
+use daypass::{
+    api::{
+        iam::roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
+        sso::GetRoleCredentials,
+    },
+    domain::{
+        ErrorKind, Timestamp,
+        name::{AccountId, RoleName},
+    },
+    gateway::query::{from_parameters, to_xml},
+};
+use serde::{Deserialize, Serialize};
+
+const TRUST: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
+
+fn name(text: &str) -> RoleName {
+    RoleName::parse(text).unwrap()
+}
+
+fn create(role: &str) -> CreateRole {
+    CreateRole {
+        role_name: name(role),
+        assume_role_policy_document: TRUST.to_owned(),
+        path: None,
+        description: None,
+        max_session_duration: None,
+    }
+}
+
+#[tokio::test]
+async fn a_change_and_its_audit_record_come_together() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let before = world.gateway.broker.store.read().audit_events(None, None, None, 1000).await.unwrap().len();
+    admin.call(create("New")).await.unwrap();
+    assert_eq!(admin.call(create("new")).await.unwrap_err().kind, ErrorKind::AlreadyExists);
+    let events = world.gateway.broker.store.read().audit_events(None, Some("CreateRole"), None, 10).await.unwrap();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1].error_code, None);
+    assert_eq!(events[1].principal, "arn:aws:sts::111122223333:assumed-role/Administrator/jane");
+    assert_eq!(events[1].detail["roleArn"], "arn:aws:iam::111122223333:role/New");
+    assert_eq!(events[0].error_code.as_deref(), Some("AlreadyExists"));
+    let after = world.gateway.broker.store.read().audit_events(None, None, None, 1000).await.unwrap().len();
+    assert_eq!(after, before + 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_audited_and_tells_nothing_about_what_exists() {
+    let world = World::demo().await;
+    let developer = world.session("333344445555", "Developer", &["developers"]);
+    let there = developer.call(GetRole { role_name: name("Pipeline") }).await.unwrap_err();
+    let missing = developer.call(GetRole { role_name: name("Nobody") }).await.unwrap_err();
+    assert_eq!((there.kind, missing.kind), (ErrorKind::AccessDenied, ErrorKind::AccessDenied));
+    assert_eq!(there.public.replace("Pipeline", "Nobody"), missing.public);
+    assert!(there.public.contains("because no identity-based policy allows the iam:GetRole action"), "{}", there.public);
+    let events = world.gateway.broker.store.read().audit_events(None, Some("GetRole"), None, 10).await.unwrap();
+    assert_eq!(events.len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_role_even_if_the_role_is_made_anew() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let role = admin.call(create("Brief")).await.unwrap().role;
+    admin.call(DeleteRole { role_name: name("Brief") }).await.unwrap();
+    let again = admin.call(create("Brief")).await.unwrap().role;
+    assert_ne!(role.role_id, again.role_id);
+    assert!(world.gateway.snapshot().role_by_id(&role.role_id).is_none());
+}
+
+#[tokio::test]
+async fn a_trust_policy_that_is_changed_decides_at_once() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let person = world.person(&["admins"]);
+    let wish = || GetRoleCredentials { role_name: "administrator".to_owned(), account_id: AccountId::parse(MANAGEMENT).unwrap() };
+    person.call(wish()).await.unwrap();
+    let update = UpdateAssumeRolePolicy { role_name: name("Administrator"), policy_document: TRUST.to_owned() };
+    admin.call(update).await.unwrap();
+    assert_eq!(person.call(wish()).await.unwrap_err().kind, ErrorKind::AccessDenied);
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Sample {
+    name: String,
+    number: Option<u32>,
+    flag: Option<bool>,
+    #[serde(default)]
+    list: Vec<Inner>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Inner {
+    key: String,
+}
+
+fn read(text: &str) -> Result<Sample, String> {
+    let pairs: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+    from_parameters(&pairs).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_query_codec_reads_what_clients_send() {
+    let inner = |key: &str| Inner { key: key.to_owned() };
+    let read_all = read("Name=a+b%2Bc&Number=7&Flag=true&List.member.2.Key=y&List.member.1.Key=x&List.member.10.Key=z").unwrap();
+    assert_eq!(
+        read_all,
+        Sample { name: "a b+c".to_owned(), number: Some(7), flag: Some(true), list: vec![inner("x"), inner("y"), inner("z")] }
+    );
+    assert_eq!(read("Name=a&List=").unwrap().list, vec![]);
+    for (text, problem) in [
+        ("Name=a&Policy=x", "unknown field `Policy`"),
+        ("Name=a&Name=b", "`Name` appears twice"),
+        ("Name.x=a", "Name: invalid type: map, expected a string"),
+        ("Number=7", "missing field `Name`"),
+        ("Name=a&Number=-1", "`-1` is not a number in range"),
+        ("Name=a&Flag=yes", "is not true or false"),
+        ("Name=a&List.member.x.Key=y", "`x` is not the number of a list member"),
+        ("Name=a&List.1.Key=y", "a list looks like Name.member.1"),
+        ("a.b.c.d.e.f.g.h.i=1", "nested too deeply"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.contains(problem), "{text}: {error}");
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    text: &'static str,
+    time: Timestamp,
+    nothing: Option<u32>,
+    list: Vec<u32>,
+    empty: Vec<u32>,
+}
+
+#[test]
+fn the_query_codec_writes_what_clients_read() {
+    let answer = Answer { text: "a<b>&\"", time: Timestamp(1_795_521_600_123), nothing: None, list: vec![1, 2], empty: vec![] };
+    let xml = to_xml("Op", "2011-06-15", &answer, "id").unwrap();
+    assert_eq!(
+        xml,
+        "<OpResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><OpResult><Text>a&lt;b&gt;&amp;&quot;</Text>\
+         <Time>2026-11-24T12:00:00Z</Time><List><member>1</member><member>2</member></List><Empty></Empty></OpResult>\
+         <ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></OpResponse>"
+    );
+}

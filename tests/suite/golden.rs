@@ -1,0 +1,290 @@
+//! Goldens: files a reviewer reads. `UPDATE=1` rewrites them.
+
+use crate::world::{MANAGEMENT, World};
+use daypass::{
+    api::TABLES,
+    domain::{Error, ErrorKind},
+    gateway::{Access, Entry, Operation, Protocol, Scope},
+};
+use std::{collections::BTreeMap, fmt::Write as _, fs};
+
+pub fn check(name: &str, actual: &str) {
+    let file = format!("tests/golden/{name}");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&file, actual).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    for (number, (new, old)) in actual.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(new, old, "{file}:{} differs; look at it, then run UPDATE=1", number + 1);
+    }
+    assert_eq!(
+        actual.lines().count(),
+        expected.lines().count(),
+        "{file} has another number of lines; look at it, then run UPDATE=1"
+    );
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// Why an operation of a model is not served. First match wins.
+fn reason(service: &str, operation: &str) -> &'static str {
+    let has = |words: &[&str]| words.iter().any(|word| operation.contains(word));
+    match service {
+        "sts" => "not served yet: STS whole",
+        "sso-oidc" => "not served yet: token exchange for signed callers",
+        "cloudtrail" => "not served: only reading the log is the broker's part",
+        "organizations" => "not served yet: OUs, guardrails and account changes",
+        "iam" if has(&["SSHPublicKey", "ServerCertificate", "SigningCertificate", "ServiceSpecificCredential"]) => {
+            "not served: no such credentials exist here"
+        }
+        "iam" if has(&["Delegation", "AccessKey", "LoginProfile", "MFA", "User", "Group"]) => "not served yet: IAM users",
+        _ => "not served yet",
+    }
+}
+
+#[test]
+fn golden_operations() {
+    let models: BTreeMap<String, Vec<String>> =
+        serde_json::from_str(&fs::read_to_string("tests/data/models/operations.json").unwrap()).unwrap();
+    let mut text = String::from("# Every operation of the published models: served, or not and why. Then our own.\n");
+    for (service, operations) in &models {
+        let source = match service.as_str() {
+            "sso-oidc" => "sso-oidc.amazonaws.com".to_owned(),
+            other => format!("{other}.amazonaws.com"),
+        };
+        let served: Vec<&str> = entries()
+            .filter(|entry| entry.event_source == source && entry.serve.is_some())
+            .map(|entry| entry.operation)
+            .collect();
+        writeln!(text, "\n## {service}: {} of {} served", served.len(), operations.len()).unwrap();
+        let unknown = served.iter().find(|operation| !operations.iter().any(|known| known == *operation));
+        assert_eq!(unknown, None, "{service}: not in the published model");
+        for operation in operations {
+            let word = if served.contains(&operation.as_str()) { "served" } else { reason(service, operation) };
+            writeln!(text, "{operation}: {word}").unwrap();
+        }
+    }
+    writeln!(text, "\n## our own, not on the wire").unwrap();
+    for entry in entries().filter(|entry| entry.serve.is_none()) {
+        writeln!(text, "{}: {}", entry.operation, entry.event_source).unwrap();
+    }
+    check("operations.txt", &text);
+}
+
+#[test]
+fn golden_faults() {
+    let mut text = String::from("# What each service answers to each kind of error: status and code (and OAuth error).\n");
+    let mut seen = Vec::new();
+    for entry in entries() {
+        if seen.contains(&entry.event_source) {
+            continue;
+        }
+        seen.push(entry.event_source);
+        writeln!(text, "\n## {}", entry.event_source).unwrap();
+        for kind in ErrorKind::ALL {
+            let fault = (entry.fault)(&Error::new(*kind, "public").with_private("private"));
+            assert!(!fault.message.contains("private"), "{kind:?}: the private message reached a fault");
+            let oauth = fault.oauth.map(|error| format!(" {error}")).unwrap_or_default();
+            writeln!(text, "{kind:?}: {} {}{oauth}", fault.status, fault.code).unwrap();
+        }
+    }
+    check("faults.txt", &text);
+}
+
+/// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
+macro_rules! samples {
+    ($visit:ident) => {{
+        use daypass::api::{apply::*, cloudtrail::LookupEvents, iam::{policies::*, providers::*, roles::*, simulate::*}, organizations, signin::*, sso, sso_oidc::*, sts::*};
+        let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
+        let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+        let file = || parse_demo();
+        $visit!(AssumeRole, { "RoleArn": "arn:aws:iam::333344445555:role/Pipeline", "RoleSessionName": "chained" });
+        $visit!(AssumeRoleWithSAML, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "PrincipalArn": "arn:aws:iam::111122223333:saml-provider/x", "SAMLAssertion": "PHg+" });
+        $visit!(AssumeRoleWithWebIdentity, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "RoleSessionName": "ci", "WebIdentityToken": "a.b.c" });
+        $visit!(GetCallerIdentity, {});
+        $visit!(CreateRole, { "RoleName": "New", "AssumeRolePolicyDocument": trust });
+        $visit!(GetRole, { "RoleName": "Administrator" });
+        $visit!(ListRoles, {});
+        $visit!(UpdateRole, { "RoleName": "Administrator", "Description": "new" });
+        $visit!(UpdateAssumeRolePolicy, { "RoleName": "Administrator", "PolicyDocument": trust });
+        $visit!(DeleteRole, { "RoleName": "Nobody" });
+        $visit!(PutRolePolicy, { "RoleName": "Administrator", "PolicyName": "p", "PolicyDocument": allow });
+        $visit!(GetRolePolicy, { "RoleName": "Administrator", "PolicyName": "p" });
+        $visit!(ListRolePolicies, { "RoleName": "Administrator" });
+        $visit!(DeleteRolePolicy, { "RoleName": "Administrator", "PolicyName": "q" });
+        $visit!(AttachRolePolicy, { "RoleName": "Administrator", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess" });
+        $visit!(DetachRolePolicy, { "RoleName": "Administrator", "PolicyArn": "arn:aws:iam::111122223333:policy/none" });
+        $visit!(ListAttachedRolePolicies, { "RoleName": "Administrator" });
+        $visit!(CreatePolicy, { "PolicyName": "New", "PolicyDocument": allow });
+        $visit!(GetPolicy, { "PolicyArn": "arn:aws:iam::111122223333:policy/none" });
+        $visit!(ListPolicies, {});
+        $visit!(DeletePolicy, { "PolicyArn": "arn:aws:iam::111122223333:policy/none" });
+        $visit!(ListSAMLProviders, {});
+        $visit!(ListOpenIDConnectProviders, {});
+        $visit!(SimulateTrust, { "RoleName": "Administrator", "Identity": { "Claims": { "provider": "arn:aws:iam::111122223333:oidc-provider/directory", "claims": "{}" } } });
+        $visit!(ListSignIns, {});
+        $visit!(organizations::DescribeOrganization, {});
+        $visit!(organizations::ListAccounts, {});
+        $visit!(LookupEvents, {});
+        $visit!(RegisterClient, { "clientName": "c", "clientType": "public" });
+        $visit!(StartDeviceAuthorization, { "clientId": "x", "clientSecret": "x", "startUrl": "https://x" });
+        $visit!(CreateToken, { "clientId": "x", "clientSecret": "x", "grantType": "refresh_token" });
+        $visit!(sso::ListAccounts, {});
+        $visit!(sso::ListAccountRoles, { "account_id": "111122223333" });
+        $visit!(sso::GetRoleCredentials, { "account_id": "111122223333", "role_name": "Administrator" });
+        $visit!(sso::Logout, {});
+        $visit!(sso::ListRoleOffers, {});
+        $visit!(ListIdentitySources, {});
+        $visit!(BeginSignIn, { "source": "people", "continuation": "Portal", "binding": "x" });
+        $visit!(ParkSamlResponse, { "handle": "x", "response": [60] });
+        $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "ticket": "x" } } });
+        $visit!(LookUpDevice, { "user_code": "ABCD-EFGH" });
+        $visit!(DecideDevice, { "user_code": "ABCD-EFGH", "approve": true });
+        $visit!(LookUpClient, { "request": {} });
+        $visit!(Authorize, { "request": {}, "approve": true });
+        $visit!(GetSigninToken, { "credentials": { "sessionId": "x", "sessionKey": "x", "sessionToken": "x" }, "session_duration": null });
+        $visit!(ConsoleLogin, { "signin_token": "x" });
+        $visit!(OpenConsole, { "account_id": "111122223333", "role_name": "Administrator" });
+        $visit!(PlanOrganization, { "file": file(), "prune": false, "new_passwords": false });
+        $visit!(ApplyOrganization, { "file": file(), "prune": false, "new_passwords": false });
+    }};
+}
+
+fn parse_demo() -> serde_json::Value {
+    let demo: toml::Value = toml::from_str(crate::world::DEMO).unwrap();
+    serde_json::to_value(demo).unwrap()
+}
+
+fn sample<O: Operation>(value: serde_json::Value) -> O {
+    serde_json::from_value(value).unwrap_or_else(|error| panic!("{}: {error}", O::NAME))
+}
+
+#[test]
+fn every_operation_stands_in_exactly_one_table_and_has_a_sample() {
+    let mut sampled: Vec<&str> = Vec::new();
+    macro_rules! visit {
+        ($operation:ty, $json:tt) => {
+            let _ = serde_json::json!($json);
+            sampled.push(std::any::type_name::<$operation>());
+        };
+    }
+    samples!(visit);
+    sampled.sort_unstable();
+    let mut tabled: Vec<&str> = entries().map(|entry| (entry.type_name)()).collect();
+    tabled.sort_unstable();
+    assert_eq!(tabled, sampled);
+    let implemented = implementations();
+    assert_eq!(implemented, tabled.len(), "`impl Operation for` in src/api, against entries of the tables");
+}
+
+fn implementations() -> usize {
+    let mut count = 0;
+    let mut folders = vec![std::path::PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                count += fs::read_to_string(&path).unwrap().matches("\nimpl Operation for ").count();
+            }
+        }
+    }
+    count
+}
+
+#[tokio::test]
+async fn golden_open_doors() {
+    let world = World::demo().await;
+    let scope = Scope {
+        snapshot: world.gateway.snapshot(),
+        account: Some(MANAGEMENT.to_owned().try_into().unwrap()),
+        context: Default::default(),
+    };
+    let mut lines = Vec::new();
+    macro_rules! visit {
+        ($operation:ty, $json:tt) => {{
+            let operation: $operation = sample(serde_json::json!($json));
+            let line = match operation.access(&scope).unwrap() {
+                Access::Signed(checks) => {
+                    assert!(!checks.is_empty(), "{}: signed, and nothing is checked", <$operation>::NAME);
+                    None
+                }
+                Access::Trusted(_) => Some("a role's trust policy, on a verified provider's word".to_owned()),
+                Access::Person { because } => Some(format!("any signed-in person: {because}")),
+                Access::Caller { because } => Some(format!("any role session: {because}")),
+                Access::Operator { because } => Some(format!("the operator: {because}")),
+                Access::Public { because } => Some(format!("anybody: {because}")),
+            };
+            if let Some(line) = line {
+                lines.push(format!("{}: {line}\n", <$operation>::NAME));
+            }
+        }};
+    }
+    samples!(visit);
+    lines.sort_unstable();
+    check(
+        "open-doors.txt",
+        &format!("# Every operation that is not decided by a signed caller's policies, and why.\n{}", lines.concat()),
+    );
+}
+
+#[tokio::test]
+async fn golden_permissions() {
+    const PERSONAS: &[&str] = &["nobody", "person", "developer", "admin", "other-admin", "operator"];
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    for persona in PERSONAS {
+        let world = World::demo().await;
+        let caller = match *persona {
+            "nobody" => world.nobody(),
+            "person" => world.person(&["admins"]),
+            "developer" => world.session("333344445555", "Developer", &["developers"]),
+            "admin" => world.session(MANAGEMENT, "Administrator", &["admins"]),
+            "other-admin" => world.session("222233334444", "ReadOnly", &["admins"]),
+            _ => world.operator(),
+        };
+        macro_rules! visit {
+            ($operation:ty, $json:tt) => {{
+                let operation: $operation = sample(serde_json::json!($json));
+                let outcome = caller.call(operation).await.map(drop);
+                let gated = matches!(
+                    outcome.as_ref().map_err(|error| error.kind),
+                    Err(ErrorKind::AccessDenied
+                        | ErrorKind::MissingCredentials
+                        | ErrorKind::InvalidBearer
+                        | ErrorKind::InvalidIdentityToken)
+                );
+                let name = std::any::type_name::<$operation>().trim_start_matches("daypass::api::");
+                if !rows.iter().any(|(known, _)| *known == name) {
+                    rows.push((name, String::new()));
+                }
+                let row = rows.iter_mut().find(|(known, _)| *known == name).unwrap();
+                row.1.push_str(if gated { " -" } else { " y" });
+            }};
+        }
+        samples!(visit);
+    }
+    let mut text = format!(
+        "# Who gets past the gate of which operation. y: let in (what then happens is the operation's business), -: refused.\n# {}\n",
+        PERSONAS.join(", ")
+    );
+    for (name, row) in rows {
+        writeln!(text, "{row}  {name}").unwrap();
+    }
+    check("permissions.txt", &text);
+}
+
+#[test]
+fn each_service_has_one_protocol_and_each_route_one_operation() {
+    let mut protocols: BTreeMap<&str, Protocol> = BTreeMap::new();
+    let mut routes = std::collections::BTreeSet::new();
+    for entry in entries() {
+        assert_eq!(*protocols.entry(entry.event_source).or_insert(entry.protocol), entry.protocol);
+        if let Some(route) = entry.route {
+            assert!(routes.insert(route), "{route:?} twice");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The suite: one binary, whose modules mirror `src/`. See tests/README.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on should stop"
+)]
+#![allow(unreachable_pub, reason = "modules of one binary share their world")]
+
+mod apply;
+mod config;
+mod crypto;
+mod floors;
+mod gateway;
+mod golden;
+mod policy;
+mod saml;
+mod store;
+mod world;

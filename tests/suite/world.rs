@@ -1,0 +1,180 @@
+//! A broker in process: a clock that stands still, seeded randomness, a store of its own.
+
+use daypass::{
+    api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization},
+    cli::apply::parse,
+    credentials::{SessionRequest, issue},
+    domain::{
+        Clock, Error, Random, Timestamp,
+        name::{AccountId, RoleSessionName},
+        session::{Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin},
+    },
+    federation::{Addresses, Federation},
+    gateway::{Broker, Gateway, Operation, SessionLimits},
+    policy::{Decision, evaluate::authorize_federated},
+    store::Store,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+use tempfile::TempDir;
+
+/// 2026-11-24T12:00:00Z
+pub const NOON: i64 = 1_795_521_600_000;
+pub const MANAGEMENT: &str = "111122223333";
+
+pub struct FrozenClock(AtomicI64);
+impl Clock for FrozenClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+impl FrozenClock {
+    pub fn at(time: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(time)))
+    }
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+/// xorshift: the same numbers in every run.
+pub struct SeededRandom(AtomicU64);
+impl SeededRandom {
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(seed)))
+    }
+}
+impl Random for SeededRandom {
+    fn fill(&self, buffer: &mut [u8]) {
+        for byte in buffer {
+            let next = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |mut x| {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                Some(x)
+            });
+            *byte = (next.unwrap() >> 24) as u8;
+        }
+    }
+}
+
+pub struct World {
+    pub gateway: Gateway,
+    pub clock: Arc<FrozenClock>,
+    pub folder: TempDir,
+}
+
+pub const DEMO: &str = include_str!("../../config/demo.toml");
+
+impl World {
+    /// An empty broker.
+    pub async fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
+        let gateway = open(&folder, clock.clone(), random).await.unwrap();
+        Self { gateway, clock, folder }
+    }
+
+    /// The demo organization, without passwords.
+    pub async fn demo() -> Self {
+        let world = Self::empty().await;
+        world.apply(parse(DEMO, "toml").unwrap(), false).await.unwrap();
+        world
+    }
+
+    pub async fn apply(&self, file: OrganizationFile, prune: bool) -> Result<Plan, Error> {
+        self.operator().call(ApplyOrganization(PlanOrganization { file, prune, new_passwords: false })).await
+    }
+
+    pub fn caller(&self, principal: Principal) -> Persona<'_> {
+        let origin = RequestOrigin {
+            request_id: "request".to_owned(),
+            source_ip: [192, 0, 2, 1].into(),
+            user_agent: "suite".to_owned(),
+            secure: true,
+            time: self.clock.now(),
+        };
+        Persona { world: self, caller: Caller { principal, origin } }
+    }
+    pub fn nobody(&self) -> Persona<'_> {
+        self.caller(Principal::Anonymous)
+    }
+    pub fn operator(&self) -> Persona<'_> {
+        self.caller(Principal::Operator)
+    }
+    /// Somebody of the directory with these groups, signed in.
+    pub fn person(&self, groups: &[&str]) -> Persona<'_> {
+        let session = PortalSession {
+            id: "session".to_owned(),
+            identity: directory_assertion(groups),
+            started: self.clock.now(),
+            expires: self.clock.now().plus_seconds(3600),
+        };
+        self.caller(Principal::Person(Arc::new(session)))
+    }
+    /// A session of a role, as its trust policy grants it to somebody with these groups.
+    pub fn session(&self, account: &str, role: &str, groups: &[&str]) -> Persona<'_> {
+        let snapshot = self.gateway.snapshot();
+        let role = snapshot.role(&AccountId::parse(account).unwrap(), role).expect("a role").clone();
+        let assertion = directory_assertion(groups);
+        let context = role.trust_context(&assertion, &daypass::policy::Context::default());
+        let Decision::Allow(permit) = authorize_federated(&role, assertion, &context, &[]) else { panic!("not trusted") };
+        let broker = &self.gateway.broker;
+        let request = SessionRequest::named(RoleSessionName::parse("jane").unwrap());
+        let issued = issue(&permit, request, broker.store.ring(), &*broker.random, self.clock.now()).unwrap();
+        self.caller(Principal::Session(Arc::new(issued.session)))
+    }
+}
+
+pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededRandom>) -> Result<Gateway, Error> {
+    let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
+    let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
+    let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone())?;
+    let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600 };
+    Ok(Gateway { broker: Broker { store, federation: Arc::new(federation), clock, random, limits } })
+}
+
+/// Someone who calls operations.
+pub struct Persona<'w> {
+    world: &'w World,
+    pub caller: Caller,
+}
+
+impl Persona<'_> {
+    pub async fn call<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+        self.world.gateway.call(&self.caller, operation).await
+    }
+}
+
+pub fn directory_assertion(groups: &[&str]) -> IdentityAssertion {
+    let mut claims = BTreeMap::new();
+    claims.insert("directory:sub".to_owned(), vec!["u-jane".to_owned()]);
+    claims.insert("directory:groups".to_owned(), groups.iter().map(|group| (*group).to_owned()).collect());
+    IdentityAssertion {
+        provider: ProviderRef {
+            owner: daypass::domain::iam::ProviderOwner::Organization,
+            name: "people".to_owned(),
+            resource: "oidc-provider/directory".to_owned(),
+            protocol: FederationProtocol::WebIdentity,
+        },
+        issuer: "directory".to_owned(),
+        subject: "u-jane".to_owned(),
+        subject_type: None,
+        audience: "http://127.0.0.1:8080".to_owned(),
+        claims,
+        name: Some("Jane".to_owned()),
+        email: Some("jane@example.com".to_owned()),
+        authenticated: Timestamp(NOON),
+        not_after: None,
+        role_session_name: None,
+        session_seconds: None,
+        source_identity: None,
+        tags: BTreeMap::new(),
+        roles: Vec::new(),
+    }
+}
