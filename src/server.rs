@@ -75,6 +75,7 @@ pub fn application(settings: &Settings, gateway: Gateway) -> Router {
     let stamp = Stamp { gateway: gateway.clone(), proxies, secure_listener: settings.tls.is_some() };
     api.with_state(gateway.clone())
         .merge(pages)
+        .fallback(pages::not_found)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(gateway))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))

@@ -76,6 +76,11 @@ async fn headers(mut response: Response) -> Response {
     response
 }
 
+/// For addresses nobody answers: a page for people, nothing for programs to trip over.
+pub async fn not_found() -> Response {
+    headers(PageError(Error::new(ErrorKind::NoSuchEntity, "There is no such page.")).into_response()).await
+}
+
 /// A form may only be posted from our own pages. The one exception answers a provider, and grants nothing by itself.
 async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Response {
     let posts = request.method() != Method::GET && request.method() != Method::HEAD;

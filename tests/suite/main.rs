@@ -14,6 +14,7 @@ mod crypto;
 mod floors;
 mod gateway;
 mod golden;
+mod idp;
 mod policy;
 mod saml;
 mod store;

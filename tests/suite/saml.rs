@@ -1,7 +1,6 @@
 //! The SAML profile, check by check, on documents signed here: genuine, tampered, misdirected, stale.
 
 use crate::world::NOON;
-use base64::Engine as _;
 use daypass::{
     crypto::xmldsig::{Refusal, verify_response},
     domain::{
@@ -12,60 +11,20 @@ use daypass::{
     },
     federation::{Addresses, Recording, metadata, saml},
 };
-use samael::crypto::{Crypto, CryptoProvider as _};
 
-const IDP: &str = "https://idp.example/metadata";
+use crate::idp::{ENTITY_ID as IDP, Idp as Signer, RSA_SHA256, signature};
 
-struct Signer {
-    key: Vec<u8>,
-    certificate: Vec<u8>,
-}
-
-impl Signer {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["idp".to_owned()]).unwrap().self_signed(&key).unwrap();
-        Self { key: key.serialize_der(), certificate: certificate.der().to_vec() }
-    }
-
-    fn sign(&self, xml: &str) -> String {
-        Crypto::sign_xml(xml, &rsa_key(&self.key)).unwrap().replace("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", "")
-    }
-}
-
-/// xmlsec reads the traditional RSA form; PKCS #8 wraps it in 26 bytes of header for a key of this size.
-fn rsa_key(pkcs8: &[u8]) -> Vec<u8> {
-    pkcs8[26..].to_vec()
-}
-
-fn signature(id: &str, signature_method: &str) -> String {
-    format!(
-        r##"<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignedInfo><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><ds:SignatureMethod Algorithm="{signature_method}"/><ds:Reference URI="#{id}"><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/><ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><ds:DigestValue></ds:DigestValue></ds:Reference></ds:SignedInfo><ds:SignatureValue></ds:SignatureValue></ds:Signature>"##
-    )
-}
-
-const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
-
-/// A genuine response whose assertion will be signed.
 fn response() -> String {
-    let at = |seconds: i64| Timestamp(NOON).plus_seconds(seconds).to_string();
-    format!(
-        r#"<samlp:Response xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_r" Version="2.0" IssueInstant="{now}" Destination="https://sp.example/saml/acs" InResponseTo="_q"><saml:Issuer>{IDP}</saml:Issuer><samlp:Status><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status><saml:Assertion ID="_a" Version="2.0" IssueInstant="{now}"><saml:Issuer>{IDP}</saml:Issuer>{signature}<saml:Subject><saml:NameID Format="urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress">jane@corp.test</saml:NameID><saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="{later}" Recipient="https://sp.example/saml/acs" InResponseTo="_q"/></saml:SubjectConfirmation></saml:Subject><saml:Conditions NotBefore="{before}" NotOnOrAfter="{later}"><saml:AudienceRestriction><saml:Audience>https://sp.example/saml/metadata</saml:Audience></saml:AudienceRestriction></saml:Conditions><saml:AuthnStatement AuthnInstant="{now}" SessionNotOnOrAfter="{session}"><saml:AuthnContext><saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:Password</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement><saml:AttributeStatement><saml:Attribute Name="groups"><saml:AttributeValue>admins</saml:AttributeValue><saml:AttributeValue>staff</saml:AttributeValue></saml:Attribute><saml:Attribute Name="https://aws.amazon.com/SAML/Attributes/PrincipalTag:Team"><saml:AttributeValue>blue</saml:AttributeValue></saml:Attribute></saml:AttributeStatement></saml:Assertion></samlp:Response>"#,
-        now = at(0),
-        before = at(-30),
-        later = at(300),
-        session = at(3600),
-        signature = signature("_a", RSA_SHA256),
-    )
+    crate::idp::response("https://sp.example", "_a", Some("_q"), Timestamp(NOON))
+}
+
+fn sign(signer: &Signer, xml: &str) -> String {
+    signer.sign(xml).unwrap()
 }
 
 fn provider(signer: &Signer) -> (IdentityProvider, SamlProvider) {
-    let certificate = base64::engine::general_purpose::STANDARD.encode(&signer.certificate);
-    let text = format!(
-        r#"<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" xmlns:ds="http://www.w3.org/2000/09/xmldsig#" entityID="{IDP}"><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:KeyDescriptor use="signing"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor><md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.example/sso"/></md:IDPSSODescriptor></md:EntityDescriptor>"#
-    );
     let attributes = [("groups".to_owned(), "groups".to_owned())].into();
-    let saml = SamlProvider { metadata: text, sign_requests: false, attributes };
+    let saml = SamlProvider { metadata: signer.metadata(), sign_requests: false, attributes };
     let provider = IdentityProvider {
         owner: ProviderOwner::Organization,
         name: ProviderName::parse("corp").unwrap(),
@@ -89,7 +48,7 @@ fn sign_in(signer: &Signer, xml: &str) -> Result<IdentityAssertion, Refusal> {
 #[test]
 fn a_genuine_response_signs_in_and_carries_its_claims() {
     let signer = Signer::new();
-    let assertion = sign_in(&signer, &signer.sign(&response())).unwrap();
+    let assertion = sign_in(&signer, &sign(&signer, &response())).unwrap();
     assert_eq!(assertion.subject, "jane@corp.test");
     assert_eq!(assertion.email.as_deref(), Some("jane@corp.test"));
     assert_eq!(assertion.claims["saml:groups"], ["admins", "staff"]);
@@ -103,7 +62,7 @@ fn a_signed_response_around_an_unsigned_assertion_is_as_good() {
     let signer = Signer::new();
     let moved = response().replace(&signature("_a", RSA_SHA256), "");
     let moved = moved.replacen("</saml:Issuer>", &format!("</saml:Issuer>{}", signature("_r", RSA_SHA256)), 1);
-    assert_eq!(sign_in(&signer, &signer.sign(&moved)).unwrap().subject, "jane@corp.test");
+    assert_eq!(sign_in(&signer, &sign(&signer, &moved)).unwrap().subject, "jane@corp.test");
 }
 
 /// Changed before it is signed: a genuine signature on something we must not accept.
@@ -148,8 +107,7 @@ fn signed_but_wrong_is_refused_each_with_its_own_code() {
         }
         let changed = genuine.replace(from.as_str(), to);
         // Some changes can't even be signed by xmlsec; unsigned, the gate must still name them.
-        let xml = Crypto::sign_xml(&changed, &rsa_key(&signer.key))
-            .map_or(changed, |signed| signed.replace("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", ""));
+        let xml = signer.sign(&changed).unwrap_or(changed);
         match sign_in(&signer, &xml) {
             Ok(_) => failures.push(format!("{name}: signed in")),
             Err(refusal) if refusal.code != *code => failures.push(format!("{name}: expected {code}, got {refusal}")),
@@ -163,7 +121,7 @@ fn signed_but_wrong_is_refused_each_with_its_own_code() {
 #[test]
 fn tampering_and_wrapping_sign_nobody_in() {
     let (signer, stranger) = (Signer::new(), Signer::new());
-    let genuine = signer.sign(&response());
+    let genuine = sign(&signer, &response());
     let assertion = &genuine[genuine.find("<saml:Assertion").unwrap()..genuine.find("</samlp:Response>").unwrap()];
     let evil = assertion.replace("jane@corp.test", "root@corp.test").replace("ID=\"_a\"", "ID=\"_evil\"");
     let evil_unsigned = {
@@ -176,7 +134,7 @@ fn tampering_and_wrapping_sign_nobody_in() {
         ("changed byte", genuine.replace("jane@corp.test", "root@corp.test")),
         ("changed attribute", genuine.replace(">admins<", ">owners<")),
         ("no signature", genuine.replace(signature_element, "")),
-        ("another key", stranger.sign(&response())),
+        ("another key", sign(&stranger, &response())),
         ("two assertions, evil first", genuine.replace(assertion, &format!("{evil_unsigned}{assertion}"))),
         ("two assertions, evil last", genuine.replace(assertion, &format!("{assertion}{evil_unsigned}"))),
         (
@@ -240,7 +198,7 @@ fn tampering_and_wrapping_sign_nobody_in() {
             panic!("{name}: signed in as {}", assertion.subject);
         }
     }
-    assert_eq!(sign_in(&signer, &stranger.sign(&response())).unwrap_err().code, "signature_invalid");
+    assert_eq!(sign_in(&signer, &sign(&stranger, &response())).unwrap_err().code, "signature_invalid");
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAsserti
         subject: one(":sub").unwrap_or_else(|| "pasted".to_owned()),
         subject_type: None,
         audience: one(":aud").unwrap_or_default(),
-        name: Some("the pasted claims".to_owned()),
+        name: Some("Somebody with these claims".to_owned()),
         email: one(":email"),
         authenticated: crate::domain::Timestamp(0),
         not_after: None,

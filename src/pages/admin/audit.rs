@@ -47,10 +47,13 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(pag
             let line = |event: crate::api::cloudtrail::Event| {
                 let record = event.record;
                 let checks = record.detail.get("checks").and_then(|checks| serde_json::from_value(checks.clone()).ok());
+                // A sign-in begins as nobody and ends as somebody.
+                let identified = |key: &str| record.detail.get("identity").and_then(|identity| identity.get(key)?.as_str());
+                let person = identified("name").or_else(|| identified("subject")).map(str::to_owned);
                 Line {
                     time: record.time.to_string(),
                     name: record.event_name,
-                    principal: record.principal,
+                    principal: person.unwrap_or(record.principal),
                     source_ip: record.source_ip,
                     error: record.error_message.unwrap_or_default(),
                     checks: checks.unwrap_or_default(),
