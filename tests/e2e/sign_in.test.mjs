@@ -18,7 +18,7 @@ async function browser(options) {
 before(async () => {
   broker = new e2e.Broker(await e2e.freePort());
   [saml, oidc] = await Promise.all([
-    e2e.testbed('idp-simplesamlphp.sh', '--host', 'idp.localhost', '--sign', 'assertion', '--nameid', 'email'),
+    e2e.testbed('idp-simplesamlphp.sh', '--host', 'idp.localhost', '--sign', 'assertion', '--nameid', 'email', '--require-signed'),
     e2e.testbed('op-panva.sh', '--redirect-uri', `${broker.url}/oidc/cloud/callback`),
   ]);
   const document = e2e.organization({
