@@ -126,12 +126,19 @@ struct Stamp {
 
 impl Stamp {
     fn origin(&self, request: &Request) -> RequestOrigin {
-        let peer = request.extensions().get::<SocketAddr>().map_or(std::net::IpAddr::from([0, 0, 0, 0]), SocketAddr::ip);
-        let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let peer = request
+            .extensions()
+            .get::<SocketAddr>()
+            .map_or(std::net::IpAddr::from([0, 0, 0, 0]), |peer| peer.ip().to_canonical());
+        let header =
+            |name: header::HeaderName| request.headers().get_all(name).iter().next_back().and_then(|value| value.to_str().ok());
         let trusted = self.proxies.contains(&peer);
-        // The last address is the one our own proxy saw.
+        // The last line and the last address in it are what our own proxy saw.
         let forwarded = header(header::HeaderName::from_static("x-forwarded-for")).filter(|_| trusted);
-        let forwarded = forwarded.and_then(|list| list.rsplit(',').next()).and_then(|address| address.trim().parse().ok());
+        let forwarded = forwarded
+            .and_then(|list| list.rsplit(',').next())
+            .and_then(|address| address.trim().parse::<std::net::IpAddr>().ok())
+            .map(|address| address.to_canonical());
         let forwarded_proto = header(header::HeaderName::from_static("x-forwarded-proto")).filter(|_| trusted);
         RequestOrigin {
             request_id: self.gateway.broker.random.uuid(),

@@ -457,6 +457,7 @@ fn draft(
         in_known(format!("{key}.account"), &account)?;
         providers.push(provider(&key, entry, ProviderOwner::Account(account))?);
     }
+    check_namesakes(&providers, snapshot, wish.prune)?;
     put_providers(&mut draft, providers, snapshot);
     for (index, entry) in file.policies.iter().enumerate() {
         in_known(format!("policies[{index}].account"), &entry.account)?;
@@ -583,6 +584,29 @@ fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -> Result<Id
         domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
         kind,
     })
+}
+
+/// In an account, one ARN is one provider: a namesake would make a trust policy mean two.
+fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapshot, prune: bool) -> Result<(), Error> {
+    let replaced = |old: &IdentityProvider| prune || providers.iter().any(|new| new.owner == old.owner && new.name == old.name);
+    let kept: Vec<&IdentityProvider> = snapshot.providers.iter().map(|old| &**old).filter(|old| !replaced(old)).collect();
+    let all: Vec<&IdentityProvider> = providers.iter().chain(kept).collect();
+    for (index, one) in all.iter().enumerate() {
+        let overlaps = |other: &&&IdentityProvider| {
+            let anywhere = one.owner == ProviderOwner::Organization || other.owner == ProviderOwner::Organization;
+            other.resource() == one.resource() && (anywhere || other.owner == one.owner)
+        };
+        if let Some(other) = all.iter().skip(index + 1).find(overlaps) {
+            let message = format!(
+                "{} and {} would both be {} in one account; rename or remove one",
+                named(one),
+                named(other),
+                one.resource()
+            );
+            return Err(Error::invalid(message));
+        }
+    }
+    Ok(())
 }
 
 fn named(provider: &IdentityProvider) -> String {

@@ -15,7 +15,7 @@ use crate::{
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
     federation::{Arrival, Departure},
-    gateway::{Access, Broker, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
+    gateway::{Access, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
     signin::{
         self, Next, SignIn,
         step::{self, Continuation, Step},
@@ -181,10 +181,10 @@ impl Operation for ParkSamlResponse {
                 Error::new(ErrorKind::StaleStep, public).with_private("step_unknown: RelayState names no step that waits")
             );
         }
-        let ticket = call.broker.random.token();
+        // Under the step's own handle: posting again replaces, so that a step costs one document at most.
         let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
-        ephemeral.put(PARKED, &ticket, &(self.handle, self.response), expires).await?;
-        Ok(ticket)
+        ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
+        Ok(self.handle)
     }
 }
 
@@ -209,7 +209,7 @@ pub enum Answer {
         /// What came.
         arrival: Arrival,
     },
-    /// It waits under a ticket of [`ParkSamlResponse`].
+    /// It waits under the handle that [`ParkSamlResponse`] returned.
     Parked {
         /// Good once.
         ticket: String,
@@ -227,7 +227,7 @@ pub struct CompletedSignIn {
 
 impl Operation for CompleteSignIn {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = CompletedSignIn;
     const NAME: &'static str = "CompleteSignIn";
 
@@ -242,10 +242,9 @@ impl Operation for CompleteSignIn {
         let (handle, arrival) = match self.answer {
             Answer::Direct { handle, arrival } => (handle, arrival),
             Answer::Parked { ticket } => {
-                let parked: Option<(String, Vec<u8>)> = ephemeral.take(PARKED, &ticket).await?;
+                let parked: Option<Vec<u8>> = ephemeral.take(PARKED, &ticket).await?;
                 let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
-                let (handle, response) = parked.ok_or_else(stale)?;
-                (handle, Arrival::Saml(response))
+                (ticket, Arrival::Saml(parked.ok_or_else(stale)?))
             }
         };
         let step = step::take(ephemeral, &handle, binding).await?;
@@ -334,7 +333,7 @@ pub struct DecideDevice {
 
 impl Operation for DecideDevice {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = ();
     const NAME: &'static str = "DecideDevice";
 
@@ -425,7 +424,7 @@ pub struct Authorize {
 
 impl Operation for Authorize {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = String;
     const NAME: &'static str = "Authorize";
 
@@ -471,7 +470,7 @@ pub struct GetSigninToken {
 
 impl Operation for GetSigninToken {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = SigninTokenAnswer;
     const NAME: &'static str = "GetSigninToken";
 
@@ -523,7 +522,7 @@ pub struct ConsoleSession {
 
 impl Operation for ConsoleLogin {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = ConsoleSession;
     const NAME: &'static str = "ConsoleLogin";
 
@@ -555,7 +554,7 @@ pub struct OpenConsole {
 
 impl Operation for OpenConsole {
     type Service = Signin;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = ConsoleSession;
     const NAME: &'static str = "OpenConsole";
 

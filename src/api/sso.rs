@@ -5,7 +5,7 @@ use crate::{
     credentials::SessionRequest,
     domain::{Arn, Error, ErrorKind, Secret, name::AccountId, session::PortalSession},
     federation::mapping::{RoleOffer, roles_for},
-    gateway::{Access, Call, Entry, Fault, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write},
+    gateway::{Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess},
     policy::decision::GrantBasis,
 };
 use serde::{Deserialize, Serialize};
@@ -243,7 +243,7 @@ impl GetRoleCredentials {
 
 impl Operation for GetRoleCredentials {
     type Service = Sso;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = RoleCredentialsAnswer;
     const NAME: &'static str = "GetRoleCredentials";
 
@@ -272,7 +272,7 @@ pub struct Logout {}
 
 impl Operation for Logout {
     type Service = Sso;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = ();
     const NAME: &'static str = "Logout";
 

@@ -7,7 +7,7 @@ use crate::{
         session::PortalSession,
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
-    gateway::{Access, BEARER, Broker, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write},
+    gateway::{Access, BEARER, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service},
 };
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use url::Url;
 
 /// Life of a client registration, in seconds (AWS: 90 days).
 pub const REGISTRATION_SECONDS: i64 = 90 * 86_400;
+/// How long a registration is kept before its first use, in seconds.
+const UNUSED_REGISTRATION_SECONDS: i64 = 3600;
 /// Life of a device code, in seconds.
 pub const DEVICE_CODE_SECONDS: i64 = 600;
 /// Least time between polls, in seconds.
@@ -139,7 +141,8 @@ impl Operation for RegisterClient {
         if self.client_name.is_empty() || self.client_name.chars().count() > 255 || self.redirect_uris.len() > 20 {
             return Err(Error::invalid("a client name has 1 to 255 characters, and a client at most 20 redirect addresses"));
         }
-        if let Some(bad) = self.redirect_uris.iter().find(|uri| loopback(uri).is_none()) {
+        if let Some(bad) = self.redirect_uris.iter().find(|uri| uri.len() > 512 || loopback(uri).is_none()) {
+            let bad: String = bad.chars().take(128).collect();
             return Err(Error::new(ErrorKind::InvalidRedirect, format!("`{bad}` is not a loopback address")));
         }
         let (broker, now) = (call.broker, call.caller.origin.time);
@@ -147,7 +150,8 @@ impl Operation for RegisterClient {
         let expires = now.plus_seconds(REGISTRATION_SECONDS);
         let client =
             OAuthClient { name: self.client_name, secret_hash: sha256_hex(&secret), redirect_uris: self.redirect_uris, expires };
-        broker.store.ephemeral().put(CLIENT, &client_id, &client, expires).await?;
+        // Kept for long only once somebody has signed in with it: registering costs nothing, and must not cost us.
+        broker.store.ephemeral().put(CLIENT, &client_id, &client, now.plus_seconds(UNUSED_REGISTRATION_SECONDS)).await?;
         Ok(RegisteredClient {
             client_id,
             client_secret: Secret::new(secret),
@@ -271,7 +275,7 @@ pub struct Token {
 
 impl Operation for CreateToken {
     type Service = SsoOidc;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = Token;
     const NAME: &'static str = "CreateToken";
 
@@ -292,11 +296,18 @@ impl Operation for CreateToken {
             _ => return Err(Error::new(ErrorKind::UnsupportedGrant, "the grant type is authorization_code or device_code")),
         };
         let expires = approved.expires.min(now.plus_seconds(broker.limits.token_seconds));
-        let session = PortalSession { id: broker.random.uuid(), started: now, expires, identity: approved.identity };
+        let session = PortalSession {
+            id: broker.random.uuid(),
+            lent_by: Some(approved.id),
+            started: now,
+            expires,
+            identity: approved.identity,
+        };
         call.tx.note("session", &session.id);
         call.tx.note("subject", &session.identity.subject);
         let token = broker.random.token();
         broker.store.ephemeral().put(BEARER, &token, &session, expires).await?;
+        broker.store.ephemeral().replace(CLIENT, &self.client_id, &client, client.expires).await?;
         Ok(Token { access_token: Secret::new(token), token_type: "Bearer", expires_in: expires.seconds_since(now) })
     }
 }

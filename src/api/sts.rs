@@ -7,7 +7,7 @@ use crate::{
         name::{RoleSessionName, SourceIdentity},
     },
     gateway::{
-        Access, Call, Entry, Fault, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write, fault::query_code,
+        Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, fault::query_code,
     },
     policy::{compile::saml_name_qualifier, decision::GrantBasis, evaluate::Check},
 };
@@ -168,7 +168,7 @@ pub struct AssumeRole {
 
 impl Operation for AssumeRole {
     type Service = Sts;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = AssumedRole;
     const NAME: &'static str = "AssumeRole";
 
@@ -179,7 +179,8 @@ impl Operation for AssumeRole {
         if !tags.is_empty() {
             actions.push("sts:TagSession");
         }
-        if self.source_identity.is_some() {
+        // A source identity that the chain carries needs the permission at every step, like one that is set here.
+        if self.source_identity.is_some() || scope.context.single("aws:sourceidentity").is_some() {
             actions.push("sts:SetSourceIdentity");
         }
         let check = |action: &str| {
@@ -240,7 +241,7 @@ pub struct AssumeRoleWithSAML {
 
 impl Operation for AssumeRoleWithSAML {
     type Service = Sts;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = AssumedRole;
     const NAME: &'static str = "AssumeRoleWithSAML";
 
@@ -307,7 +308,7 @@ pub struct AssumeRoleWithWebIdentity {
 
 impl Operation for AssumeRoleWithWebIdentity {
     type Service = Sts;
-    type Mode = Write;
+    type Mode = Issue;
     type Output = AssumedRole;
     const NAME: &'static str = "AssumeRoleWithWebIdentity";
 
@@ -374,7 +375,7 @@ impl Operation for GetCallerIdentity {
 }
 
 /// Issues against the call's permit and leaves its traces in the audit record.
-pub(super) fn issue<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, request: SessionRequest) -> Result<Issued, Error> {
+pub(super) fn issue<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>, request: SessionRequest) -> Result<Issued, Error> {
     let broker = call.broker;
     let issued = credentials::issue(call.permit, request, broker.store.ring(), &*broker.random, call.caller.origin.time)?;
     call.tx.note("assumedRole", issued.session.arn());

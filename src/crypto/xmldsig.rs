@@ -112,11 +112,13 @@ pub fn verify_response(xml: &[u8], certificates: &[Vec<u8>]) -> Result<SignedXml
         return Err(refusal("document_too_large", format!("{} bytes, at most {MAX_DOCUMENT}", xml.len())));
     }
     let xml = std::str::from_utf8(xml).map_err(|_| refusal("document_not_utf8", "the response is not UTF-8"))?;
-    let body = xml.trim_start().strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")).map_or(xml, |(_, rest)| rest);
-    if body.contains("<?") || body.contains("<!") {
+    // The C library would honour a declared encoding that our parser ignores, and so read another document. It never sees
+    // the declaration; and one that declares anything but UTF-8 is refused.
+    let xml = without_declaration(xml)?;
+    if xml.contains("<?") || xml.contains("<!") {
         return Err(refusal("document_has_markup", "comments, CDATA, DTDs and processing instructions are not accepted"));
     }
-    check_depth(body)?;
+    check_depth(xml)?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document =
         Document::parse_with_options(xml, options).map_err(|error| refusal("document_malformed", error.to_string()))?;
@@ -133,6 +135,16 @@ pub fn verify_response(xml: &[u8], certificates: &[Vec<u8>]) -> Result<SignedXml
         Some(_) => Err(refusal("signature_covers_nothing", "the signature covers no bytes")),
         None => Err(diagnose(&document, certificates)),
     }
+}
+
+/// The document without its XML declaration.
+fn without_declaration(xml: &str) -> Result<&str, Refusal> {
+    let Some(rest) = xml.trim_start().strip_prefix("<?xml ") else { return Ok(xml) };
+    let malformed = || refusal("document_malformed", "the XML declaration is not closed");
+    let (declaration, body) = rest.split_once("?>").ok_or_else(malformed)?;
+    let folded = declaration.to_ascii_lowercase();
+    let plain = !folded.contains("encoding") || folded.contains("encoding=\"utf-8\"") || folded.contains("encoding='utf-8'");
+    if plain { Ok(body) } else { Err(refusal("document_not_utf8", "the response declares another encoding than UTF-8")) }
 }
 
 /// A failed verification tells an admin whether to look at the certificate or at the wire.

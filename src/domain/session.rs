@@ -106,6 +106,9 @@ impl IdentityAssertion {
 pub struct PortalSession {
     /// Names the session in audit records.
     pub id: String,
+    /// The session that lent itself to this one (a command line's): when that is ended, so is this.
+    #[serde(default)]
+    pub lent_by: Option<String>,
     /// Who it is.
     pub identity: IdentityAssertion,
     /// When it began.

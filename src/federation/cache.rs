@@ -17,7 +17,9 @@ const REFETCH_SECONDS: i64 = 30;
 /// How long the last good answer serves while the provider can't be reached, in seconds.
 const STALE_SECONDS: i64 = 86_400;
 
-type Slot<T> = Arc<tokio::sync::Mutex<Option<(Arc<T>, Timestamp)>>>;
+/// An answer, when it was fetched, and when that was last tried.
+type Kept<T> = (Arc<T>, Timestamp, Timestamp);
+type Slot<T> = Arc<tokio::sync::Mutex<Option<Kept<T>>>>;
 
 /// Answers by issuer. Issuers come from configuration alone, so the map does not grow with requests.
 #[derive(Debug)]
@@ -44,20 +46,25 @@ impl<T> Published<T> {
     {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(issuer.to_owned()).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some((answer, fetched)) = slot.as_ref() {
-            let age = now.seconds_since(*fetched);
-            if age < REFETCH_SECONDS || (!outdated && age < FRESH_SECONDS) {
+        if let Some((answer, fetched, tried)) = slot.as_ref() {
+            let (age, pause) = (now.seconds_since(*fetched), now.seconds_since(*tried));
+            // While the provider is down, one request in a while finds that out; the others go on with what there is.
+            let usable = age < STALE_SECONDS && pause < REFETCH_SECONDS;
+            if usable || (!outdated && age < FRESH_SECONDS) {
                 return Ok(answer.clone());
             }
         }
         match fetch().await {
             Ok(answer) => {
                 let answer = Arc::new(answer);
-                *slot = Some((answer.clone(), now));
+                *slot = Some((answer.clone(), now, now));
                 Ok(answer)
             }
-            Err(error) => match slot.as_ref() {
-                Some((answer, fetched)) if now.seconds_since(*fetched) < STALE_SECONDS => Ok(answer.clone()),
+            Err(error) => match slot.as_mut() {
+                Some((answer, fetched, tried)) if now.seconds_since(*fetched) < STALE_SECONDS => {
+                    *tried = now;
+                    Ok(answer.clone())
+                }
                 _ => Err(error),
             },
         }

@@ -86,7 +86,7 @@ pub(super) async fn complete(
 }
 
 /// What trust policies see of a person of the directory: `directory:sub`, `:aud`, `:name`, `:email`, `:user_name`, `:groups`.
-fn assertion(federation: &Federation, source: &IdentityProvider, user: &User) -> IdentityAssertion {
+pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user: &User) -> IdentityAssertion {
     let audience = federation.addresses.public_url.as_str().trim_end_matches('/').to_owned();
     let mut claims = BTreeMap::new();
     let mut set = |claim: &str, values: Vec<String>| claims.insert(format!("{DIRECTORY_ISSUER}:{claim}"), values);

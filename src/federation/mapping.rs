@@ -10,6 +10,13 @@ use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
+const TRANSITIVE: &str = "https://aws.amazon.com/SAML/Attributes/TransitiveTagKeys";
+
+/// A tag that must follow along a role chain would get lost: refused rather than ignored.
+fn transitive() -> Refusal {
+    refusal("transitive_tags", "transitive session tags are not supported yet, and ignoring them would shed restrictions")
+}
+
 /// Claim with session tags (IAM user guide, "Passing session tags using AssumeRoleWithWebIdentity").
 pub const TAGS_CLAIM: &str = "https://aws.amazon.com/tags";
 /// Claim with the source identity.
@@ -63,6 +70,9 @@ fn scalar(value: &Value) -> Option<String> {
 /// # Errors
 /// `attribute_malformed` for a tag with several values or a duplicate key.
 pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, String>, Refusal> {
+    if attributes.get(TRANSITIVE).is_some_and(|keys| !keys.is_empty()) {
+        return Err(transitive());
+    }
     let mut tags = BTreeMap::new();
     for (name, values) in attributes {
         let Some(key) = name.strip_prefix(PRINCIPAL_TAG) else { continue };
@@ -81,6 +91,9 @@ pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<
 pub fn token_tags(claims: &Map<String, Value>) -> Result<BTreeMap<String, String>, Refusal> {
     let malformed = || refusal("attribute_malformed", format!("the claim {TAGS_CLAIM} is malformed"));
     let Some(claim) = claims.get(TAGS_CLAIM) else { return Ok(BTreeMap::new()) };
+    if claim.get("transitive_tag_keys").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty()) {
+        return Err(transitive());
+    }
     let Some(list) = claim.get("principal_tags") else { return Ok(BTreeMap::new()) };
     let mut tags = BTreeMap::new();
     for (key, value) in list.as_object().ok_or_else(malformed)? {
@@ -126,6 +139,11 @@ pub fn roles_for(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Cont
         .accounts
         .keys()
         .filter_map(|account| assertion.provider.arn_in(account))
+        .filter(|arn| {
+            // A namesake that the account itself owns stands in front of the organization's.
+            let standing = snapshot.provider(arn);
+            standing.is_some_and(|p| p.owner == assertion.provider.owner && p.name.as_str() == assertion.provider.name)
+        })
         .flat_map(|provider| snapshot.roles_naming(&provider).cloned().collect::<Vec<_>>())
         .map(|role| {
             let explanation = explain_federated(&role, assertion, &role.trust_context(assertion, base));

@@ -132,7 +132,7 @@ pub struct Federation {
     http: http::Client,
     discoveries: cache::Published<openidconnect::core::CoreProviderMetadata>,
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
-    verifications: Semaphore,
+    verifications: Arc<Semaphore>,
     passwords: directory::Passwords,
 }
 
@@ -157,7 +157,7 @@ impl Federation {
             http: http::Client::new()?,
             discoveries: cache::Published::default(),
             keys: cache::Published::default(),
-            verifications: Semaphore::new(cores),
+            verifications: Arc::new(Semaphore::new(cores)),
             passwords: directory::Passwords::new(cores)?,
         })
     }
@@ -166,6 +166,25 @@ impl Federation {
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.store.signing_key().certificate
+    }
+
+    /// A person's assertion as it is now: none when the source that vouched is gone, or the directory does not know them
+    /// any more. Of the directory, groups and names are read anew; other sources speak again at the next sign-in.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn current(&self, assertion: IdentityAssertion) -> Result<Option<IdentityAssertion>, Error> {
+        let snapshot = self.store.snapshot();
+        let source = snapshot.identity_source(&assertion.provider.name);
+        let Some(source) = source.filter(|source| source.resource() == assertion.provider.resource) else { return Ok(None) };
+        if source.kind != ProviderKind::Directory {
+            return Ok(Some(assertion));
+        }
+        let user = self.store.read().user_by_id(&assertion.subject).await?.filter(|user| !user.disabled);
+        Ok(user.map(|user| IdentityAssertion {
+            authenticated: assertion.authenticated,
+            ..directory::assertion(self, source, &user)
+        }))
     }
 
     /// Makes the request to a source. `handle` names the step and comes back with the answer.
@@ -258,8 +277,13 @@ impl Federation {
     ) -> Result<T, Refusal> {
         let busy = || crate::crypto::xmldsig::refusal("verifier_busy", "the verification did not finish in time");
         let task = async {
-            let _turn = self.verifications.acquire().await.map_err(|_| busy())?;
+            let turn = self.verifications.clone().acquire_owned().await.map_err(|_| busy())?;
             let crashed = |_| crate::crypto::xmldsig::refusal("verifier_crashed", "the verification ended abnormally");
+            // The turn goes with the work: a document that outlives its deadline still counts against the bound.
+            let work = move || {
+                let _turn = turn;
+                work()
+            };
             tokio::task::spawn_blocking(work).await.map_err(crashed)?
         };
         tokio::time::timeout(Duration::from_secs(VERIFY_SECONDS), task).await.map_err(|_| busy())?

@@ -255,7 +255,12 @@ pub(super) fn assertion(
     let mut keys = mapping::token_claims(issuer, &claims);
     // A list-valued `aud` is matched first; the key then holds the value that matched.
     keys.insert(format!("{issuer}:aud"), vec![audience.to_owned()]);
-    let verified_mail = claims.get("email_verified").is_none_or(|verified| *verified == Value::Bool(true));
+    // An address that the provider itself does not stand behind is nobody's name: people could choose a colleague's.
+    let verified_mail =
+        claims.get("email_verified").is_none_or(|verified| *verified == Value::Bool(true) || *verified == Value::from("true"));
+    if !verified_mail {
+        keys.remove(&format!("{issuer}:email"));
+    }
     let source_identity = text(mapping::SOURCE_IDENTITY_CLAIM).map(|text| SourceIdentity::parse(&text)).transpose();
     Ok(IdentityAssertion {
         provider: ProviderRef {

@@ -7,7 +7,7 @@ pub mod query;
 pub mod wire;
 
 pub use fault::Fault;
-pub use operation::{Access, Call, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write};
+pub use operation::{Access, Call, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write};
 pub use wire::Entry;
 
 use crate::{
@@ -86,18 +86,24 @@ impl Gateway {
         operation: O,
     ) -> Pin<Box<dyn Future<Output = Result<O::Output, Error>> + Send + 'a>> {
         Box::pin(async move {
-            let scope = self.scope(caller);
-            let access = operation.access(&scope)?;
-            let mut record = self.audit_record::<O>(caller, &scope, &access);
-            let permit = match self.decide(caller, access, &scope, &mut record).await {
-                Ok(permit) => permit,
-                Err(error) => return Err(self.refuse(caller, record, error).await),
-            };
-            let tx = O::Mode::begin(&self.broker.store, &permit, record).await?;
-            let mut call = Call { tx, permit: &permit, scope: &scope, caller, broker: &self.broker };
-            let outcome = operation.run(&mut call).await;
-            O::Mode::finish(call.tx, outcome.as_ref().map(drop)).await?;
-            outcome
+            loop {
+                let scope = self.scope(caller);
+                let access = operation.access(&scope)?;
+                let mut record = self.audit_record::<O>(caller, &scope, &access);
+                let permit = match self.decide(caller, access, &scope, &mut record).await {
+                    Ok(permit) => permit,
+                    Err(error) => return Err(self.refuse(caller, record, error).await),
+                };
+                let tx = O::Mode::begin(&self.broker.store, &permit, record).await?;
+                // Somebody else's change came between the decision and the pen: decide again.
+                if O::Mode::revision(&tx).is_some_and(|revision| revision != scope.snapshot.revision) {
+                    continue;
+                }
+                let mut call = Call { tx, permit: &permit, scope: &scope, caller, broker: &self.broker };
+                let outcome = operation.run(&mut call).await;
+                O::Mode::finish(call.tx, outcome.as_ref().map(drop)).await?;
+                return outcome;
+            }
         })
     }
 
@@ -172,6 +178,20 @@ impl Gateway {
         let Some(role) = scope.snapshot.role_by_arn(&trusted.role) else {
             return Err(not_authorized("no_such_role: there is no such role"));
         };
+        // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
+        let standing = assertion.provider.arn_in(&account).and_then(|arn| scope.snapshot.provider(&arn).cloned());
+        let same = standing.is_some_and(|provider| {
+            provider.owner == assertion.provider.owner && provider.name.as_str() == assertion.provider.name
+        });
+        if !same {
+            return Err(not_authorized("provider_shadowed: another provider stands under this ARN in the role's account"));
+        }
+        let listed = assertion.roles.is_empty() || assertion.roles.iter().any(|(role, _)| *role == trusted.role);
+        if !listed {
+            return Err(not_authorized(
+                "role_not_listed: the assertion lists the roles it is for, and this one is not among them",
+            ));
+        }
         let context = role.trust_context(&assertion, &scope.context);
         let companions = companions(&assertion);
         match authorize_federated(role, assertion, &context, &companions) {
@@ -196,12 +216,13 @@ impl Gateway {
     fn scope(&self, caller: &Caller) -> Scope {
         let snapshot = self.broker.store.snapshot();
         let mut context = base_context(&caller.origin);
-        if let Some(organization) = &snapshot.organization {
-            context.set("aws:PrincipalOrgID", organization.id.clone());
-        }
         let account = caller.session().map(|session| session.account.clone());
         if let Some(session) = caller.session() {
             session_context(&mut context, session);
+            // Only principals of member accounts have it: not people, not workloads, not anonymous callers.
+            if let Some(organization) = &snapshot.organization {
+                context.set("aws:PrincipalOrgID", organization.id.clone());
+            }
             if let Some(role) = snapshot.role_by_id(&session.role_id) {
                 context.set("aws:PrincipalArn", role.role.arn().to_string());
             }
@@ -342,14 +363,18 @@ impl Gateway {
         }
     }
 
-    /// A person whose session has not been ended.
+    /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows.
     ///
     /// # Errors
     /// `InvalidBearer`, `Unavailable`.
     pub async fn person(&self, session: PortalSession) -> Result<Principal, Error> {
-        match self.broker.store.ephemeral().get::<()>(ENDED, &session.id).await? {
-            None => Ok(Principal::Person(Arc::new(session))),
-            Some(()) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+        let over = || Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid");
+        for id in std::iter::once(&session.id).chain(&session.lent_by) {
+            if self.broker.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
+                return Err(over());
+            }
         }
+        let identity = self.broker.federation.current(session.identity).await?.ok_or_else(over)?;
+        Ok(Principal::Person(Arc::new(PortalSession { identity, ..session })))
     }
 }

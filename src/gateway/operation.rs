@@ -8,7 +8,7 @@ use crate::{
         session::Caller,
     },
     policy::{Context, Permit, evaluate::Check},
-    store::{AuditRecord, ReadTx, Snapshot, Store, WriteTx},
+    store::{AuditRecord, ReadTx, RecordTx, Snapshot, Store, WriteTx},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{future::Future, sync::Arc};
@@ -17,7 +17,7 @@ use std::{future::Future, sync::Arc};
 pub trait Operation: DeserializeOwned + Send + Sync + 'static {
     /// Protocol and error table.
     type Service: Service;
-    /// Which transaction `run` receives: [`Read`] or [`Write`].
+    /// Which transaction `run` receives: [`Read`], [`Issue`] or [`Write`].
     type Mode: Mode;
     /// The answer.
     type Output: Serialize + Send + Sync + 'static;
@@ -175,8 +175,10 @@ impl<O: Operation> Call<'_, O> {
 pub trait Mode: Send + Sync + 'static {
     /// The transaction.
     type Tx<'s>: Send;
-    /// Whether it changes anything, and so runs on a task of its own that a client can't cut off.
+    /// Whether it leaves anything behind, and so runs on a task of its own that a client can't cut off.
     const WRITE: bool;
+    /// The revision of the organization that it sees: a permit decided on another one is decided again.
+    fn revision(tx: &Self::Tx<'_>) -> Option<i64>;
     /// Opens it against a permit.
     fn begin<'s>(
         store: &'s Store,
@@ -192,13 +194,20 @@ pub trait Mode: Send + Sync + 'static {
 /// Looks and changes nothing.
 #[derive(Debug)]
 pub struct Read;
-/// Changes something or issues a credential; leaves an audit record.
+/// Changes no entity, but does something that must be on record: issues a credential, signs somebody in. It may take its
+/// time (a provider's answer, a password) and holds no lock meanwhile.
+#[derive(Debug)]
+pub struct Issue;
+/// Changes entities, in one transaction with its audit record.
 #[derive(Debug)]
 pub struct Write;
 
 impl Mode for Read {
     type Tx<'s> = ReadTx<'s>;
     const WRITE: bool = false;
+    fn revision(_tx: &ReadTx<'_>) -> Option<i64> {
+        None
+    }
     async fn begin<'s>(store: &'s Store, _permit: &Permit, _record: AuditRecord) -> Result<ReadTx<'s>, Error> {
         Ok(store.read())
     }
@@ -210,9 +219,29 @@ impl Mode for Read {
     }
 }
 
+impl Mode for Issue {
+    type Tx<'s> = RecordTx<'s>;
+    const WRITE: bool = true;
+    fn revision(_tx: &RecordTx<'_>) -> Option<i64> {
+        None
+    }
+    async fn begin<'s>(store: &'s Store, permit: &Permit, record: AuditRecord) -> Result<RecordTx<'s>, Error> {
+        Ok(store.begin_record(permit, record))
+    }
+    async fn finish<'s>(tx: RecordTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
+    where
+        's: 's,
+    {
+        tx.finish(outcome).await
+    }
+}
+
 impl Mode for Write {
     type Tx<'s> = WriteTx<'s>;
     const WRITE: bool = true;
+    fn revision(tx: &WriteTx<'_>) -> Option<i64> {
+        Some(tx.snapshot.revision)
+    }
     async fn begin<'s>(store: &'s Store, permit: &Permit, record: AuditRecord) -> Result<WriteTx<'s>, Error> {
         store.begin(permit, record).await
     }

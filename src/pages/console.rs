@@ -11,6 +11,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{RawQuery, State},
+    http::Method,
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -20,7 +21,13 @@ pub(super) fn router() -> Router<Pages> {
 }
 
 /// Parameters come in the query, as at AWS, or (better: addresses are logged) in a form body.
-async fn federation(State(pages): State<Pages>, browser: Browser, RawQuery(query): RawQuery, body: Bytes) -> Page {
+async fn federation(
+    State(pages): State<Pages>,
+    browser: Browser,
+    method: Method,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Page {
     let raw = [query.unwrap_or_default().as_bytes(), b"&", &body].concat();
     let parameters: Vec<(String, String)> = url::form_urlencoded::parse(&raw).into_owned().collect();
     let one = |name: &str| {
@@ -32,7 +39,8 @@ async fn federation(State(pages): State<Pages>, browser: Browser, RawQuery(query
             Ok(answer) => answer,
             Err(error) => refuse(Protocol::Rest, &Signin::fault(&error), &browser.origin.request_id),
         }),
-        Some("login") => {
+        // A link is a GET; a form from elsewhere, which comes without the cookie, would replace the browser's session.
+        Some("login") if method == Method::GET => {
             let token = Secret::new(one("SigninToken").unwrap_or_default());
             let opened = pages.gateway.call(&browser.anonymous(), ConsoleLogin { signin_token: token }).await?;
             let destination = destination(&pages.origin, one("Destination").as_deref());

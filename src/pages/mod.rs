@@ -106,6 +106,8 @@ const PERSON: &str = "person";
 const CONSOLE: &str = "console";
 const BINDING: &str = "binding";
 const CONTINUATION: &str = "continuation";
+/// Longest address that is kept for after the sign-in, in bytes.
+const MAX_CONTINUATION: usize = 4096;
 
 /// A console session, in the browser session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -156,6 +158,9 @@ impl Browser {
     pub(crate) async fn person_or_sign_in(&self, pages: &Pages, back: Continuation) -> Result<Caller, PageError> {
         match self.person(pages).await? {
             Some(caller) => Ok(caller),
+            None if back.path().len() > MAX_CONTINUATION => {
+                Err(PageError(Error::invalid("The address is too long. Start again where you came from.")))
+            }
             None => {
                 self.session.insert(CONTINUATION, back).await?;
                 Err(PageError::go("/sign-in"))

@@ -1,6 +1,6 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
-use super::{BINDING, Browser, CONTINUATION, PERSON, Page, PageError, Pages, render};
+use super::{BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, render};
 use crate::{
     api::{
         signin::{Answer, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, ParkSamlResponse},
@@ -167,6 +167,8 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
     browser.session.cycle_id().await?;
     browser.session.remove::<String>(BINDING).await?;
     browser.session.remove::<Continuation>(CONTINUATION).await?;
+    // A console that somebody else left open is not this person's.
+    browser.session.remove::<Console>(CONSOLE).await?;
     browser.session.insert(PERSON, &completed.session).await?;
     Ok(Redirect::to(&completed.continuation.path()).into_response())
 }

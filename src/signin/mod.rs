@@ -52,6 +52,6 @@ impl SignIn<Authenticated> {
     pub fn session(self, id: String, seconds: i64, now: Timestamp) -> PortalSession {
         let end = now.plus_seconds(seconds);
         let expires = self.identity.not_after.map_or(end, |not_after| end.min(not_after));
-        PortalSession { id, identity: self.identity, started: now, expires }
+        PortalSession { id, lent_by: None, identity: self.identity, started: now, expires }
     }
 }

@@ -101,6 +101,13 @@ impl Store {
         Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false })
     }
 
+    /// Opens the record of something that changes no entity, against a permit.
+    #[must_use]
+    pub fn begin_record(&self, permit: &Permit, mut record: AuditRecord) -> RecordTx<'_> {
+        record.basis(permit.actions());
+        RecordTx { store: self, snapshot: self.snapshot(), record }
+    }
+
     /// Writes an audit record that belongs to no change: a refusal, or a look at something sensitive.
     ///
     /// # Errors
@@ -186,6 +193,37 @@ pub struct ReadTx<'s> {
     pub snapshot: Arc<Snapshot>,
 }
 
+/// Something done that changes no entity (a credential issued, a person signed in): it holds no lock while it works, and its
+/// audit record is on disk before it is acknowledged.
+#[derive(Debug)]
+pub struct RecordTx<'s> {
+    store: &'s Store,
+    /// Everything authorization needs.
+    pub snapshot: Arc<Snapshot>,
+    record: AuditRecord,
+}
+
+impl RecordTx<'_> {
+    /// Adds to the audit record. Never a secret.
+    pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
+        self.record.note(key, value);
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// `Unavailable`: then nothing may be handed out.
+    pub async fn finish(mut self, outcome: Result<(), &Error>) -> Result<(), Error> {
+        match outcome {
+            // A client that waits for its person is no event.
+            Err(error) if matches!(error.kind, ErrorKind::AuthorizationPending | ErrorKind::SlowDown) => return Ok(()),
+            Err(error) => self.record.fail(error),
+            Ok(()) => {}
+        }
+        self.store.record(&self.record).await
+    }
+}
+
 /// A change: commits together with its audit record, or not at all.
 #[derive(Debug)]
 pub struct WriteTx<'s> {
@@ -215,14 +253,13 @@ impl WriteTx<'_> {
                     sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
                 }
                 self.tx.commit().await.map_err(unavailable)?;
-                if self.changed {
-                    self.store.refresh().await?;
+                if self.changed
+                    && let Err(error) = self.store.refresh().await
+                {
+                    // The change is on disk and acknowledged; the follower tries again within a second.
+                    tracing::error!(error = error.private.as_deref(), "the snapshot could not be renewed");
                 }
                 Ok(())
-            }
-            // A client that waits for its person is no event.
-            Err(error) if matches!(error.kind, ErrorKind::AuthorizationPending | ErrorKind::SlowDown) => {
-                self.tx.rollback().await.map_err(unavailable)
             }
             Err(error) => {
                 self.tx.rollback().await.map_err(unavailable)?;

@@ -375,6 +375,14 @@ impl ReadTx<'_> {
         Ok(self.users_where(Some(&id)).await?.pop())
     }
 
+    /// A person of the built-in directory by their stable id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn user_by_id(&self, id: &str) -> Result<Option<User>, Error> {
+        Ok(self.users_where(Some(id)).await?.pop())
+    }
+
     /// Everybody in the built-in directory, by name.
     ///
     /// # Errors

@@ -66,6 +66,11 @@ async fn bad_files_name_line_key_and_what_was_expected() {
             &["roles[1].account", "there is no account 999999999999"],
         ),
         ("groups = [\"developers\"]", "groups = [\"devs\"]", &["users[1].groups", "there is no group devs"]),
+        (
+            "[[groups]]\nname = \"admins\"",
+            "[[identity_providers]]\naccount = \"222233334444\"\nname = \"x\"\ntype = \"oidc\"\nissuer = \"https://directory\"\naudiences = [\"a\"]\n[[groups]]\nname = \"admins\"",
+            &["identity source people", "222233334444/x", "oidc-provider/directory"],
+        ),
         ("max_session_seconds = 14400", "max_session_seconds = 60", &["roles[0].max_session_seconds", "3600 to 43200"]),
     ];
     for (from, to, expected) in cases {

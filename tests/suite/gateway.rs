@@ -1,14 +1,16 @@
 //! The pipeline: authorization, audit, codecs.
 
-use crate::world::{MANAGEMENT, World};
+use crate::world::{DEMO, MANAGEMENT, World, directory_assertion};
 use daypass::{
     api::{
         iam::roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
-        sso::GetRoleCredentials,
+        sso::{GetRoleCredentials, Logout},
     },
+    cli::apply::parse,
     domain::{
-        ErrorKind, Timestamp,
+        Clock as _, ErrorKind, Timestamp,
         name::{AccountId, RoleName},
+        session::{PortalSession, Principal},
     },
     gateway::query::{from_parameters, to_xml},
 };
@@ -82,6 +84,46 @@ async fn a_trust_policy_that_is_changed_decides_at_once() {
     let update = UpdateAssumeRolePolicy { role_name: name("Administrator"), policy_document: TRUST.to_owned() };
     admin.call(update).await.unwrap();
     assert_eq!(person.call(wish()).await.unwrap_err().kind, ErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_lent_it() {
+    let world = World::demo().await;
+    let users = world.gateway.broker.store.read().users().await.unwrap();
+    let jane = users.iter().find(|user| user.name.as_str() == "jane@example.com").unwrap();
+    let session = |id: &str, lent_by: Option<&str>| {
+        let mut identity = directory_assertion(&["stale"]);
+        identity.subject.clone_from(&jane.id);
+        let (started, expires) = (world.clock.now(), world.clock.now().plus_seconds(3600));
+        PortalSession { id: id.to_owned(), lent_by: lent_by.map(str::to_owned), identity, started, expires }
+    };
+    let Principal::Person(person) = world.gateway.person(session("a", None)).await.unwrap() else { panic!("a person") };
+    assert_eq!(person.identity.claims["directory:groups"], ["admins", "developers"], "groups are read anew");
+
+    world.caller(Principal::Person(person)).call(Logout {}).await.unwrap();
+    assert_eq!(world.gateway.person(session("a", None)).await.unwrap_err().kind, ErrorKind::InvalidBearer, "signed out");
+    assert_eq!(world.gateway.person(session("b", Some("a"))).await.unwrap_err().kind, ErrorKind::InvalidBearer, "lent by it");
+    world.gateway.person(session("c", None)).await.unwrap();
+
+    let disabled = DEMO.replace("display_name = \"Jane Doe\"", "display_name = \"Jane Doe\"\ndisabled = true");
+    world.apply(parse(&disabled, "toml").unwrap(), false).await.unwrap();
+    assert_eq!(world.gateway.person(session("c", None)).await.unwrap_err().kind, ErrorKind::InvalidBearer, "disabled");
+    let gone = DEMO.replace("name = \"people\"", "name = \"others\"");
+    world.apply(parse(&gone, "toml").unwrap(), true).await.unwrap();
+    assert_eq!(world.gateway.person(session("c", None)).await.unwrap_err().kind, ErrorKind::InvalidBearer, "the source is gone");
+}
+
+#[tokio::test]
+async fn only_sessions_have_an_organization_id() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let organization = world.gateway.snapshot().organization.clone().unwrap().id;
+    let open_to_members = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"sts:*","Condition":{{"StringEquals":{{"aws:PrincipalOrgID":"{organization}"}}}}}}]}}"#
+    );
+    admin.call(CreateRole { assume_role_policy_document: open_to_members, ..create("Members") }).await.unwrap();
+    let wish = GetRoleCredentials { role_name: "Members".to_owned(), account_id: AccountId::parse(MANAGEMENT).unwrap() };
+    assert_eq!(world.person(&["admins"]).call(wish).await.unwrap_err().kind, ErrorKind::AccessDenied);
 }
 
 #[derive(Debug, PartialEq, Deserialize)]

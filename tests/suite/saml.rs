@@ -166,6 +166,8 @@ fn tampering_and_wrapping_sign_nobody_in() {
         ("CDATA", genuine.replace("jane@corp.test", "<![CDATA[jane@corp.test]]>")),
         ("processing instruction", genuine.replace("jane@corp.test", "<?x?>jane@corp.test")),
         ("DTD", format!("<!DOCTYPE r [<!ENTITY e \"x\">]>{genuine}")),
+        ("another encoding", format!("<?xml version=\"1.0\" encoding=\"UTF-7\"?>{genuine}+ADw-x/+AD4-")),
+        ("a stylesheet", format!("<?xml-stylesheet href=\"x\"?>{genuine}")),
         ("external reference", genuine.replace("URI=\"#_a\"", "URI=\"http://127.0.0.1:1/\"")),
         ("file reference", genuine.replace("URI=\"#_a\"", "URI=\"file:///etc/passwd\"")),
         ("empty reference", genuine.replace("URI=\"#_a\"", "URI=\"\"")),

@@ -111,6 +111,7 @@ impl World {
     pub fn person(&self, groups: &[&str]) -> Persona<'_> {
         let session = PortalSession {
             id: "session".to_owned(),
+            lent_by: None,
             identity: directory_assertion(groups),
             started: self.clock.now(),
             expires: self.clock.now().plus_seconds(3600),
