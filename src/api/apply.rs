@@ -5,7 +5,7 @@
 
 use crate::{
     domain::{
-        Arn, Error, ErrorKind, Random, Secret, Timestamp,
+        Arn, Error, Random, Secret, Timestamp,
         directory::User,
         iam::{IdentityProvider, ManagedPolicy, OidcProvider, ProviderKind, ProviderOwner, Role, SamlProvider},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
@@ -758,10 +758,4 @@ fn people(
         }
     }
     Ok(())
-}
-
-/// What a malformed document is told: `InvalidInput`.
-#[must_use]
-pub fn malformed(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
 }

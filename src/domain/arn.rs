@@ -43,22 +43,10 @@ impl Arn {
         Self(format!("arn:aws:sts::{account}:assumed-role/{role}/{session}"))
     }
 
-    /// Any other ARN we build ourselves.
-    #[must_use]
-    pub fn of(service: &str, account: &AccountId, resource: &str) -> Self {
-        Self(format!("arn:aws:{service}::{account}:{resource}"))
-    }
-
     /// The text of the ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The service field, for example `iam`.
-    #[must_use]
-    pub fn service(&self) -> &str {
-        self.0.split(':').nth(2).unwrap_or_default()
     }
 
     /// The account field, where it is an account (AWS-managed policies have `aws`).

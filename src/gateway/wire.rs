@@ -5,7 +5,7 @@ use crate::{
     crypto::sigv4::HttpRequest,
     domain::{
         Error, ErrorKind,
-        session::{Caller, Principal, RequestOrigin},
+        session::{Caller, RequestOrigin},
     },
 };
 use axum::{
@@ -258,10 +258,4 @@ fn unknown(protocol: Protocol, request: &WireRequest, message: &str) -> Response
         Protocol::Json { .. } | Protocol::Rest => super::fault::json_code(error.kind),
     };
     refuse(protocol, &Fault::new(status, code, &error), &request.origin.request_id)
-}
-
-/// A caller without proof.
-#[must_use]
-pub const fn anonymous(origin: RequestOrigin) -> Caller {
-    Caller { principal: Principal::Anonymous, origin }
 }

@@ -231,17 +231,6 @@ pub fn explain_federated(role: &CompiledRole, assertion: &IdentityAssertion, con
     Explanation { role: arn, action: action.to_owned(), allowed, statements }
 }
 
-/// Evaluates identity-style policies alone, as `SimulateCustomPolicy` does.
-#[must_use]
-pub fn allows_identity(policies: &[Named<'_>], action: &str, resource: &str, context: &Context) -> bool {
-    let matching = |allow: bool| {
-        policies.iter().any(|policy| {
-            policy.document.statements.iter().any(|s| s.allow == allow && applies(s, None, action, resource, context).is_some())
-        })
-    };
-    !matching(false) && matching(true)
-}
-
 fn allows(policies: &[Named<'_>], who: Option<&Identity>, check: &Check, context: &Context) -> bool {
     policies.iter().any(|policy| {
         policy.document.statements.iter().any(|s| s.allow && applies(s, who, &check.action, &check.resource, context).is_some())
