@@ -253,7 +253,7 @@ impl Operation for CompleteSignIn {
         let same = self.source.is_none_or(|source| source == step.source);
         let source =
             source.filter(|_| same).ok_or_else(|| Error::new(ErrorKind::StaleStep, "This sign-in is for another source."))?;
-        let identified = match broker.federation.complete(&source, &step.pending, arrival).await {
+        let identified = match broker.federation.complete(&source, &step.pending, arrival, call.caller.origin.source_ip).await {
             Ok(identified) => identified,
             Err(failure) => {
                 call.tx.note("checks", &failure.recording);

@@ -11,7 +11,7 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 use tokio::sync::Semaphore;
 
 /// Longest password read, in bytes: hashing more is only work for us.
@@ -59,8 +59,20 @@ pub(super) async fn complete(
     source: &IdentityProvider,
     user_name: &str,
     password: Secret<String>,
+    from: IpAddr,
 ) -> Result<Identified, Failure> {
     let mut recording = Recording::default();
+    let now = federation.clock.now();
+    if let Some(seconds) = federation.attempts.pause(user_name.trim(), from, now) {
+        // Before any hashing: a guesser costs us nothing.
+        let error = Error::new(ErrorKind::RejectedIdentity, format!("Too many attempts. Try again in {seconds} seconds."));
+        return Err(Failure {
+            error: error.with_private("attempts_paused: too many wrong passwords from this address"),
+            recording,
+        });
+    }
+    // Counted before it is known, and taken back by success: a burst of parallel guesses is a burst of counts.
+    federation.attempts.failed(user_name.trim(), from, now);
     let user =
         federation.store.read().user(user_name.trim()).await.map_err(|error| Failure { error, recording: recording.clone() })?;
     let usable = user.as_ref().filter(|user| !user.disabled).and_then(|user| user.password_hash.clone());
@@ -76,7 +88,10 @@ pub(super) async fn complete(
         .require("user", "user_unknown", "a person who can sign in", &shown, known)
         .and_then(|()| recording.require("password", "password_wrong", "the right password", "another", right));
     match (checks, user) {
-        (Ok(()), Some(user)) => Ok(Identified { assertion: assertion(federation, source, &user), recording }),
+        (Ok(()), Some(user)) => {
+            federation.attempts.succeeded(user_name.trim(), from);
+            Ok(Identified { assertion: assertion(federation, source, &user), recording })
+        }
         (outcome, _) => {
             let why = outcome.err().map(|refusal| refusal.to_string()).unwrap_or_default();
             let error = Error::new(ErrorKind::RejectedIdentity, "The name or the password is not right.").with_private(why);

@@ -4,6 +4,7 @@
 //! [`Failure`] that carries the recording of every check. What a failure says in its public message is the same for all
 //! of them; the recording goes into the audit record, for the admin.
 
+mod attempts;
 mod cache;
 pub mod directory;
 pub mod http;
@@ -134,6 +135,7 @@ pub struct Federation {
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
     verifications: Arc<Semaphore>,
     passwords: directory::Passwords,
+    attempts: attempts::Attempts,
 }
 
 impl std::fmt::Debug for Federation {
@@ -159,6 +161,7 @@ impl Federation {
             keys: cache::Published::default(),
             verifications: Arc::new(Semaphore::new(cores)),
             passwords: directory::Passwords::new(cores)?,
+            attempts: attempts::Attempts::default(),
         })
     }
 
@@ -199,11 +202,17 @@ impl Federation {
         }
     }
 
-    /// Checks an answer to [`Federation::begin`].
+    /// Checks an answer to [`Federation::begin`], which came from that address.
     ///
     /// # Errors
     /// A [`Failure`] with the recording.
-    pub async fn complete(&self, source: &IdentityProvider, pending: &Pending, arrival: Arrival) -> Result<Identified, Failure> {
+    pub async fn complete(
+        &self,
+        source: &IdentityProvider,
+        pending: &Pending,
+        arrival: Arrival,
+        from: std::net::IpAddr,
+    ) -> Result<Identified, Failure> {
         match (&source.kind, arrival) {
             (ProviderKind::Saml(saml), Arrival::Saml(xml)) => {
                 let expect = saml::Expect::answer_to(&self.addresses, pending.request_id.clone());
@@ -211,7 +220,7 @@ impl Federation {
             }
             (ProviderKind::Oidc(oidc), Arrival::Oidc(callback)) => oidc::complete(self, source, oidc, pending, callback).await,
             (ProviderKind::Directory, Arrival::Password { user_name, password }) => {
-                directory::complete(self, source, &user_name, password).await
+                directory::complete(self, source, &user_name, password, from).await
             }
             _ => Err(Failure {
                 error: Error::new(ErrorKind::StaleStep, "This sign-in does not fit the step it answers."),

@@ -257,7 +257,7 @@ pub(super) fn assertion(
     keys.insert(format!("{issuer}:aud"), vec![audience.to_owned()]);
     // An address that the provider itself does not stand behind is nobody's name: people could choose a colleague's.
     let verified_mail =
-        claims.get("email_verified").is_none_or(|verified| *verified == Value::Bool(true) || *verified == Value::from("true"));
+        claims.get("email_verified").is_none_or(|verified| *verified == Value::Bool(true) || verified.as_str() == Some("true"));
     if !verified_mail {
         keys.remove(&format!("{issuer}:email"));
     }

@@ -223,6 +223,7 @@ groups = ["staff"]
     role(WORKLOADS, 'SamlDeveloper', saml(WORKLOADS, 'developers'), `[roles.policies]\nchain = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::${WORKLOADS}:role/Chained"}]}'''`),
     role(WORKLOADS, 'SamlReadOnly', saml(WORKLOADS, 'aws-readonly')),
     role(WORKLOADS, 'CloudDeveloper', web(WORKLOADS, 'developers')),
+    role(WORKLOADS, 'CloudByMail', trust(WORKLOADS, `oidc-provider/${oidc}`, 'sts:AssumeRoleWithWebIdentity', { StringEquals: { [`${oidc}:email`]: 'alice@corp.test' } })),
     role(WORKLOADS, 'CloudReadOnly', web(WORKLOADS, 'aws-readonly')),
     role(MANAGEMENT, 'DirectoryAdmin', directory(MANAGEMENT, 'admins'), `attached_policies = ${administrator}`),
     role(MANAGEMENT, 'IamOnly', directory(MANAGEMENT, 'admins'), `[roles.policies]\niam = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"*"}]}'''`),

@@ -82,6 +82,17 @@ test('OIDC: somebody without a matching group is told so, and offered nothing', 
   assert.match(await page.locator('main').innerText(), /Dávid O'Něil <&> "Q"/);
 });
 
+test('OIDC: an e-mail address the provider does not vouch for is nobody\'s name', async () => {
+  const [alice, mallory] = [await browser(), await browser()];
+  await alice.page.goto(`${broker.url}/sign-in/cloud`);
+  await fillLogin(alice.page, 'alice', e2e.passwordOf('alice'));
+  await alice.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  assert.deepEqual(await e2e.offeredRoles(alice.page), [`${WORKLOADS}/CloudByMail`, `${WORKLOADS}/CloudDeveloper`]);
+  await mallory.page.goto(`${broker.url}/sign-in/cloud`);
+  await fillLogin(mallory.page, 'mallory', e2e.passwordOf('mallory'));
+  await mallory.page.getByRole('heading', { name: 'No role lets you in yet' }).waitFor();
+});
+
 test('directory: a wrong password is refused, the right one signs in, credentials work', async () => {
   const { page } = await browser();
   await page.goto(`${broker.url}/sign-in/people`);

@@ -3,16 +3,20 @@
 use crate::world::{DEMO, MANAGEMENT, World, directory_assertion};
 use daypass::{
     api::{
+        apply::{ApplyOrganization, PlanOrganization},
         iam::roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
+        signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn},
         sso::{GetRoleCredentials, Logout},
     },
     cli::apply::parse,
     domain::{
-        Clock as _, ErrorKind, Timestamp,
+        Clock as _, Error, ErrorKind, Secret, Timestamp,
         name::{AccountId, RoleName},
         session::{PortalSession, Principal},
     },
+    federation::Arrival,
     gateway::query::{from_parameters, to_xml},
+    signin::step::Continuation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +118,30 @@ async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_len
 }
 
 #[tokio::test]
+async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_signs_in() {
+    let world = World::empty().await;
+    let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: true };
+    let passwords = world.operator().call(ApplyOrganization(wish)).await.unwrap().passwords;
+    let right = &passwords.iter().find(|(name, _)| name.as_str() == "jane@example.com").unwrap().1;
+    let attempt = async |password: &Secret<String>| {
+        let nobody = world.nobody();
+        let begin =
+            BeginSignIn { source: "people".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
+        let handle = nobody.call(begin).await.unwrap().handle;
+        let arrival = Arrival::Password { user_name: "Jane@example.com".to_owned(), password: password.clone() };
+        let answer = Answer::Direct { handle, arrival };
+        nobody.call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer }).await
+    };
+    let reason = |outcome: Result<CompletedSignIn, Error>| outcome.unwrap_err().private.unwrap_or_default();
+    for _ in 0..5 {
+        assert!(reason(attempt(&"wrong".to_owned().into()).await).starts_with("password_wrong"));
+    }
+    assert!(reason(attempt(right).await).starts_with("attempts_paused"), "not even the right one");
+    world.clock.advance(2);
+    assert_eq!(attempt(right).await.unwrap().session.identity.email.as_deref(), Some("jane@example.com"));
+}
+
+#[tokio::test]
 async fn only_sessions_have_an_organization_id() {
     let world = World::demo().await;
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
@@ -174,7 +202,7 @@ fn the_query_codec_reads_what_clients_send() {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct Written {
     text: &'static str,
     time: Timestamp,
     nothing: Option<u32>,
@@ -184,7 +212,7 @@ struct Answer {
 
 #[test]
 fn the_query_codec_writes_what_clients_read() {
-    let answer = Answer { text: "a<b>&\"", time: Timestamp(1_795_521_600_123), nothing: None, list: vec![1, 2], empty: vec![] };
+    let answer = Written { text: "a<b>&\"", time: Timestamp(1_795_521_600_123), nothing: None, list: vec![1, 2], empty: vec![] };
     let xml = to_xml("Op", "2011-06-15", &answer, "id").unwrap();
     assert_eq!(
         xml,
