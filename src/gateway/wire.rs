@@ -55,10 +55,11 @@ impl WireRequest {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    /// The form parameters of a query-protocol request, from the body or (presigned) from the URL.
+    /// The form parameters of a query-protocol request: from the body, or from a presigned URL, which may be used with GET
+    /// or (as SDKs sign by default) with an empty POST. Never from both.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, String)> {
-        let raw = if self.method == Method::POST { self.body.as_ref() } else { self.uri.query().unwrap_or_default().as_bytes() };
+        let raw = if self.body.is_empty() { self.uri.query().unwrap_or_default().as_bytes() } else { self.body.as_ref() };
         url::form_urlencoded::parse(raw).into_owned().collect()
     }
 }

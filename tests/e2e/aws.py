@@ -1,8 +1,11 @@
 """What boto3 sees. Each scenario takes JSON, drives the unmodified SDK, and prints JSON."""
 
 import json
+import re
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import boto3
 import botocore
@@ -117,6 +120,27 @@ def refusals(given):
         "tampered body": refusal(tampered_body),
         "nobody": refusal(lambda: unsigned("sts", url).get_caller_identity()),
         "other service": refusal(lambda: client("iam", url, good).list_roles()),
+    }
+
+
+def presigned(given):
+    """A presigned GetCallerIdentity as proof of identity, as EKS and Vault use it."""
+    sts = client("sts", given["url"], given["credentials"])
+
+    def answer(method, change=lambda url: url):
+        url = change(sts.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod=method))
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method=method)) as response:
+                return re.search("<Arn>(.*?)</Arn>", response.read().decode())[1]
+        except urllib.error.HTTPError as error:
+            return re.search("<Code>(.*?)</Code>", error.read().decode())[1]
+
+    return {
+        "GET": answer("GET"),
+        "POST": answer("POST"),
+        "longer": answer("GET", lambda url: url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")),
+        "other action": answer("GET", lambda url: url.replace("GetCallerIdentity", "AssumeRole")),
+        "other method": answer("GET", lambda url: sts.generate_presigned_url("get_caller_identity", HttpMethod="POST")),
     }
 
 

@@ -120,6 +120,11 @@ test('assume_role_with_saml: a real assertion gives credentials, once; chaining 
     'no token': 'InvalidClientTokenId', 'tampered body': 'SignatureDoesNotMatch', nobody: 'MissingAuthenticationToken', 'other service': 'AccessDenied',
   });
 
+  const arn = taken.AssumedRoleUser.Arn;
+  assert.deepEqual(await e2e.aws('presigned', { url: broker.url, credentials: taken.Credentials }), {
+    GET: arn, POST: arn, longer: 'SignatureDoesNotMatch', 'other action': 'SignatureDoesNotMatch', 'other method': 'SignatureDoesNotMatch',
+  });
+
   const again = await withSaml(response);
   assert.equal(again.refused.code, 'InvalidIdentityToken');
 });
