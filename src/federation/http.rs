@@ -61,7 +61,7 @@ impl Client {
             return Err(HttpError(format!("`{url}` is not an https address")));
         }
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;
-        let mut response = self.0.execute(request).await.map_err(|error| HttpError(error.without_url().to_string()))?;
+        let mut response = self.0.execute(request).await.map_err(|error| HttpError(causes(&error.without_url())))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| HttpError(error.without_url().to_string()))? {
@@ -72,6 +72,12 @@ impl Client {
         }
         Ok(Answer { status, body })
     }
+}
+
+/// An error with everything under it: the last cause says most.
+fn causes(error: &dyn std::error::Error) -> String {
+    let own = error.to_string();
+    error.source().map_or_else(|| own.clone(), |source| format!("{own}: {}", causes(source)))
 }
 
 /// How `openidconnect` reaches the network: through the same limits.

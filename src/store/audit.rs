@@ -4,6 +4,34 @@ use super::{ReadTx, unavailable};
 use crate::domain::{Error, Timestamp, name::AccountId, session::Caller};
 use serde_json::{Map, Value};
 use sqlx::{Row as _, SqliteConnection};
+use std::sync::{Mutex, PoisonError};
+
+/// Most refusals of anonymous callers on record in one minute. Beyond it they are in the log alone: strangers can't fill
+/// the disk. What succeeds, and what known callers are refused, is always on record.
+pub const STRANGER_REFUSALS_PER_MINUTE: u32 = 1000;
+
+/// How `Caller::describe` names nobody.
+const STRANGER: &str = "anonymous";
+
+/// Counts refusals of strangers, minute by minute.
+#[derive(Debug, Default)]
+pub(super) struct RefusalBudget(Mutex<(i64, u32)>);
+
+impl RefusalBudget {
+    /// Whether this record may be written.
+    pub(super) fn allows(&self, record: &AuditRecord) -> bool {
+        if !record.is_stranger_refused() {
+            return true;
+        }
+        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = record.time.seconds().div_euclid(60);
+        if budget.0 != minute {
+            *budget = (minute, 0);
+        }
+        budget.1 = budget.1.saturating_add(1);
+        budget.1 <= STRANGER_REFUSALS_PER_MINUTE
+    }
+}
 
 /// A record being written. It is opened before the work begins and closed with its outcome.
 #[derive(Clone, Debug)]
@@ -62,6 +90,11 @@ impl AuditRecord {
     pub fn fail(&mut self, error: &Error) {
         let message = error.private.clone().unwrap_or_else(|| error.public.clone());
         self.error = Some((format!("{:?}", error.kind), message));
+    }
+
+    /// Whether nobody in particular was refused something: what strangers can cause without end.
+    fn is_stranger_refused(&self) -> bool {
+        self.error.is_some() && self.principal == STRANGER
     }
 
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Error> {

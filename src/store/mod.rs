@@ -38,6 +38,7 @@ pub struct Store {
     ring: Arc<KeyRing>,
     ephemeral: Ephemeral,
     keys: keys::SigningKey,
+    refusals: audit::RefusalBudget,
 }
 
 impl Store {
@@ -59,7 +60,15 @@ impl Store {
         let signing = keys::open_signing_key(&writer, &ring).await?;
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock).await?;
         let snapshot = sqlite::load(&readers, &ring).await?;
-        Ok(Arc::new(Self { writer, readers, snapshot: ArcSwap::from_pointee(snapshot), ring, ephemeral, keys: signing }))
+        Ok(Arc::new(Self {
+            writer,
+            readers,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            ring,
+            ephemeral,
+            keys: signing,
+            refusals: audit::RefusalBudget::default(),
+        }))
     }
 
     /// The current snapshot: immutable, complete, swapped after each commit.
@@ -113,6 +122,10 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn record(&self, record: &AuditRecord) -> Result<(), Error> {
+        if !self.refusals.allows(record) {
+            tracing::warn!("too many refusals of anonymous callers in this minute: this one is in the log alone");
+            return Ok(());
+        }
         let mut connection = self.writer.acquire().await.map_err(unavailable)?;
         record.write(&mut connection).await
     }

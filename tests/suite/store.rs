@@ -66,6 +66,28 @@ async fn another_process_s_changes_are_followed() {
 }
 
 #[tokio::test]
+async fn strangers_cannot_fill_the_audit_log() {
+    use daypass::store::audit::STRANGER_REFUSALS_PER_MINUTE;
+    let world = World::empty().await;
+    let store = &world.gateway.broker.store;
+    let most = usize::try_from(STRANGER_REFUSALS_PER_MINUTE).unwrap();
+    let record = |caller: &daypass::domain::session::Caller| {
+        let mut record = daypass::store::AuditRecord::open("id".to_owned(), "sts", "X", String::new(), caller);
+        record.fail(&daypass::domain::Error::invalid("no"));
+        record
+    };
+    for _ in 0..most + 20 {
+        store.record(&record(&world.nobody().caller)).await.unwrap();
+    }
+    store.record(&record(&world.operator().caller)).await.unwrap();
+    let kept = store.read().audit_events(None, Some("X"), None, 5000).await.unwrap().len();
+    assert_eq!(kept, most + 1, "and the one of a known caller");
+    world.clock.advance(60);
+    store.record(&record(&world.nobody().caller)).await.unwrap();
+    assert_eq!(store.read().audit_events(None, Some("X"), None, 5000).await.unwrap().len(), most + 2, "a minute later");
+}
+
+#[tokio::test]
 async fn nothing_secret_stands_in_the_files() {
     let world = World::empty().await;
     let ephemeral = world.gateway.broker.store.ephemeral();
