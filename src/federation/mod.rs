@@ -314,7 +314,7 @@ impl Federation {
 /// One public sentence for every refusal: an attacker learns nothing from the difference.
 fn refused(refusal: &Refusal) -> Error {
     let kind = match refusal.code {
-        "assertion_expired" => ErrorKind::ExpiredIdentityToken,
+        "assertion_expired" | "assertion_too_old" => ErrorKind::ExpiredIdentityToken,
         "status_not_success" => ErrorKind::RejectedIdentity,
         _ => ErrorKind::InvalidIdentityToken,
     };

@@ -123,6 +123,10 @@ def refusals(given):
     }
 
 
+def identity_refusal(given):
+    return refusal(lambda: client("sts", given["url"], given["credentials"]).get_caller_identity())
+
+
 def presigned(given):
     """A presigned GetCallerIdentity as proof of identity, as EKS and Vault use it."""
     sts = client("sts", given["url"], given["credentials"])

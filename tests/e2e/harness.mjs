@@ -113,8 +113,8 @@ export class Broker {
     return { passwords, output: done.stdout };
   }
 
-  async start() {
-    this.running = start(daypass, ['serve'], { env: this.env() });
+  async start(env = {}) {
+    this.running = start(daypass, ['serve'], { env: { ...this.env(), ...env } });
     await until('the broker is ready', async () => {
       if (this.running.child.exitCode !== null) throw new Error(`the broker ended\n${this.running.output.stderr}`);
       try { return (await fetch(`${this.url}/readyz`)).ok; } catch { return false; }
@@ -128,9 +128,14 @@ export class Broker {
   }
 }
 
+// A wall clock that is so many seconds ahead, for a program started with it.
+export const clockAhead = (seconds) => ({
+  LD_PRELOAD: process.env.E2E_FAKETIME, FAKETIME: `+${seconds}`, FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DONT_RESET: '1',
+});
+
 // Runs a scenario of aws.py with what it needs, returns what it found.
-export async function aws(scenario, input) {
-  const { child, output, ended } = start(process.env.E2E_PYTHON, [path.join(root, 'tests/e2e/aws.py'), scenario, JSON.stringify(input)]);
+export async function aws(scenario, input, env = {}) {
+  const { child, output, ended } = start(process.env.E2E_PYTHON, [path.join(root, 'tests/e2e/aws.py'), scenario, JSON.stringify(input)], { env });
   const limit = setTimeout(() => { output.stderr += '\ntook more than 60 s'; child.kill('SIGKILL'); }, 60_000);
   const done = await ended;
   clearTimeout(limit);

@@ -138,6 +138,23 @@ test('a role the groups do not open, a duration beyond the role: refused, like a
   assert.equal((await withSaml(await assertion(), { PrincipalArn: `arn:aws:iam::${MANAGEMENT}:saml-provider/corp` })).refused.code, 'AccessDenied');
 });
 
+test('two hours later: credentials, assertion and token have expired, each with the right code', async () => {
+  const { Credentials: credentials } = await withSaml(await assertion());
+  const [late, token] = [await assertion(), await idToken()];
+  const clock = e2e.clockAhead(7200);
+  const refusalAt = async (env) => (await e2e.aws('identity_refusal', { url: broker.url, credentials }, env)).code;
+  assert.equal(await refusalAt({}), 'none');
+  await broker.kill('SIGTERM');
+  await broker.start(clock);
+  assert.equal(await refusalAt(clock), 'ExpiredToken');
+  assert.equal(await refusalAt({}), 'SignatureDoesNotMatch', 'a client whose clock is two hours behind');
+  assert.equal((await withSaml(late)).refused.code, 'ExpiredTokenException');
+  assert.equal((await withToken(token)).refused.code, 'ExpiredTokenException');
+  await broker.kill('SIGTERM');
+  await broker.start();
+  assert.equal(await refusalAt({}), 'none', 'and back: the restart itself ended nothing');
+});
+
 test('forged and misdirected assertions: one answer for the attacker, each its own reason for the admin', async () => {
   const genuine = Buffer.from(await assertion(), 'base64').toString();
   const encode = (xml) => Buffer.from(xml).toString('base64');
