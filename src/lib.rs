@@ -15,7 +15,9 @@
 //! 1. **An operation is a value.** Wire, page, CLI and test all say `gateway.call(&caller, CreateRole { … })`.
 //! 2. **No permit, no pen.** A transaction or a credential is handed out only against a [`policy::Permit`].
 //! 3. **Steps return to the dispatcher** ([`signin`]): no sign-in step knows the next one.
-//! 4. **What is acknowledged is on disk**, with its audit record in the same transaction.
+//! 4. **What is acknowledged is on disk**, with its audit record in the same transaction. An operation says which pen it gets
+//!    ([`gateway::operation::Mode`]): `Read` none, `Issue` a record (credentials, sign-ins: they may take their time and hold no
+//!    lock), `Write` a transaction over the entities, decided again when another change came first.
 //!
 //! # Three walks through the house
 //! **SAML to console.** `GET /sign-in/corp` ([`pages`]) calls `BeginSignIn`: [`federation`] makes the request, [`store`] keeps

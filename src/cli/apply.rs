@@ -5,7 +5,7 @@ use crate::{
     api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization, ProviderEntry, Verb},
     config::variable,
     domain::{
-        Secret,
+        Error, Secret,
         session::{Caller, Principal, RequestOrigin},
     },
     gateway::Gateway,
@@ -51,7 +51,10 @@ impl Apply {
         }
         let gateway = self.settings.load()?.open().await?;
         let wish = PlanOrganization { file: file.clone(), prune: self.prune, new_passwords: self.new_passwords };
-        let plan = gateway.call(&operator(&gateway), wish).await?;
+        let plan = gateway.call(&operator(&gateway), wish).await.map_err(|error| {
+            let line = line_of(&text, &error.public).map(|line| format!("line {line}, ")).unwrap_or_default();
+            Failure::from(Error { public: format!("{}: {line}{}", self.file.display(), error.public), ..error })
+        })?;
         print(&plan);
         if plan.changes.is_empty() || self.plan {
             return Ok(());
@@ -95,6 +98,18 @@ pub fn parse(text: &str, extension: &str) -> Result<OrganizationFile, String> {
         }
         other => Err(format!("`.{other}` is not a kind of file this reads: use .toml or .yaml")),
     }
+}
+
+/// The line where the entry begins that a message is about (`roles[3].account: …`), in TOML.
+#[must_use]
+pub fn line_of(text: &str, message: &str) -> Option<usize> {
+    let key = message.split_once(':')?.0;
+    let (section, index) = match key.split_once('[') {
+        Some((section, rest)) => (format!("[[{section}]]"), rest.split_once(']')?.0.parse().ok()?),
+        None => (format!("[{}]", key.split_once('.')?.0), 0),
+    };
+    let begins = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with(&section));
+    begins.map(|(number, _)| number + 1).nth(index)
 }
 
 fn located(text: &str, key: &str, error: &toml::de::Error) -> String {

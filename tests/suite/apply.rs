@@ -3,7 +3,7 @@
 use crate::world::{DEMO, World};
 use daypass::{
     api::apply::{PlanOrganization, Verb},
-    cli::apply::parse,
+    cli::apply::{line_of, parse},
 };
 
 #[tokio::test]
@@ -63,9 +63,9 @@ async fn bad_files_name_line_key_and_what_was_expected() {
         (
             "account = \"222233334444\"\nname = \"Deployer\"",
             "account = \"999999999999\"\nname = \"Deployer\"",
-            &["roles[1].account", "there is no account 999999999999"],
+            &["line 59, roles[1].account", "there is no account 999999999999"],
         ),
-        ("groups = [\"developers\"]", "groups = [\"devs\"]", &["users[1].groups", "there is no group devs"]),
+        ("groups = [\"developers\"]", "groups = [\"devs\"]", &["line ", "users[1].groups", "there is no group devs"]),
         (
             "[[groups]]\nname = \"admins\"",
             "[[identity_providers]]\naccount = \"222233334444\"\nname = \"x\"\ntype = \"oidc\"\nissuer = \"https://directory\"\naudiences = [\"a\"]\n[[groups]]\nname = \"admins\"",
@@ -78,7 +78,10 @@ async fn bad_files_name_line_key_and_what_was_expected() {
         let text = DEMO.replacen(from, to, 1);
         let error = match parse(&text, "toml") {
             Err(error) => error,
-            Ok(file) => World::empty().await.apply(file, false).await.unwrap_err().public,
+            Ok(file) => {
+                let error = World::empty().await.apply(file, false).await.unwrap_err().public;
+                line_of(&text, &error).map(|line| format!("line {line}, {error}")).unwrap_or(error)
+            }
         };
         for word in *expected {
             assert!(error.contains(word), "{to}: expected `{word}` in: {error}");

@@ -111,5 +111,9 @@ proptest! {
         let _ = daypass::crypto::xmldsig::verify_response(format!("<a>{text}</a>").as_bytes(), &[vec![1]]);
         let _ = daypass::federation::metadata::parse(&text);
         let _ = Timestamp::parse_basic(&text);
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+        let _ = daypass::gateway::query::from_parameters::<serde_json::Value>(&pairs);
+        let _ = daypass::gateway::query::from_parameters::<daypass::api::sts::AssumeRole>(&pairs);
+        let _ = daypass::cli::apply::parse(&text, "toml");
     }
 }
