@@ -72,7 +72,7 @@ pub fn application(settings: &Settings, gateway: Gateway) -> Router {
         api = api.route(path, on(filter, handler));
     }
     let proxies: Arc<[std::net::IpAddr]> = settings.trusted_proxies.clone().into();
-    let stamp = Stamp { gateway: gateway.clone(), proxies, secure_listener: settings.tls.is_some() };
+    let stamp = Stamp { gateway: gateway.clone(), proxies, secure_listener: settings.tls.is_some(), https: secure };
     api.with_state(gateway.clone())
         .merge(pages)
         .fallback(pages::not_found)
@@ -122,6 +122,7 @@ struct Stamp {
     gateway: Gateway,
     proxies: Arc<[std::net::IpAddr]>,
     secure_listener: bool,
+    https: bool,
 }
 
 impl Stamp {
@@ -160,6 +161,10 @@ async fn stamp_request(State(stamp): State<Stamp>, mut request: Request, next: N
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.entry("x-amzn-requestid").or_insert(value);
+    }
+    if stamp.https {
+        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
     // Clients correct their clocks by this.
     if let Some(date) = http_date(time) {
