@@ -94,6 +94,12 @@ impl IdentityAssertion {
         self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
     }
 
+    /// Whether the assertion may be used for the role: one that lists roles is for those alone.
+    #[must_use]
+    pub fn is_for(&self, role: &Arn) -> bool {
+        self.roles.is_empty() || self.roles.iter().any(|(listed, _)| listed == role)
+    }
+
     /// What pages call the person.
     #[must_use]
     pub fn display_name(&self) -> &str {

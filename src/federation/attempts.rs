@@ -41,8 +41,8 @@ impl Attempts {
         (longest > now).then(|| (longest.0 - now.0).div_euclid(1000) + 1)
     }
 
-    /// Counts a failure.
-    pub(super) fn failed(&self, account: &str, source: IpAddr, now: Timestamp) {
+    /// Counts an attempt as failed until [`Attempts::succeeded`] takes it back.
+    pub(super) fn attempted(&self, account: &str, source: IpAddr, now: Timestamp) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counters.len() >= MAX_COUNTERS {
             counters.retain(|_, counter| now.seconds_since(counter.last) < WINDOW);
@@ -85,19 +85,19 @@ mod tests {
         let (guesser, colleague): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let now = Timestamp(0);
         for _ in 0..4 {
-            attempts.failed("jane", guesser, now);
+            attempts.attempted("jane", guesser, now);
             assert_eq!(attempts.pause("jane", guesser, now), None);
         }
-        attempts.failed("Jane", guesser, now);
+        attempts.attempted("Jane", guesser, now);
         assert_eq!(attempts.pause("JANE", guesser, now), Some(2), "names have no case");
         for _ in 0..20 {
-            attempts.failed("jane", guesser, now);
+            attempts.attempted("jane", guesser, now);
         }
         assert_eq!(attempts.pause("jane", guesser, now), Some(LONGEST_PAUSE + 1), "the pause has an end");
         assert_eq!(attempts.pause("jane", colleague, now), None, "jane herself is elsewhere");
         assert_eq!(attempts.pause("sam", guesser, now), None, "not yet over all accounts");
         for number in 0..75 {
-            attempts.failed(&format!("person {number}"), guesser, now);
+            attempts.attempted(&format!("person {number}"), guesser, now);
         }
         assert!(attempts.pause("anybody", guesser, now).is_some(), "spraying over accounts is counted too");
         assert_eq!(attempts.pause("jane", guesser, now.plus_seconds(WINDOW)), None);
@@ -112,7 +112,7 @@ mod tests {
         for number in 0..1000 {
             let person = format!("person {number}");
             assert_eq!(attempts.pause(&person, office, Timestamp(0)), None);
-            attempts.failed(&person, office, Timestamp(0));
+            attempts.attempted(&person, office, Timestamp(0));
             attempts.succeeded(&person, office);
         }
     }

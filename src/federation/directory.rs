@@ -72,7 +72,7 @@ pub(super) async fn complete(
         });
     }
     // Counted before it is known, and taken back by success: a burst of parallel guesses is a burst of counts.
-    federation.attempts.failed(user_name.trim(), from, now);
+    federation.attempts.attempted(user_name.trim(), from, now);
     let user =
         federation.store.read().user(user_name.trim()).await.map_err(|error| Failure { error, recording: recording.clone() })?;
     let usable = user.as_ref().filter(|user| !user.disabled).and_then(|user| user.password_hash.clone());

@@ -138,13 +138,9 @@ pub fn roles_for(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Cont
     let mut offers: Vec<RoleOffer> = snapshot
         .accounts
         .keys()
-        .filter_map(|account| assertion.provider.arn_in(account))
-        .filter(|arn| {
-            // A namesake that the account itself owns stands in front of the organization's.
-            let standing = snapshot.provider(arn);
-            standing.is_some_and(|p| p.owner == assertion.provider.owner && p.name.as_str() == assertion.provider.name)
-        })
+        .filter_map(|account| snapshot.standing(&assertion.provider, account))
         .flat_map(|provider| snapshot.roles_naming(&provider).cloned().collect::<Vec<_>>())
+        .filter(|role| assertion.is_for(&role.role.arn()))
         .map(|role| {
             let explanation = explain_federated(&role, assertion, &role.trust_context(assertion, base));
             RoleOffer { role, explanation }

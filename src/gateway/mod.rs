@@ -63,7 +63,7 @@ impl Gateway {
     /// # Errors
     /// The operation's error, or why it was not let in. The caller's wire turns it into a [`Fault`].
     pub async fn call<O: Operation>(&self, caller: &Caller, operation: O) -> Result<O::Output, Error> {
-        let outcome = if O::Mode::WRITE {
+        let outcome = if O::Mode::OWN_TASK {
             // On a task of its own: a client that hangs up can't leave a half-open record.
             let (gateway, caller) = (self.clone(), caller.clone());
             match tokio::spawn(async move { gateway.pipeline(&caller, operation).await }).await {
@@ -179,18 +179,12 @@ impl Gateway {
             return Err(not_authorized("no_such_role: there is no such role"));
         };
         // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
-        let standing = assertion.provider.arn_in(&account).and_then(|arn| scope.snapshot.provider(&arn).cloned());
-        let same = standing.is_some_and(|provider| {
-            provider.owner == assertion.provider.owner && provider.name.as_str() == assertion.provider.name
-        });
-        if !same {
+        if scope.snapshot.standing(&assertion.provider, &account).is_none() {
             return Err(not_authorized("provider_shadowed: another provider stands under this ARN in the role's account"));
         }
-        let listed = assertion.roles.is_empty() || assertion.roles.iter().any(|(role, _)| *role == trusted.role);
-        if !listed {
-            return Err(not_authorized(
-                "role_not_listed: the assertion lists the roles it is for, and this one is not among them",
-            ));
+        if !assertion.is_for(&trusted.role) {
+            let why = "role_not_listed: the assertion lists the roles it is for, and this one is not among them";
+            return Err(not_authorized(why));
         }
         let context = role.trust_context(&assertion, &scope.context);
         let companions = companions(&assertion);

@@ -176,7 +176,7 @@ pub trait Mode: Send + Sync + 'static {
     /// The transaction.
     type Tx<'s>: Send;
     /// Whether it leaves anything behind, and so runs on a task of its own that a client can't cut off.
-    const WRITE: bool;
+    const OWN_TASK: bool;
     /// The revision of the organization that it sees: a permit decided on another one is decided again.
     fn revision(tx: &Self::Tx<'_>) -> Option<i64>;
     /// Opens it against a permit.
@@ -204,7 +204,7 @@ pub struct Write;
 
 impl Mode for Read {
     type Tx<'s> = ReadTx<'s>;
-    const WRITE: bool = false;
+    const OWN_TASK: bool = false;
     fn revision(_tx: &ReadTx<'_>) -> Option<i64> {
         None
     }
@@ -221,7 +221,7 @@ impl Mode for Read {
 
 impl Mode for Issue {
     type Tx<'s> = RecordTx<'s>;
-    const WRITE: bool = true;
+    const OWN_TASK: bool = true;
     fn revision(_tx: &RecordTx<'_>) -> Option<i64> {
         None
     }
@@ -238,7 +238,7 @@ impl Mode for Issue {
 
 impl Mode for Write {
     type Tx<'s> = WriteTx<'s>;
-    const WRITE: bool = true;
+    const OWN_TASK: bool = true;
     fn revision(tx: &WriteTx<'_>) -> Option<i64> {
         Some(tx.snapshot.revision)
     }

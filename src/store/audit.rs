@@ -1,7 +1,11 @@
 //! Audit records, in CloudTrail's words.
 
 use super::{ReadTx, unavailable};
-use crate::domain::{Error, Timestamp, name::AccountId, session::Caller};
+use crate::domain::{
+    Error, Timestamp,
+    name::AccountId,
+    session::{Caller, Principal},
+};
 use serde_json::{Map, Value};
 use sqlx::{Row as _, SqliteConnection};
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +13,6 @@ use std::sync::{Mutex, PoisonError};
 /// Most refusals of anonymous callers on record in one minute. Beyond it they are in the log alone: strangers can't fill
 /// the disk. What succeeds, and what known callers are refused, is always on record.
 pub const STRANGER_REFUSALS_PER_MINUTE: u32 = 1000;
-
-/// How `Caller::describe` names nobody.
-const STRANGER: &str = "anonymous";
 
 /// Counts refusals of strangers, minute by minute.
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ pub struct AuditRecord {
     event_name: &'static str,
     account: String,
     principal: String,
+    stranger: bool,
     source_ip: String,
     user_agent: String,
     request_id: String,
@@ -65,6 +67,7 @@ impl AuditRecord {
             event_name,
             account,
             principal: caller.describe(),
+            stranger: matches!(caller.principal, Principal::Anonymous),
             source_ip: caller.origin.source_ip.to_string(),
             user_agent: caller.origin.user_agent.clone(),
             request_id: caller.origin.request_id.clone(),
@@ -94,7 +97,7 @@ impl AuditRecord {
 
     /// Whether nobody in particular was refused something: what strangers can cause without end.
     fn is_stranger_refused(&self) -> bool {
-        self.error.is_some() && self.principal == STRANGER
+        self.error.is_some() && self.stranger
     }
 
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Error> {

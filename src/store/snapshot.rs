@@ -6,6 +6,7 @@ use crate::{
         iam::{IdentityProvider, ManagedPolicy, ProviderOwner},
         name::{AccountId, GroupName},
         organization::{Account, Organization},
+        session::ProviderRef,
     },
     policy::{CompiledRole, Document, document::PrincipalPattern},
 };
@@ -115,6 +116,15 @@ impl Snapshot {
         let account = arn.account().filter(|account| self.accounts.contains_key(account))?;
         let standing = self.providers.iter().filter(|provider| provider.is_in(&account) && provider.arn(&account) == *arn);
         standing.max_by_key(|provider| provider.owner != ProviderOwner::Organization)
+    }
+
+    /// The ARN under which a verified provider stands in an account; none where it does not stand, or where a namesake that
+    /// the account itself owns stands in front of it.
+    #[must_use]
+    pub fn standing(&self, verified: &ProviderRef, account: &AccountId) -> Option<Arn> {
+        let arn = verified.arn_in(account)?;
+        let provider = self.provider(&arn)?;
+        (provider.owner == verified.owner && provider.name.as_str() == verified.name).then_some(arn)
     }
 
     /// A managed policy's document by ARN.

@@ -349,7 +349,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
-        users(self.store).await
+        users_where(self.store, None).await
     }
 
     async fn execute(&mut self, query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>) -> Result<(), Error> {
@@ -394,10 +394,6 @@ impl ReadTx<'_> {
     async fn users_where(&self, id: Option<&str>) -> Result<Vec<User>, Error> {
         users_where(self.store, id).await
     }
-}
-
-async fn users(store: &Store) -> Result<Vec<User>, Error> {
-    users_where(store, None).await
 }
 
 async fn users_where(store: &Store, id: Option<&str>) -> Result<Vec<User>, Error> {
