@@ -170,7 +170,7 @@ async fn stamp_request(State(stamp): State<Stamp>, mut request: Request, next: N
     if let Some(date) = http_date(time) {
         headers.insert(header::DATE, date);
     }
-    // Never the query: `/federation` and presigned URLs carry secrets there. Never a ticket in a path.
+    // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in in a path.
     let path = if path.starts_with("/saml/continue/") { "/saml/continue/…" } else { path.as_str() };
     tracing::info!(request = id, %method, path, status = response.status().as_u16(), "request");
     response

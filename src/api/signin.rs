@@ -2,7 +2,7 @@
 
 use super::{
     sso::GetRoleCredentials,
-    sso_oidc::{AUTHORIZATION_CODE_SECONDS, CLIENT, CODE, DECISION, DEVICE, USER_CODE, loopback},
+    sso_oidc::{AUTHORIZATION_CODE_SECONDS, CODE, DECISION, DEVICE, USER_CODE, loopback, registration},
     sts,
 };
 use crate::{
@@ -212,7 +212,7 @@ pub enum Answer {
     /// It waits under the handle that [`ParkSamlResponse`] returned.
     Parked {
         /// Good once.
-        ticket: String,
+        handle: String,
     },
 }
 
@@ -241,10 +241,10 @@ impl Operation for CompleteSignIn {
         let ephemeral = broker.store.ephemeral();
         let (handle, arrival) = match self.answer {
             Answer::Direct { handle, arrival } => (handle, arrival),
-            Answer::Parked { ticket } => {
-                let parked: Option<Vec<u8>> = ephemeral.take(PARKED, &ticket).await?;
+            Answer::Parked { handle } => {
+                let parked: Option<Vec<u8>> = ephemeral.take(PARKED, &handle).await?;
                 let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
-                (ticket, Arrival::Saml(parked.ok_or_else(stale)?))
+                (handle, Arrival::Saml(parked.ok_or_else(stale)?))
             }
         };
         let step = step::take(ephemeral, &handle, binding).await?;
@@ -371,9 +371,8 @@ pub struct AuthorizationRequest {
     pub code_challenge_method: String,
 }
 
-async fn check(broker: &Broker, request: &AuthorizationRequest) -> Result<OAuthClient, Error> {
-    let client: Option<OAuthClient> = broker.store.ephemeral().get(CLIENT, &request.client_id).await?;
-    let client = client.ok_or_else(|| {
+fn check(broker: &Broker, request: &AuthorizationRequest, now: Timestamp) -> Result<OAuthClient, Error> {
+    let client = registration(broker, &request.client_id, now).ok_or_else(|| {
         Error::new(ErrorKind::InvalidClient, "This command line is not registered here any more. Start the sign-in again.")
     })?;
     // Nothing is sent to an address that was not registered, not even an error.
@@ -409,7 +408,7 @@ impl Operation for LookUpClient {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
-        Ok(check(call.broker, &self.request).await?.name)
+        Ok(check(call.broker, &self.request, call.caller.origin.time)?.name)
     }
 }
 
@@ -434,7 +433,7 @@ impl Operation for Authorize {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
         let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?.clone();
-        let client = check(call.broker, &self.request).await?;
+        let client = check(call.broker, &self.request, call.caller.origin.time)?;
         call.tx.note("clientName", &client.name);
         call.tx.note("approved", self.approve);
         let mut target =

@@ -1,22 +1,22 @@
 //! AWS SSO OIDC: how command lines get a person's access token (RFC 8628 device code, RFC 7636 PKCE).
 
 use crate::{
-    crypto::{same, sha256_hex},
+    crypto::{same, seal::Purpose, sha256_hex},
     domain::{
-        Error, ErrorKind, Secret,
+        Error, ErrorKind, Secret, Timestamp,
         session::PortalSession,
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
     gateway::{Access, BEARER, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service},
 };
-use base64::Engine as _;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Life of a client registration, in seconds (AWS: 90 days).
 pub const REGISTRATION_SECONDS: i64 = 90 * 86_400;
-/// How long a registration is kept before its first use, in seconds.
-const UNUSED_REGISTRATION_SECONDS: i64 = 3600;
+/// Most bytes of all redirect addresses of a client together: the client id carries them.
+const MAX_REDIRECT_BYTES: usize = 1024;
 /// Life of a device code, in seconds.
 pub const DEVICE_CODE_SECONDS: i64 = 600;
 /// Least time between polls, in seconds.
@@ -24,7 +24,6 @@ pub const POLL_SECONDS: i64 = 1;
 /// Life of an authorization code, in seconds.
 pub const AUTHORIZATION_CODE_SECONDS: i64 = 60;
 
-pub(super) const CLIENT: &str = "oauth-client";
 pub(super) const DEVICE: &str = "device-code";
 pub(super) const USER_CODE: &str = "user-code";
 pub(super) const CODE: &str = "authorization-code";
@@ -138,20 +137,27 @@ impl Operation for RegisterClient {
         if self.client_type != "public" {
             return Err(Error::invalid("the client type is `public`"));
         }
-        if self.client_name.is_empty() || self.client_name.chars().count() > 255 || self.redirect_uris.len() > 20 {
-            return Err(Error::invalid("a client name has 1 to 255 characters, and a client at most 20 redirect addresses"));
+        if self.client_name.is_empty()
+            || self.client_name.chars().count() > 255
+            || self.redirect_uris.iter().map(String::len).sum::<usize>() > MAX_REDIRECT_BYTES
+        {
+            return Err(Error::invalid(
+                "a client name has 1 to 255 characters, and the redirect addresses together at most 1024",
+            ));
         }
-        if let Some(bad) = self.redirect_uris.iter().find(|uri| uri.len() > 512 || loopback(uri).is_none()) {
+        if let Some(bad) = self.redirect_uris.iter().find(|uri| loopback(uri).is_none()) {
             let bad: String = bad.chars().take(128).collect();
             return Err(Error::new(ErrorKind::InvalidRedirect, format!("`{bad}` is not a loopback address")));
         }
         let (broker, now) = (call.broker, call.caller.origin.time);
-        let (client_id, secret) = (broker.random.token(), broker.random.token());
+        let secret = broker.random.token();
         let expires = now.plus_seconds(REGISTRATION_SECONDS);
         let client =
             OAuthClient { name: self.client_name, secret_hash: sha256_hex(&secret), redirect_uris: self.redirect_uris, expires };
-        // Kept for long only once somebody has signed in with it: registering costs nothing, and must not cost us.
-        broker.store.ephemeral().put(CLIENT, &client_id, &client, now.plus_seconds(UNUSED_REGISTRATION_SECONDS)).await?;
+        // The id is the registration, sealed: strangers may register as often as they like, and nothing is kept.
+        let plain = serde_json::to_vec(&client).map_err(Error::internal)?;
+        let sealed = broker.store.ring().seal(Purpose::OAuthClient, "", &plain).map_err(Error::internal)?;
+        let client_id = URL_SAFE_NO_PAD.encode(sealed);
         Ok(RegisteredClient {
             client_id,
             client_secret: Secret::new(secret),
@@ -206,7 +212,7 @@ impl Operation for StartDeviceAuthorization {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<StartedDeviceAuthorization, Error> {
         let (broker, now) = (call.broker, call.caller.origin.time);
-        let client = client(broker, &self.client_id, &self.client_secret).await?;
+        let client = client(broker, &self.client_id, &self.client_secret, now)?;
         let expires = now.plus_seconds(DEVICE_CODE_SECONDS);
         let device_code = broker.random.token();
         // 20 letters that can't be misread or spell words, eight of them: 34 bits, for ten minutes, approved by hand.
@@ -285,7 +291,7 @@ impl Operation for CreateToken {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Token, Error> {
         let (broker, now) = (call.broker, call.caller.origin.time);
-        let client = client(broker, &self.client_id, &self.client_secret).await?;
+        let client = client(broker, &self.client_id, &self.client_secret, now)?;
         call.tx.note("clientName", &client.name);
         let approved = match self.grant_type.as_str() {
             "urn:ietf:params:oauth:grant-type:device_code" => {
@@ -307,17 +313,11 @@ impl Operation for CreateToken {
         call.tx.note("subject", &session.identity.subject);
         let token = broker.random.token();
         broker.store.ephemeral().put(BEARER, &token, &session, expires).await?;
-        broker.store.ephemeral().replace(CLIENT, &self.client_id, &client, client.expires).await?;
         Ok(Token { access_token: Secret::new(token), token_type: "Bearer", expires_in: expires.seconds_since(now) })
     }
 }
 
-async fn redeem_device(
-    broker: &Broker,
-    client_id: &str,
-    code: &Secret<String>,
-    now: crate::domain::Timestamp,
-) -> Result<PortalSession, Error> {
+async fn redeem_device(broker: &Broker, client_id: &str, code: &Secret<String>, now: Timestamp) -> Result<PortalSession, Error> {
     let ephemeral = broker.store.ephemeral();
     let expired = || Error::new(ErrorKind::ExpiredCode, "The device code has expired or was used");
     let mut device: DeviceAuthorization = ephemeral.get(DEVICE, code.expose()).await?.ok_or_else(expired)?;
@@ -353,7 +353,7 @@ impl CreateToken {
         };
         let grant: AuthorizationCode = broker.store.ephemeral().take(CODE, code.expose()).await?.ok_or_else(wrong)?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose().as_bytes());
-        let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest);
+        let challenge = URL_SAFE_NO_PAD.encode(digest);
         let length = (43..=128).contains(&verifier.expose().len());
         if grant.client_id != self.client_id
             || grant.redirect_uri != *redirect
@@ -366,9 +366,15 @@ impl CreateToken {
     }
 }
 
-async fn client(broker: &Broker, id: &str, secret: &Secret<String>) -> Result<OAuthClient, Error> {
-    let client: Option<OAuthClient> = broker.store.ephemeral().get(CLIENT, id).await?;
+/// The registration that a client id carries; none when it is not ours or has ended.
+pub(super) fn registration(broker: &Broker, id: &str, now: Timestamp) -> Option<OAuthClient> {
+    let plain = broker.store.ring().open(Purpose::OAuthClient, "", &URL_SAFE_NO_PAD.decode(id).ok()?)?;
+    serde_json::from_slice::<OAuthClient>(&plain).ok().filter(|client| client.expires > now)
+}
+
+fn client(broker: &Broker, id: &str, secret: &Secret<String>, now: Timestamp) -> Result<OAuthClient, Error> {
     let wrong = || Error::new(ErrorKind::InvalidClient, "The client is not registered, or its registration has expired");
+    let client = registration(broker, id, now);
     client.filter(|client| same(&client.secret_hash, &sha256_hex(secret.expose()))).ok_or_else(wrong)
 }
 

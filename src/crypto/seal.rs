@@ -25,12 +25,15 @@ pub enum Purpose {
     StoredSecret,
     /// Browser sessions, steps, codes.
     Ephemeral,
+    /// Client ids of registered OAuth clients, which carry their registration.
+    OAuthClient,
     /// The ring's own keys, under the master key.
     RingKey,
 }
 
 impl Purpose {
-    const ALL: [Self; 5] = [Self::SessionToken, Self::SigninToken, Self::StoredSecret, Self::Ephemeral, Self::RingKey];
+    const ALL: [Self; 6] =
+        [Self::SessionToken, Self::SigninToken, Self::StoredSecret, Self::Ephemeral, Self::OAuthClient, Self::RingKey];
 
     const fn label(self) -> &'static str {
         match self {
@@ -38,6 +41,7 @@ impl Purpose {
             Self::SigninToken => "daypass/signin-token",
             Self::StoredSecret => "daypass/stored-secret",
             Self::Ephemeral => "daypass/ephemeral",
+            Self::OAuthClient => "daypass/oauth-client",
             Self::RingKey => "daypass/ring-key",
         }
     }

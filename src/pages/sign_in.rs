@@ -28,7 +28,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/sign-out", post(sign_out))
         .route("/saml/metadata", get(saml_metadata))
         .route("/saml/acs", post(saml_acs))
-        .route("/saml/continue/{ticket}", get(saml_continue))
+        .route("/saml/continue/{handle}", get(saml_continue))
         .route("/oidc/{source}/callback", get(oidc_callback))
 }
 
@@ -204,12 +204,12 @@ async fn saml_acs(State(pages): State<Pages>, browser: Browser, Form(form): Form
     let decoded = base64::engine::general_purpose::STANDARD.decode(compact);
     let response = decoded
         .map_err(|_| Error::new(ErrorKind::InvalidIdentityToken, "The identity provider's answer could not be accepted."))?;
-    let ticket = pages.gateway.call(&browser.anonymous(), ParkSamlResponse { handle: form.relay_state, response }).await?;
-    Ok(Redirect::to(&format!("/saml/continue/{ticket}")).into_response())
+    let handle = pages.gateway.call(&browser.anonymous(), ParkSamlResponse { handle: form.relay_state, response }).await?;
+    Ok(Redirect::to(&format!("/saml/continue/{handle}")).into_response())
 }
 
-async fn saml_continue(State(pages): State<Pages>, browser: Browser, Path(ticket): Path<String>) -> Page {
-    complete(&pages, &browser, None, Answer::Parked { ticket }).await
+async fn saml_continue(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
+    complete(&pages, &browser, None, Answer::Parked { handle }).await
 }
 
 async fn oidc_callback(

@@ -1,16 +1,17 @@
 //! The pipeline: authorization, audit, codecs.
 
-use crate::world::{DEMO, MANAGEMENT, World, directory_assertion};
+use crate::world::{DEMO, MANAGEMENT, SeededRandom, World, directory_assertion, open};
 use daypass::{
     api::{
         apply::{ApplyOrganization, PlanOrganization},
         iam::roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
         signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn},
-        sso::{GetRoleCredentials, Logout},
+        sso::{GetRoleCredentials, ListRoleOffers, Logout},
+        sso_oidc::{RegisterClient, StartDeviceAuthorization},
     },
     cli::apply::parse,
     domain::{
-        Clock as _, Error, ErrorKind, Secret, Timestamp,
+        Arn, Clock as _, Error, ErrorKind, Secret, Timestamp,
         name::{AccountId, RoleName},
         session::{PortalSession, Principal},
     },
@@ -139,6 +140,57 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
     assert!(reason(attempt(right).await).starts_with("attempts_paused"), "not even the right one");
     world.clock.advance(2);
     assert_eq!(attempt(right).await.unwrap().session.identity.email.as_deref(), Some("jane@example.com"));
+}
+
+#[tokio::test]
+async fn a_right_that_another_node_took_away_is_decided_again_before_the_pen() {
+    let world = World::demo().await;
+    // Another process with the same files, which has not looked at them since.
+    let stale = open(&world.folder, world.clock.clone(), SeededRandom::new(23)).await.unwrap();
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    stale.call(&admin.caller, create("Before")).await.unwrap();
+    let poorer = DEMO.replace("attached_policies = [\"arn:aws:iam::aws:policy/AdministratorAccess\"]", "");
+    world.apply(parse(&poorer, "toml").unwrap(), false).await.unwrap();
+    assert_eq!(stale.call(&admin.caller, create("After")).await.unwrap_err().kind, ErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn an_assertion_that_lists_roles_is_for_those_alone() {
+    let world = World::demo().await;
+    let arn = |text: &str| Arn::parse(text).unwrap();
+    let provider = arn("arn:aws:iam::222233334444:oidc-provider/directory");
+    let mut person = world.person(&["admins"]);
+    let Principal::Person(session) = &person.caller.principal else { panic!("a person") };
+    let mut session = (**session).clone();
+    session.identity.roles = vec![(arn("arn:aws:iam::222233334444:role/ReadOnly"), provider)];
+    person.caller.principal = Principal::Person(std::sync::Arc::new(session));
+    let offers = person.call(ListRoleOffers {}).await.unwrap().offers;
+    assert_eq!(offers.iter().map(|offer| offer.role.role.name.as_str()).collect::<Vec<_>>(), ["ReadOnly"]);
+    let wish =
+        |role: &str| GetRoleCredentials { role_name: role.to_owned(), account_id: AccountId::parse("222233334444").unwrap() };
+    person.call(wish("ReadOnly")).await.unwrap();
+    assert_eq!(person.call(wish("Deployer")).await.unwrap_err().private.unwrap().split(':').next(), Some("role_not_listed"));
+}
+
+#[tokio::test]
+async fn a_client_registration_lives_as_long_as_it_says_and_costs_nothing() {
+    let world = World::demo().await;
+    let register = || serde_json::from_value(serde_json::json!({ "clientName": "c", "clientType": "public" })).unwrap();
+    let client = world.nobody().call::<RegisterClient>(register()).await.unwrap();
+    let start = |id: &str, secret: &Secret<String>| StartDeviceAuthorization {
+        client_id: id.to_owned(),
+        client_secret: secret.clone(),
+        start_url: "https://corp.awsapps.com/start".to_owned(),
+    };
+    let left = client.client_secret_expires_at - world.clock.now().seconds();
+    world.clock.advance(left - 1);
+    world.nobody().call(start(&client.client_id, &client.client_secret)).await.unwrap();
+    let other = world.nobody().call::<RegisterClient>(register()).await.unwrap();
+    let mixed = world.nobody().call(start(&client.client_id, &other.client_secret)).await;
+    assert_eq!(mixed.unwrap_err().kind, ErrorKind::InvalidClient, "another's secret");
+    world.clock.advance(1);
+    let late = world.nobody().call(start(&client.client_id, &client.client_secret)).await;
+    assert_eq!(late.unwrap_err().kind, ErrorKind::InvalidClient);
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ macro_rules! samples {
         $visit!(ListIdentitySources, {});
         $visit!(BeginSignIn, { "source": "people", "continuation": "Portal", "binding": "x" });
         $visit!(ParkSamlResponse, { "handle": "x", "response": [60] });
-        $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "ticket": "x" } } });
+        $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "handle": "x" } } });
         $visit!(LookUpDevice, { "user_code": "ABCD-EFGH" });
         $visit!(DecideDevice, { "user_code": "ABCD-EFGH", "approve": true });
         $visit!(LookUpClient, { "request": {} });
