@@ -13,7 +13,7 @@ use crate::{
     },
     federation::{directory, metadata},
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
-    policy::{Document, DocumentKind},
+    policy::{DocumentKind, Policy},
     store::{Snapshot, WriteTx, snapshot::ADMINISTRATOR_ACCESS},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -226,7 +226,7 @@ fn document<'de, D: Deserializer<'de>>(deserializer: D, kind: DocumentKind) -> R
         serde_json::Value::String(text) => text.trim().to_owned(),
         other => other.to_string(),
     };
-    Document::parse(&text, kind).map_err(de::Error::custom)?;
+    Policy::parse(&text, kind).map_err(de::Error::custom)?;
     Ok(text)
 }
 
@@ -675,10 +675,10 @@ fn roles(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random
             path: old.map_or_else(|| "/".to_owned(), |old| old.path.clone()),
             id: old.map_or_else(|| random.unique_id("AROA"), |old| old.id.clone()),
             description: entry.description.clone(),
-            trust_policy: entry.trust_policy.0.clone(),
+            trust_policy: entry.trust_policy.0.as_str().into(),
             max_session_seconds: entry.max_session_seconds,
             created: old.map_or(now, |old| old.created),
-            inline_policies: entry.policies.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+            inline_policies: entry.policies.iter().map(|(name, text)| (name.clone(), text.0.as_str().into())).collect(),
             attached_policies: attached,
         };
         let parts = old.map(|old| {

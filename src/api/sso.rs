@@ -3,12 +3,13 @@
 use super::sts;
 use crate::{
     credentials::SessionRequest,
-    domain::{Arn, Error, ErrorKind, Secret, name::AccountId, session::PortalSession},
-    federation::mapping::{RoleOffer, roles_for},
+    domain::{Arn, Error, ErrorKind, Secret, iam::Role, name::AccountId, session::PortalSession},
+    federation::mapping::{RoleOffer, role_offers, takeable_roles},
     gateway::{Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess},
-    policy::decision::GrantBasis,
+    policy::{CompiledRole, decision::GrantBasis},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The service.
 #[derive(Debug)]
@@ -72,8 +73,8 @@ fn person<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Err
     call.caller.person().ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
 }
 
-fn offers<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<RoleOffer>, Error> {
-    Ok(roles_for(&call.tx.snapshot, &person(call)?.identity, &call.scope.context))
+fn takeable<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<Arc<CompiledRole>>, Error> {
+    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, &call.scope.context))
 }
 
 /// Accounts in which the person may take a role.
@@ -119,7 +120,7 @@ impl Operation for ListAccounts {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AccountList, Error> {
-        let mut accounts: Vec<AccountId> = offers(call)?.into_iter().map(|offer| offer.role.role.account.clone()).collect();
+        let mut accounts: Vec<AccountId> = takeable(call)?.into_iter().map(|role| role.role.account.clone()).collect();
         accounts.dedup();
         let known = accounts.iter().filter_map(|id| call.tx.snapshot.accounts.get(id));
         let (page, next_token) =
@@ -176,12 +177,11 @@ impl Operation for ListAccountRoles {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleList, Error> {
-        let offers = offers(call)?;
-        let own = offers.iter().filter(|offer| offer.role.role.account == self.account_id);
-        let key = |offer: &&RoleOffer| offer.role.role.name.as_str().to_lowercase();
+        let takeable = takeable(call)?;
+        let own = takeable.iter().map(|role| &role.role).filter(|role| role.account == self.account_id);
+        let key = |role: &&Role| role.name.as_str().to_lowercase();
         let (page, next_token) = super::page(own, key, self.next_token.as_deref(), self.max_result)?;
-        let info =
-            |offer: &RoleOffer| RoleInfo { role_name: offer.role.role.name.to_string(), account_id: self.account_id.clone() };
+        let info = |role: &Role| RoleInfo { role_name: role.name.to_string(), account_id: role.account.clone() };
         Ok(RoleList { next_token, role_list: page.into_iter().map(info).collect() })
     }
 }
@@ -310,6 +310,6 @@ impl Operation for ListRoleOffers {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleOffers, Error> {
-        Ok(RoleOffers { offers: offers(call)? })
+        Ok(RoleOffers { offers: role_offers(&call.tx.snapshot, &person(call)?.identity, &call.scope.context) })
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     gateway::{
         Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, fault::query_code,
     },
-    policy::{compile::saml_name_qualifier, decision::GrantBasis, evaluate::Check},
+    policy::{decision::GrantBasis, evaluate::Check, role::saml_name_qualifier},
 };
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,7 @@ impl Operation for AssumeRole {
             actions.push("sts:TagSession");
         }
         // A source identity that the chain carries needs the permission at every step, like one that is set here.
-        if self.source_identity.is_some() || scope.context.single("aws:sourceidentity").is_some() {
+        if self.source_identity.is_some() || scope.context.values("aws:SourceIdentity").is_some() {
             actions.push("sts:SetSourceIdentity");
         }
         let check = |action: &str| {

@@ -10,7 +10,7 @@ use crate::{
         name::{RoleSessionName, SourceIdentity},
         session::RoleSession,
     },
-    policy::{Document, DocumentKind, Permit, decision::GrantBasis},
+    policy::{DocumentKind, Permit, Policy, decision::GrantBasis},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ pub fn issue(
                 format!("The session policy has more than {MAX_SESSION_POLICY} characters"),
             ));
         }
-        Document::parse(policy, DocumentKind::Identity)
+        Policy::parse(policy, DocumentKind::Identity)
             .map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
     }
     if request.policy_arns.len() > MAX_SESSION_POLICY_ARNS {

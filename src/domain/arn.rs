@@ -49,6 +49,12 @@ impl Arn {
         &self.0
     }
 
+    /// The service field, for example `iam`.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.0.split(':').nth(2).unwrap_or_default()
+    }
+
     /// The account field, where it is an account (AWS-managed policies have `aws`).
     #[must_use]
     pub fn account(&self) -> Option<AccountId> {

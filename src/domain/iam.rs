@@ -5,7 +5,7 @@ use super::{
     name::{AccountId, PolicyName, ProviderName, RoleName},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Shortest session, in seconds (STS API reference, `DurationSeconds`).
 pub const MIN_SESSION_SECONDS: u32 = 900;
@@ -28,13 +28,13 @@ pub struct Role {
     /// For people.
     pub description: String,
     /// The trust policy, as JSON text.
-    pub trust_policy: String,
+    pub trust_policy: Arc<str>,
     /// Longest session, in seconds: 3600 … 43200.
     pub max_session_seconds: u32,
     /// When it was made.
     pub created: Timestamp,
     /// Inline policies by name, as JSON text.
-    pub inline_policies: BTreeMap<PolicyName, String>,
+    pub inline_policies: BTreeMap<PolicyName, Arc<str>>,
     /// ARNs of attached managed policies, sorted.
     pub attached_policies: Vec<Arn>,
 }

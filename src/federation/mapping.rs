@@ -2,8 +2,11 @@
 
 use crate::{
     crypto::xmldsig::{Refusal, refusal},
-    domain::session::IdentityAssertion,
-    policy::{CompiledRole, Context, Explanation, evaluate::explain_federated},
+    domain::{name::AccountId, session::IdentityAssertion},
+    policy::{
+        CompiledRole, Context, Explanation,
+        evaluate::{Guardrails, explain_federated},
+    },
     store::Snapshot,
 };
 use serde_json::{Map, Value};
@@ -131,23 +134,27 @@ pub struct RoleOffer {
     pub explanation: Explanation,
 }
 
-/// The roles whose trust policies let this person in, by account and name. Only roles that name the person's provider are
-/// looked at.
+/// The roles whose trust policies let this person in, by account and name.
 #[must_use]
-pub fn roles_for(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<RoleOffer> {
-    let mut offers: Vec<RoleOffer> = snapshot
-        .accounts
-        .keys()
-        .filter_map(|account| snapshot.standing(&assertion.provider, account))
-        .flat_map(|provider| snapshot.roles_naming(&provider).cloned().collect::<Vec<_>>())
-        .filter(|role| assertion.is_for(&role.role.arn()))
-        .map(|role| {
-            let explanation = explain_federated(&role, assertion, &role.trust_context(assertion, base));
-            RoleOffer { role, explanation }
-        })
-        .filter(|offer| offer.explanation.allowed)
-        .collect();
-    offers.sort_by_cached_key(|offer| (offer.role.role.account.clone(), offer.role.role.name.as_str().to_lowercase()));
-    offers.dedup_by_key(|offer| offer.role.role.id.clone());
-    offers
+pub fn takeable_roles(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<Arc<CompiledRole>> {
+    takeable(snapshot, assertion, base, |role, _| role.clone())
+}
+
+/// The same roles, each with the reasons.
+#[must_use]
+pub fn role_offers(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<RoleOffer> {
+    takeable(snapshot, assertion, base, |role, context| RoleOffer {
+        role: role.clone(),
+        explanation: explain_federated(role, assertion, Guardrails::NONE, context),
+    })
+}
+
+fn takeable<T>(
+    snapshot: &Snapshot,
+    assertion: &IdentityAssertion,
+    base: &Context,
+    each: impl FnMut(&Arc<CompiledRole>, &Context) -> T,
+) -> Vec<T> {
+    let standing = |account: &AccountId| snapshot.standing(&assertion.provider, account);
+    snapshot.takeable.for_assertion(assertion, base, |_| Guardrails::NONE, standing, each)
 }

@@ -14,12 +14,12 @@ use crate::{
     domain::{
         Clock, Error, ErrorKind, Random, Timestamp,
         name::AccountId,
-        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
+        session::{Caller, PortalSession, Principal, RequestOrigin, RoleSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
-        Context, Decision, Document, DocumentKind, Permit,
-        evaluate::{Named, authorize_federated, authorize_session},
+        Context, Decision, DocumentKind, Named, Permit, Policy, PolicySet,
+        evaluate::{Guardrails, SessionCaller, authorize_federated, authorize_session, companions},
     },
     store::{AuditRecord, Snapshot, Store},
 };
@@ -118,9 +118,8 @@ impl Gateway {
             (Access::Signed(checks), Principal::Session(session)) => {
                 let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
                 let caps = session_policies(session, scope)?;
-                let caps: Option<Vec<Named<'_>>> =
-                    caps.as_ref().map(|caps| caps.iter().map(|(label, document)| Named { label, document }).collect());
-                decided(authorize_session(session, role, &role.named(), caps.as_deref(), &scope.context, &checks))
+                let caller = SessionCaller { session, role, caps: caps.as_ref() };
+                decided(authorize_session(caller, Guardrails::NONE, &scope.context, &checks))
             }
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
             (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
@@ -188,7 +187,7 @@ impl Gateway {
         }
         let context = role.trust_context(&assertion, &scope.context);
         let companions = companions(&assertion);
-        match authorize_federated(role, assertion, &context, &companions) {
+        match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
             Decision::Allow(permit) => Ok(permit),
             Decision::Deny(denial) => Err(not_authorized(&denial.message)),
         }
@@ -241,18 +240,6 @@ impl Gateway {
     }
 }
 
-/// Permission-only actions that an assertion's contents also need.
-fn companions(assertion: &IdentityAssertion) -> Vec<&'static str> {
-    let mut actions = Vec::new();
-    if !assertion.tags.is_empty() {
-        actions.push("sts:TagSession");
-    }
-    if assertion.source_identity.is_some() {
-        actions.push("sts:SetSourceIdentity");
-    }
-    actions
-}
-
 /// Keeps the flight recording of a sign-in or a presented assertion with the audit record.
 pub fn note_recording(record: &mut AuditRecord, recording: &Recording) {
     if !recording.checks().is_empty() {
@@ -262,9 +249,9 @@ pub fn note_recording(record: &mut AuditRecord, recording: &Recording) {
 
 fn base_context(origin: &RequestOrigin) -> Context {
     let mut context = Context::default();
-    context.set("aws:SourceIp", origin.source_ip.to_string());
-    context.set("aws:CurrentTime", origin.time.to_string());
-    context.set("aws:EpochTime", origin.time.seconds().to_string());
+    context.set_address("aws:SourceIp", origin.source_ip);
+    context.set_instant("aws:CurrentTime", origin.time.to_string(), origin.time.0);
+    context.set_instant("aws:EpochTime", origin.time.seconds().to_string(), origin.time.0);
     context.set("aws:SecureTransport", origin.secure.to_string());
     context.set("aws:UserAgent", origin.user_agent.clone());
     context
@@ -274,7 +261,7 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     context.set("aws:PrincipalAccount", session.account.to_string());
     context.set("aws:PrincipalType", "AssumedRole");
     context.set("aws:userid", session.user_id());
-    context.set("aws:TokenIssueTime", session.issued.to_string());
+    context.set_instant("aws:TokenIssueTime", session.issued.to_string(), session.issued.0);
     for (key, value) in &session.tags {
         context.set(&format!("aws:PrincipalTag/{key}"), value.clone());
     }
@@ -286,24 +273,22 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     }
 }
 
-type Caps = Vec<(String, Arc<Document>)>;
-
 /// The session's caps. A managed one that has been deleted since allows nothing.
-fn session_policies(session: &RoleSession, scope: &Scope) -> Result<Option<Caps>, Error> {
+fn session_policies(session: &RoleSession, scope: &Scope) -> Result<Option<PolicySet>, Error> {
     if session.session_policy.is_none() && session.session_policy_arns.is_empty() {
         return Ok(None);
     }
-    let mut caps = Caps::new();
+    let mut caps = Vec::new();
     if let Some(text) = &session.session_policy {
-        let document = Document::parse(text, DocumentKind::Identity).map_err(Error::internal)?;
-        caps.push(("session policy".to_owned(), Arc::new(document)));
+        let policy = Policy::parse(text, DocumentKind::Identity).map_err(Error::internal)?;
+        caps.push(Named { label: "the session's inline policy".into(), policy: Arc::new(policy) });
     }
     for arn in &session.session_policy_arns {
-        if let Some(document) = scope.snapshot.policy(arn) {
-            caps.push((format!("session policy {}", arn.resource_name()), document));
+        if let Some(policy) = scope.snapshot.policy(arn) {
+            caps.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
         }
     }
-    Ok(Some(caps))
+    Ok(Some(PolicySet::new(caps)))
 }
 
 fn decided(decision: Decision) -> Result<Permit, Error> {

@@ -1,112 +1,184 @@
 //! Conditions: operators, missing keys, sets (IAM user guide, "Condition operators", "Multivalued context keys").
 
-use super::pattern::Pattern;
-use crate::domain::Timestamp;
+use super::{
+    context::{Context, Key, Typed},
+    element::{arn_condition, is_arn},
+    pattern::{Pattern, Refused, Syntax},
+    value::{date, in_network, network, number},
+};
 use base64::Engine as _;
 use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr};
-
-/// The request context: condition keys (names without regard to case) and their values.
-///
-/// A key with an empty list counts as absent, as AWS documents for `Null` and the set operators.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Context(BTreeMap<String, Vec<String>>);
-
-impl Context {
-    /// Sets a single value.
-    pub fn set(&mut self, key: &str, value: impl Into<String>) {
-        self.0.insert(key.to_lowercase(), vec![value.into()]);
-    }
-    /// Sets a list.
-    pub fn set_list(&mut self, key: &str, values: Vec<String>) {
-        self.0.insert(key.to_lowercase(), values);
-    }
-    /// The values of a key, or none when it is absent. The key must be lower case.
-    #[must_use]
-    pub fn values(&self, key: &str) -> Option<&[String]> {
-        self.0.get(key).filter(|values| !values.is_empty()).map(Vec::as_slice)
-    }
-    /// The value of a key that has exactly one.
-    #[must_use]
-    pub fn single(&self, key: &str) -> Option<&str> {
-        match self.values(key) {
-            Some([only]) => Some(only),
-            _ => None,
-        }
-    }
-    /// All keys with their values, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.0.iter().map(|(key, values)| (key.as_str(), values.as_slice()))
-    }
-}
+use std::{cmp::Ordering, net::IpAddr};
 
 /// What an operator compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Test {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Test {
+    /// The same text.
     StringEquals,
+    /// The same text but for letter case.
     StringEqualsIgnoreCase,
+    /// With `*` and `?`.
     StringLike,
-    NumericEquals,
-    NumericLessThan,
-    NumericLessThanEquals,
-    NumericGreaterThan,
-    NumericGreaterThanEquals,
-    DateEquals,
-    DateLessThan,
-    DateLessThanEquals,
-    DateGreaterThan,
-    DateGreaterThanEquals,
+    /// Decimals.
+    Numeric(Order),
+    /// Instants.
+    Date(Order),
+    /// `true` or `false`, in any letter case.
     Bool,
+    /// Bytes; the policy holds base64.
     BinaryEquals,
+    /// In a CIDR range.
     IpAddress,
+    /// `ArnEquals` and `ArnLike` are the same.
     ArnLike,
+    /// Whether the key is absent.
     Null,
 }
 
+/// How numbers and dates are compared: the request's value stands on the left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// `=`
+    Equals,
+    /// `<`
+    LessThan,
+    /// `≤`
+    LessThanEquals,
+    /// `>`
+    GreaterThan,
+    /// `≥`
+    GreaterThanEquals,
+}
+
+impl Order {
+    const fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equals => ordering.is_eq(),
+            Self::LessThan => ordering.is_lt(),
+            Self::LessThanEquals => ordering.is_le(),
+            Self::GreaterThan => ordering.is_gt(),
+            Self::GreaterThanEquals => ordering.is_ge(),
+        }
+    }
+}
+
 /// How a list of request values is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Set {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// There is one value.
     Single,
+    /// Each value of the request must satisfy the test; true when there is none.
     ForAllValues,
+    /// One value of the request must; false when there is none.
     ForAnyValue,
 }
 
-/// One key under one operator.
+/// A parsed operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Operator {
+    /// What it compares.
+    pub test: Test,
+    /// `Not…`.
+    pub negated: bool,
+    /// `…IfExists`: true when the key is absent.
+    pub if_exists: bool,
+    /// `ForAllValues:`, `ForAnyValue:` or neither.
+    pub set: Set,
+}
+
+/// Every base operator with what it tests and whether it is negated.
+pub const OPERATORS: &[(&str, Test, bool)] = &[
+    ("StringEquals", Test::StringEquals, false),
+    ("StringNotEquals", Test::StringEquals, true),
+    ("StringEqualsIgnoreCase", Test::StringEqualsIgnoreCase, false),
+    ("StringNotEqualsIgnoreCase", Test::StringEqualsIgnoreCase, true),
+    ("StringLike", Test::StringLike, false),
+    ("StringNotLike", Test::StringLike, true),
+    ("NumericEquals", Test::Numeric(Order::Equals), false),
+    ("NumericNotEquals", Test::Numeric(Order::Equals), true),
+    ("NumericLessThan", Test::Numeric(Order::LessThan), false),
+    ("NumericLessThanEquals", Test::Numeric(Order::LessThanEquals), false),
+    ("NumericGreaterThan", Test::Numeric(Order::GreaterThan), false),
+    ("NumericGreaterThanEquals", Test::Numeric(Order::GreaterThanEquals), false),
+    ("DateEquals", Test::Date(Order::Equals), false),
+    ("DateNotEquals", Test::Date(Order::Equals), true),
+    ("DateLessThan", Test::Date(Order::LessThan), false),
+    ("DateLessThanEquals", Test::Date(Order::LessThanEquals), false),
+    ("DateGreaterThan", Test::Date(Order::GreaterThan), false),
+    ("DateGreaterThanEquals", Test::Date(Order::GreaterThanEquals), false),
+    ("Bool", Test::Bool, false),
+    ("BinaryEquals", Test::BinaryEquals, false),
+    ("IpAddress", Test::IpAddress, false),
+    ("NotIpAddress", Test::IpAddress, true),
+    ("ArnEquals", Test::ArnLike, false),
+    ("ArnLike", Test::ArnLike, false),
+    ("ArnNotEquals", Test::ArnLike, true),
+    ("ArnNotLike", Test::ArnLike, true),
+    ("Null", Test::Null, false),
+];
+
+impl Operator {
+    /// Parses an operator in its exact spelling.
+    ///
+    /// # Errors
+    /// The published check and a sentence.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        let unknown = |message: String| ("INVALID_CONDITION_OPERATOR", message);
+        let (set, rest) = match text.split_once(':') {
+            Some(("ForAllValues", rest)) => (Set::ForAllValues, rest),
+            Some(("ForAnyValue", rest)) => (Set::ForAnyValue, rest),
+            Some((other, _)) => {
+                return Err(unknown(format!("`{other}:` is not a set operator: ForAllValues and ForAnyValue are.")));
+            }
+            None => (Set::Single, text),
+        };
+        let (base, if_exists) = rest.strip_suffix("IfExists").map_or((rest, false), |base| (base, true));
+        let Some((_, test, negated)) = OPERATORS.iter().find(|(name, ..)| *name == base) else {
+            let near = OPERATORS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(base));
+            let hint = near.map(|(name, ..)| format!(" Did you mean `{name}`?")).unwrap_or_default();
+            return Err(unknown(format!("`{base}` is not a condition operator.{hint}")));
+        };
+        if *test == Test::Null && if_exists {
+            return Err(("NULL_WITH_IF_EXISTS", "`Null` asks whether the key exists: it takes no IfExists.".to_owned()));
+        }
+        if *test == Test::Null && set != Set::Single {
+            return Err(("NULL_WITH_QUALIFIER", "`Null` takes no set operator.".to_owned()));
+        }
+        Ok(Self { test: *test, negated: *negated, if_exists, set })
+    }
+}
+
+/// One key under one operator, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    operator: String,
-    test: Test,
-    negated: bool,
-    if_exists: bool,
-    set: Set,
-    key: String,
-    folded: String,
-    expected: Vec<Expected>,
+    operator: Operator,
+    operator_text: Box<str>,
+    key_text: Box<str>,
+    key: Key,
+    expected: Expected,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expected {
-    Pattern(Pattern),
+    Texts(Box<[Pattern]>),
     /// Scaled by 10⁹, so that decimals compare exactly.
-    Number(i128, String),
-    Date(i64, String),
-    Bytes(Vec<u8>, String),
-    Network(IpAddr, u8, String),
-    Arn(Vec<Pattern>, String),
-    Null(bool),
+    Numbers(Box<[(i128, Box<str>)]>),
+    /// Milliseconds since the epoch.
+    Dates(Box<[(i64, Box<str>)]>),
+    Bytes(Box<[(Vec<u8>, Box<str>)]>),
+    Networks(Box<[(IpAddr, u8, Box<str>)]>),
+    Null(Box<[bool]>),
 }
 
 impl Expected {
-    fn text(&self) -> &str {
+    fn texts(&self) -> Vec<&str> {
         match self {
-            Self::Pattern(pattern) => pattern.text(),
-            Self::Number(_, text)
-            | Self::Date(_, text)
-            | Self::Bytes(_, text)
-            | Self::Network(_, _, text)
-            | Self::Arn(_, text) => text,
-            Self::Null(true) => "true",
-            Self::Null(false) => "false",
+            Self::Texts(list) => list.iter().map(Pattern::text).collect(),
+            Self::Numbers(list) => list.iter().map(|(_, text)| &**text).collect(),
+            Self::Dates(list) => list.iter().map(|(_, text)| &**text).collect(),
+            Self::Bytes(list) => list.iter().map(|(_, text)| &**text).collect(),
+            Self::Networks(list) => list.iter().map(|(.., text)| &**text).collect(),
+            Self::Null(list) => list.iter().map(|absent| if *absent { "true" } else { "false" }).collect(),
         }
     }
 }
@@ -134,135 +206,125 @@ impl Condition {
     /// Compiles one `operator: {key: values}` entry.
     ///
     /// # Errors
-    /// A sentence, when the operator is unknown or a value does not fit it.
-    pub fn compile(operator: &str, key: &str, values: &[String], variables: bool) -> Result<Self, String> {
-        let (set, rest) = match operator.split_once(':') {
-            Some(("ForAllValues", rest)) => (Set::ForAllValues, rest),
-            Some(("ForAnyValue", rest)) => (Set::ForAnyValue, rest),
-            Some((other, _)) => return Err(format!("`{other}:` is not a set operator: use ForAllValues or ForAnyValue")),
-            None => (Set::Single, operator),
-        };
-        let (base, if_exists) = match rest.strip_suffix("IfExists") {
-            Some(base) => (base, true),
-            None => (rest, false),
-        };
-        let (test, negated) = match base {
-            "StringEquals" => (Test::StringEquals, false),
-            "StringNotEquals" => (Test::StringEquals, true),
-            "StringEqualsIgnoreCase" => (Test::StringEqualsIgnoreCase, false),
-            "StringNotEqualsIgnoreCase" => (Test::StringEqualsIgnoreCase, true),
-            "StringLike" => (Test::StringLike, false),
-            "StringNotLike" => (Test::StringLike, true),
-            "NumericEquals" => (Test::NumericEquals, false),
-            "NumericNotEquals" => (Test::NumericEquals, true),
-            "NumericLessThan" => (Test::NumericLessThan, false),
-            "NumericLessThanEquals" => (Test::NumericLessThanEquals, false),
-            "NumericGreaterThan" => (Test::NumericGreaterThan, false),
-            "NumericGreaterThanEquals" => (Test::NumericGreaterThanEquals, false),
-            "DateEquals" => (Test::DateEquals, false),
-            "DateNotEquals" => (Test::DateEquals, true),
-            "DateLessThan" => (Test::DateLessThan, false),
-            "DateLessThanEquals" => (Test::DateLessThanEquals, false),
-            "DateGreaterThan" => (Test::DateGreaterThan, false),
-            "DateGreaterThanEquals" => (Test::DateGreaterThanEquals, false),
-            "Bool" => (Test::Bool, false),
-            "BinaryEquals" => (Test::BinaryEquals, false),
-            "IpAddress" => (Test::IpAddress, false),
-            "NotIpAddress" => (Test::IpAddress, true),
-            "ArnEquals" | "ArnLike" => (Test::ArnLike, false),
-            "ArnNotEquals" | "ArnNotLike" => (Test::ArnLike, true),
-            "Null" => (Test::Null, false),
-            other => return Err(format!("`{other}` is not a condition operator")),
-        };
-        if test == Test::Null && (if_exists || set != Set::Single) {
-            return Err("`Null` takes neither IfExists nor a set operator".to_owned());
+    /// The index of the value where it is one of them, the published check and a sentence.
+    pub fn compile(operator: &str, key: &str, values: &[&str], variables: bool) -> Result<Self, (Option<usize>, Refused)> {
+        let parsed = Operator::parse(operator).map_err(|refused| (None, refused))?;
+        if key.is_empty() || key.chars().any(char::is_control) || key.trim() != key {
+            return Err((None, ("INVALID_CONDITION_KEY_FORMAT", format!("`{key}` is not a condition key."))));
         }
-        if key.is_empty() || key.chars().any(char::is_whitespace) {
-            return Err(format!("`{key}` is not a condition key"));
-        }
-        let expected = values.iter().map(|value| expect(test, value, variables)).collect::<Result<Vec<_>, _>>()?;
-        if expected.is_empty() {
-            return Err(format!("`{operator}` on `{key}` has no value"));
-        }
-        Ok(Self {
-            operator: operator.to_owned(),
-            test,
-            negated,
-            if_exists,
-            set,
-            key: key.to_owned(),
-            folded: key.to_lowercase(),
-            expected,
-        })
+        let expected = expect(parsed.test, values, variables).map_err(|(index, refused)| (Some(index), refused))?;
+        Ok(Self { operator: parsed, operator_text: operator.into(), key_text: key.into(), key: Key::new(key), expected })
     }
 
     /// The key, as written.
     #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
+    pub const fn key(&self) -> &str {
+        &self.key_text
+    }
+
+    /// The operator.
+    #[must_use]
+    pub const fn operator(&self) -> Operator {
+        self.operator
+    }
+
+    /// The policy's values, as written.
+    #[must_use]
+    pub fn expected(&self) -> Vec<&str> {
+        self.expected.texts()
+    }
+
+    /// The key and the texts one of which the request must carry for this condition to hold; none when there is no such list.
+    /// In a `Deny` a key with several values holds without a set operator, whatever they are.
+    pub(super) fn required(&self, deny: bool) -> Option<(&Key, impl Iterator<Item = &str>)> {
+        let bound = match self.operator.set {
+            Set::Single => !deny,
+            Set::ForAnyValue => true,
+            Set::ForAllValues => false,
+        };
+        let strict = bound && !self.operator.negated && !self.operator.if_exists;
+        match &self.expected {
+            Expected::Texts(texts) if strict && self.operator.test == Test::StringEquals => {
+                let exact = |pattern: &'_ Pattern| matches!(pattern, Pattern::Exact(_));
+                texts.iter().all(exact).then(|| (&self.key, texts.iter().map(Pattern::text)))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the condition is true.
     ///
-    /// Several request values under an operator without `ForAllValues`/`ForAnyValue` are an authoring error on which AWS
-    /// is silent. We fail closed: such a condition counts as `when_ambiguous`, which is false in an `Allow` and true in a
-    /// `Deny`.
+    /// AWS is silent on two authoring errors: several request values under an operator without a set operator, and a request
+    /// value that is no number, date, address or ARN under an operator that compares those. We fail closed: such a condition
+    /// counts as `when_unclear`, which is false in an `Allow` and true in a `Deny`.
     #[must_use]
-    pub fn holds(&self, context: &Context, when_ambiguous: bool) -> bool {
-        let values = context.values(&self.folded);
-        if self.test == Test::Null {
-            return self.expected.iter().any(|expected| *expected == Expected::Null(values.is_none()));
+    pub fn holds(&self, context: &Context, when_unclear: bool) -> bool {
+        let values = context.of(&self.key);
+        if let Expected::Null(wanted) = &self.expected {
+            return wanted.contains(&values.is_none());
         }
+        let Operator { set, negated, if_exists, .. } = self.operator;
         let Some(values) = values else {
-            return match self.set {
+            return match set {
                 Set::ForAllValues => true,
-                Set::ForAnyValue => self.if_exists,
-                Set::Single => self.if_exists || self.negated,
+                Set::ForAnyValue => if_exists,
+                Set::Single => if_exists || negated,
             };
         };
-        match (self.set, values) {
-            (Set::Single, [only]) => self.value_holds(only, context),
-            (Set::Single, _) => when_ambiguous,
-            (Set::ForAllValues, _) => values.iter().all(|value| self.value_holds(value, context)),
-            (Set::ForAnyValue, _) => values.iter().any(|value| self.value_holds(value, context)),
+        match (set, values) {
+            (Set::Single, [only]) => self.value_holds(only, context.typed(&self.key), context, when_unclear),
+            (Set::Single, _) => when_unclear,
+            (Set::ForAllValues, _) => values.iter().all(|value| self.value_holds(value, None, context, when_unclear)),
+            (Set::ForAnyValue, _) => values.iter().any(|value| self.value_holds(value, None, context, when_unclear)),
         }
     }
 
-    fn value_holds(&self, value: &str, context: &Context) -> bool {
-        self.expected.iter().any(|expected| self.matches(expected, value, context)) != self.negated
+    fn value_holds(&self, value: &str, typed: Option<Typed>, context: &Context, when_unclear: bool) -> bool {
+        match self.any_expected(value, typed, context) {
+            Some(found) => found != self.operator.negated,
+            None => when_unclear,
+        }
     }
 
-    fn matches(&self, expected: &Expected, value: &str, context: &Context) -> bool {
-        match expected {
-            Expected::Pattern(pattern) => match self.test {
-                Test::StringEqualsIgnoreCase | Test::Bool => pattern.matches(value, true, context),
-                _ => pattern.matches(value, false, context),
+    /// Whether one of the policy's values fits; none when the request's value can't be read.
+    fn any_expected(&self, value: &str, typed: Option<Typed>, context: &Context) -> Option<bool> {
+        Some(match &self.expected {
+            Expected::Texts(patterns) => match self.operator.test {
+                Test::StringEqualsIgnoreCase | Test::Bool => patterns.iter().any(|pattern| pattern.same_letters(value, context)),
+                Test::ArnLike if !is_arn(value) => return None,
+                _ => patterns.iter().any(|pattern| pattern.matches(value, context)),
             },
-            Expected::Number(wanted, _) => number(value).is_some_and(|value| ordered(self.test, value.cmp(wanted))),
-            Expected::Date(wanted, _) => date(value).is_some_and(|value| ordered(self.test, value.cmp(wanted))),
-            Expected::Bytes(wanted, _) => {
-                base64::engine::general_purpose::STANDARD.decode(value).is_ok_and(|value| value == *wanted)
+            Expected::Numbers(list) => {
+                let value = number(value)?;
+                let Test::Numeric(order) = self.operator.test else { return None };
+                list.iter().any(|(wanted, _)| order.holds(value.cmp(wanted)))
             }
-            Expected::Network(network, bits, _) => value.parse().is_ok_and(|address| in_network(address, *network, *bits)),
-            Expected::Arn(fields, _) => {
-                let given: Vec<&str> = value.splitn(6, ':').collect();
-                given.len() == 6
-                    && given.first() == Some(&"arn")
-                    && fields.iter().zip(given).all(|(field, value)| field.matches(value, false, context))
+            Expected::Dates(list) => {
+                let value = if let Some(Typed::Instant(instant)) = typed { instant } else { date(value)? };
+                let Test::Date(order) = self.operator.test else { return None };
+                list.iter().any(|(wanted, _)| order.holds(value.cmp(wanted)))
             }
-            Expected::Null(_) => false,
-        }
+            Expected::Bytes(list) => {
+                let value = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
+                list.iter().any(|(wanted, _)| *wanted == value)
+            }
+            Expected::Networks(list) => {
+                let address = if let Some(Typed::Address(address)) = typed { address } else { value.parse().ok()? };
+                list.iter().any(|(network, bits, _)| in_network(address, *network, *bits))
+            }
+            Expected::Null(_) => return None,
+        })
     }
 
     /// The outcome with everything a person needs to see why.
     #[must_use]
-    pub fn explain(&self, context: &Context, when_ambiguous: bool) -> ConditionTrace {
-        let received = context.values(&self.folded).unwrap_or_default().to_vec();
-        let matched = self.holds(context, when_ambiguous);
+    pub fn explain(&self, context: &Context, when_unclear: bool) -> ConditionTrace {
+        let received = context.of(&self.key).unwrap_or_default().to_vec();
+        let matched = self.holds(context, when_unclear);
         ConditionTrace {
-            operator: self.operator.clone(),
-            key: self.key.clone(),
-            expected: self.expected.iter().map(|expected| expected.text().to_owned()).collect(),
+            operator: self.operator_text.to_string(),
+            key: self.key_text.to_string(),
+            expected: self.expected.texts().into_iter().map(str::to_owned).collect(),
             note: if matched { None } else { self.near_miss(&received, context) },
             received,
             matched,
@@ -270,147 +332,95 @@ impl Condition {
     }
 
     fn near_miss(&self, received: &[String], context: &Context) -> Option<String> {
+        let Operator { test, negated, set, .. } = self.operator;
+        if test == Test::Null {
+            let present = if received.is_empty() { "is not" } else { "is" };
+            return Some(format!("`{}` {present} in the request", self.key_text));
+        }
+        let expected = self.expected.texts();
         if received.is_empty() {
-            let suffix = self.key.rsplit(':').next().unwrap_or_default().to_lowercase();
-            let elsewhere = context.iter().find(|(key, values)| {
-                key.rsplit(':').next() == Some(suffix.as_str())
-                    && values.iter().any(|value| self.expected.iter().any(|expected| expected.text() == value))
+            let name = |key: &str| key.rsplit(':').next().unwrap_or_default().to_lowercase();
+            let wanted = name(&self.key_text);
+            let elsewhere = context.sorted().into_iter().find(|(key, values)| {
+                name(key) == wanted && values.iter().any(|value| expected.iter().any(|expected| expected == value))
             });
             return Some(match elsewhere {
                 Some((key, _)) => format!("the value is right, but it came as `{key}`"),
-                None => format!("`{}` is not in the request", self.key),
+                None => format!("`{}` is not in the request", self.key_text),
             });
         }
-        if self.set == Set::Single && received.len() > 1 {
+        if set == Set::Single && received.len() > 1 {
             return Some("the key has several values: use ForAnyValue or ForAllValues".to_owned());
         }
-        let differs_in_case = received.iter().any(|value| {
-            self.expected
-                .iter()
-                .any(|expected| expected.text() != value && expected.text().to_lowercase() == value.to_lowercase())
-        });
-        if differs_in_case && !self.negated {
+        if received.iter().any(|value| self.any_expected(value, None, context).is_none()) {
+            let wanted = match test {
+                Test::Numeric(_) => "a number",
+                Test::Date(_) => "a date",
+                Test::IpAddress => "an IP address",
+                Test::ArnLike => "an ARN",
+                _ => "base64",
+            };
+            return Some(format!("the value in the request is not {wanted}"));
+        }
+        let only_in_case =
+            |value: &String| expected.iter().any(|expected| expected != value && expected.to_lowercase() == value.to_lowercase());
+        if !negated && received.iter().any(only_in_case) {
             return Some("differs only in letter case".to_owned());
         }
-        let exact = matches!(self.test, Test::StringEquals | Test::StringEqualsIgnoreCase);
-        if exact && self.expected.iter().any(|expected| expected.text().contains(['*', '?'])) {
-            return Some(format!("`{}` reads `*` and `?` literally: use StringLike", self.operator));
+        let only_in_space = |value: &String| expected.iter().any(|expected| expected != value && expected.trim() == value.trim());
+        if !negated && received.iter().any(only_in_space) {
+            return Some("differs only in space at an end".to_owned());
+        }
+        let exact = matches!(test, Test::StringEquals | Test::StringEqualsIgnoreCase);
+        if exact && !negated && expected.iter().any(|expected| expected.contains(['*', '?'])) {
+            return Some(format!("`{}` reads `*` and `?` literally: use StringLike", self.operator_text));
+        }
+        if let (Expected::Texts(patterns), false) = (&self.expected, negated)
+            && patterns.iter().any(|pattern| pattern.has_variables() && !pattern.resolves(context))
+        {
+            return Some("a policy variable in the value is not in the request".to_owned());
         }
         None
     }
 }
 
-fn expect(test: Test, value: &str, variables: bool) -> Result<Expected, String> {
-    let owned = value.to_owned();
-    let bad = |wanted: &str| format!("`{value}` is not {wanted}");
+fn expect(test: Test, values: &[&str], variables: bool) -> Result<Expected, (usize, Refused)> {
+    fn each<T>(values: &[&str], parse: impl Fn(&str) -> Result<T, Refused>) -> Result<Box<[T]>, (usize, Refused)> {
+        values.iter().enumerate().map(|(index, value)| parse(value).map_err(|refused| (index, refused))).collect()
+    }
+    let bad = |value: &str, wanted: &str| ("INVALID_CONDITION_DATA_TYPE", format!("`{value}` is not {wanted}."));
     Ok(match test {
-        Test::StringEquals | Test::StringEqualsIgnoreCase => Expected::Pattern(Pattern::compile(value, false, variables)?),
-        Test::StringLike => Expected::Pattern(Pattern::compile(value, true, variables)?),
-        Test::Bool => {
-            if !value.starts_with("${") && !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") {
-                return Err(bad("true or false"));
+        Test::StringEquals | Test::StringEqualsIgnoreCase | Test::StringLike => {
+            let syntax = Syntax { wildcards: test == Test::StringLike, variables };
+            Expected::Texts(each(values, |value| Pattern::compile(value, syntax))?)
+        }
+        Test::Bool => Expected::Texts(each(values, |value| {
+            let variable = variables && value.starts_with("${");
+            if !variable && !value.eq_ignore_ascii_case("true") && !value.eq_ignore_ascii_case("false") {
+                return Err(bad(value, "true or false"));
             }
-            Expected::Pattern(Pattern::compile(value, false, variables)?)
-        }
-        Test::NumericEquals
-        | Test::NumericLessThan
-        | Test::NumericLessThanEquals
-        | Test::NumericGreaterThan
-        | Test::NumericGreaterThanEquals => Expected::Number(number(value).ok_or_else(|| bad("a number"))?, owned),
-        Test::DateEquals
-        | Test::DateLessThan
-        | Test::DateLessThanEquals
-        | Test::DateGreaterThan
-        | Test::DateGreaterThanEquals => {
-            Expected::Date(date(value).ok_or_else(|| bad("a date (2026-11-24T00:00:00Z, or seconds since 1970)"))?, owned)
-        }
-        Test::BinaryEquals => {
-            Expected::Bytes(base64::engine::general_purpose::STANDARD.decode(value).map_err(|_| bad("base64"))?, owned)
-        }
-        Test::IpAddress => {
-            let (address, bits) = network(value).ok_or_else(|| bad("an IP address or CIDR range"))?;
-            Expected::Network(address, bits, owned)
-        }
-        Test::ArnLike => {
-            let fields: Vec<&str> = value.splitn(6, ':').collect();
-            if fields.len() != 6 || fields.first() != Some(&"arn") {
-                return Err(bad("an ARN with six fields"));
-            }
-            let compiled = fields.iter().map(|field| Pattern::compile(field, true, variables)).collect::<Result<_, _>>()?;
-            Expected::Arn(compiled, owned)
-        }
-        Test::Null => match value.to_ascii_lowercase().as_str() {
-            "true" => Expected::Null(true),
-            "false" => Expected::Null(false),
-            _ => return Err(bad("true or false")),
-        },
+            Pattern::compile(value, Syntax { wildcards: false, variables })
+        })?),
+        Test::ArnLike => Expected::Texts(each(values, |value| arn_condition(value, variables))?),
+        Test::Numeric(_) => Expected::Numbers(each(values, |value| {
+            number(value).map(|number| (number, value.into())).ok_or_else(|| bad(value, "a number"))
+        })?),
+        Test::Date(_) => Expected::Dates(each(values, |value| {
+            let wanted = "a date (2026-11-24T00:00:00Z, or seconds since 1970)";
+            date(value).map(|date| (date, value.into())).ok_or_else(|| bad(value, wanted))
+        })?),
+        Test::BinaryEquals => Expected::Bytes(each(values, |value| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(value).map_err(|_| bad(value, "base64"))?;
+            Ok((bytes, value.into()))
+        })?),
+        Test::IpAddress => Expected::Networks(each(values, |value| {
+            let (address, bits) = network(value).ok_or_else(|| bad(value, "an IP address or CIDR range"))?;
+            Ok((address, bits, value.into()))
+        })?),
+        Test::Null => Expected::Null(each(values, |value| match value.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(bad(value, "true or false")),
+        })?),
     })
-}
-
-fn ordered(test: Test, order: std::cmp::Ordering) -> bool {
-    match test {
-        Test::NumericLessThan | Test::DateLessThan => order.is_lt(),
-        Test::NumericLessThanEquals | Test::DateLessThanEquals => order.is_le(),
-        Test::NumericGreaterThan | Test::DateGreaterThan => order.is_gt(),
-        Test::NumericGreaterThanEquals | Test::DateGreaterThanEquals => order.is_ge(),
-        _ => order.is_eq(),
-    }
-}
-
-/// A decimal with up to nine digits after the point, scaled by 10⁹.
-fn number(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !plain(whole) || !plain(fraction) || whole.len() > 24 || fraction.len() > 9 {
-        return None;
-    }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let fraction: i128 = format!("{fraction:0<9}").parse().ok()?;
-    let scaled = whole.checked_mul(1_000_000_000)?.checked_add(fraction)?;
-    Some(if negative { -scaled } else { scaled })
-}
-
-/// Milliseconds since the epoch, from ISO 8601 (a date alone is midnight UTC) or epoch **seconds**.
-fn date(text: &str) -> Option<i64> {
-    if let Ok(seconds) = text.parse::<i64>()
-        && text.len() > 4
-    {
-        return seconds.checked_mul(1000);
-    }
-    let full = match text.len() {
-        4 => format!("{text}-01-01T00:00:00Z"),
-        7 => format!("{text}-01T00:00:00Z"),
-        10 => format!("{text}T00:00:00Z"),
-        _ => text.to_owned(),
-    };
-    Timestamp::parse(&full).map(|instant| instant.0)
-}
-
-fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address.parse::<IpAddr>().ok()?, Some(bits.parse::<u8>().ok()?)),
-        None => (text.parse::<IpAddr>().ok()?, None),
-    };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(longest);
-    (bits <= longest).then_some((address, bits))
-}
-
-fn in_network(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    let bits = u32::from(bits);
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(n)) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            a.to_bits() & mask == n.to_bits() & mask
-        }
-        (IpAddr::V6(a), IpAddr::V6(n)) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            a.to_bits() & mask == n.to_bits() & mask
-        }
-        _ => false,
-    }
 }

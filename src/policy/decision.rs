@@ -1,12 +1,9 @@
 //! Decisions and their reasons, and the one thing that lets anything happen: [`Permit`].
 
-use super::{compile::CompiledRole, condition::ConditionTrace};
-use crate::domain::{
-    Arn,
-    session::{IdentityAssertion, RoleSession},
-};
+use super::{condition::ConditionTrace, role::CompiledRole};
+use crate::domain::session::{IdentityAssertion, RoleSession};
 use serde::Serialize;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// Yes with a permit, or no with a reason.
 #[derive(Debug)]
@@ -70,6 +67,38 @@ pub enum GrantBasis {
     Chained(Arc<RoleSession>),
 }
 
+/// A kind of policy (IAM user guide, "Policy types").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum Layer {
+    /// On the resource: a role's trust policy, for example.
+    Resource,
+    /// On the user, its groups or its role.
+    Identity,
+    /// The cap on a user or role.
+    Boundary,
+    /// The cap on a session.
+    Session,
+    /// The organization's cap on its accounts' principals.
+    ServiceControl,
+    /// The organization's cap on its accounts' resources.
+    ResourceControl,
+}
+
+impl fmt::Display for Layer {
+    /// With AWS's words in refusals.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resource => "resource-based policy",
+            Self::Identity => "identity-based policy",
+            Self::Boundary => "permissions boundary",
+            Self::Session => "session policy",
+            Self::ServiceControl => "service control policy",
+            Self::ResourceControl => "resource control policy",
+        })
+    }
+}
+
 /// A no, in AWS's wording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -88,17 +117,33 @@ impl Denial {
     }
 }
 
-/// A trust policy laid out for one assertion.
+/// A decision laid out, policy by policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Explanation {
-    /// The role.
-    pub role: Arn,
-    /// The federation action.
+    /// The action.
     pub action: String,
+    /// The resource.
+    pub resource: String,
     /// The outcome.
     pub allowed: bool,
-    /// Every statement, in order.
+    /// Whether a `Deny` decided.
+    pub explicit_deny: bool,
+    /// One sentence: what decided.
+    pub reason: String,
+    /// Every policy that was asked, layer by layer.
+    pub policies: Vec<PolicyTrace>,
+}
+
+/// One policy of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PolicyTrace {
+    /// Which kind of policy.
+    pub layer: Layer,
+    /// What people know it by.
+    pub policy: String,
+    /// Its statements in order. Of a layer with very many, only those that apply or nearly do.
     pub statements: Vec<StatementTrace>,
 }
 
@@ -113,27 +158,50 @@ pub struct StatementTrace {
     pub sid: Option<String>,
     /// `Allow`, else `Deny`.
     pub allow: bool,
+    /// `NotPrincipal`.
+    pub not_principal: bool,
     /// As written.
     pub principals: Vec<String>,
-    /// Whether one of them is the caller.
+    /// Whether the caller is covered.
     pub principal_matched: bool,
+    /// `NotAction`.
+    pub not_action: bool,
     /// As written.
     pub actions: Vec<String>,
-    /// Whether one of them is the action.
+    /// Whether the action is covered.
     pub action_matched: bool,
+    /// `NotResource`.
+    pub not_resource: bool,
+    /// As written.
+    pub resources: Vec<String>,
+    /// Whether the resource is covered.
+    pub resource_matched: bool,
     /// Every condition.
     pub conditions: Vec<ConditionTrace>,
     /// Whether all of the above hold.
     pub applies: bool,
+    /// Whether all but one of them hold.
+    pub nearly: bool,
+}
+
+impl StatementTrace {
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.sid.as_ref().map_or_else(|| format!("statement {}", self.number), |sid| format!("statement “{sid}”"))
+    }
 }
 
 impl Explanation {
+    /// Every statement of every policy.
+    pub fn statements(&self) -> impl Iterator<Item = &StatementTrace> {
+        self.policies.iter().flat_map(|policy| &policy.statements)
+    }
+
     /// One line for a person: which statement and claims granted it.
     #[must_use]
     pub fn because(&self) -> Option<String> {
-        let granting = self.statements.iter().find(|trace| self.allowed && trace.allow && trace.applies)?;
-        let name =
-            granting.sid.as_ref().map_or_else(|| format!("statement {}", granting.number), |sid| format!("statement “{sid}”"));
+        let granting = self.statements().find(|trace| self.allowed && trace.allow && trace.applies)?;
         let claims: Vec<String> = granting
             .conditions
             .iter()
@@ -148,6 +216,7 @@ impl Explanation {
                 format!("{} is {}", condition.key, shown.join(", "))
             })
             .collect();
+        let name = granting.name();
         Some(if claims.is_empty() {
             format!("{name} lets everyone from this provider in")
         } else {

@@ -1,43 +1,234 @@
-//! Evaluation: which statements match, and what follows (IAM user guide, "Policy evaluation logic").
+//! Evaluation: which layers speak, and what follows (IAM user guide, "Policy evaluation logic").
 
 use super::{
-    compile::CompiledRole,
-    condition::Context,
-    decision::{Decision, Denial, Explanation, Grant, GrantBasis, Permit, StatementTrace},
-    document::{Document, PrincipalPattern, Statement},
+    context::Context,
+    decision::{Decision, Denial, Explanation, Grant, GrantBasis, Layer, Permit, PolicyTrace},
+    principal::{Form, Identity},
+    request::Request,
+    role::CompiledRole,
+    set::{Place, PolicySet},
 };
 use crate::domain::{
-    Arn,
     name::AccountId,
     session::{IdentityAssertion, RoleSession},
 };
 use std::sync::Arc;
 
-/// One policy with the words people know it by.
+/// Service prefixes that resource control policies reach, sorted.
+pub const RCP_SERVICES: &str = include_str!("rcp_services.txt");
+
+/// An explanation shows all statements of a layer up to this many, and of a larger one those that apply or nearly do.
+const MOST_EXPLAINED: usize = 100;
+
+/// Everything that may speak about one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Named<'a> {
-    /// For example "inline policy `deploy` of role `Deployer`".
-    pub label: &'a str,
-    /// The document.
-    pub document: &'a Document,
+pub struct Layers<'a> {
+    /// The caller's identity policies, groups included.
+    pub identity: &'a PolicySet,
+    /// The caller's permissions boundary.
+    pub boundary: Option<&'a PolicySet>,
+    /// The caps of the caller's session.
+    pub session: Option<&'a PolicySet>,
+    /// The policy on the resource.
+    pub resource: Option<ResourcePolicy<'a>>,
+    /// The organization's.
+    pub guardrails: Guardrails<'a>,
 }
 
-/// Who is asking, as `Principal` elements see it.
-#[derive(Clone, Debug)]
-pub enum Identity {
-    /// A role session.
-    Session {
-        /// ARN of the role, with its path.
-        role: Arn,
-        /// Unique id of the role.
-        role_id: String,
-        /// ARN of the session.
-        session: Arn,
-        /// Account of the role.
-        account: AccountId,
-    },
-    /// Somebody vouched for by a provider, named by the provider's ARN in the role's account.
-    Federated(Arn),
+impl<'a> Layers<'a> {
+    /// Identity policies alone.
+    #[must_use]
+    pub const fn of_identity(identity: &'a PolicySet) -> Self {
+        Self { identity, boundary: None, session: None, resource: None, guardrails: Guardrails::NONE }
+    }
+}
+
+/// The policy on a resource.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourcePolicy<'a> {
+    /// What it says.
+    pub policies: &'a PolicySet,
+    /// Whether it must allow even inside the account, as trust policies and key policies must.
+    pub mandatory: bool,
+}
+
+/// What the organization caps, level by level from the root down: each level must allow.
+#[derive(Clone, Copy, Debug)]
+pub struct Guardrails<'a> {
+    /// Service control policies on the path to the caller's account.
+    pub service_control: &'a [Arc<PolicySet>],
+    /// Resource control policies on the path to the resource's account.
+    pub resource_control: &'a [Arc<PolicySet>],
+    /// The account that guardrails never bind.
+    pub management: Option<&'a AccountId>,
+}
+
+impl Guardrails<'_> {
+    /// No organization.
+    pub const NONE: Self = Self { service_control: &[], resource_control: &[], management: None };
+}
+
+/// The outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Allowed; by which policy, where one was needed.
+    Allowed(Option<(Layer, Place)>),
+    /// A `Deny` applies. The level counts guardrails from the root, from 0.
+    ExplicitDeny(Layer, usize, Place),
+    /// Nothing allows it in this layer. The level counts guardrails from the root, from 0.
+    ImplicitDeny(Layer, usize),
+}
+
+/// Decides. `owner` is the account of the resource; none means the caller's own.
+#[must_use]
+pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&AccountId>) -> Verdict {
+    // "No permissions are required to perform this operation", even against an explicit deny (STS API reference).
+    if request.folded_action() == "sts:getcalleridentity" {
+        return Verdict::Allowed(None);
+    }
+    let who = request.who;
+    let management = layers.guardrails.management;
+    let own = who.account();
+    let owner = owner.or(own);
+
+    let resource = layers.resource.map(|resource| (resource.mandatory, resource.policies.ask(request)));
+    let identity = if who.has_identity_side() { layers.identity.ask(request) } else { Default::default() };
+    let boundary = layers.boundary.map(|boundary| boundary.ask(request));
+    let session = layers.session.map(|session| session.ask(request));
+    let spoken = [
+        (Layer::Resource, resource.map(|(_, said)| said)),
+        (Layer::Identity, Some(identity)),
+        (Layer::Boundary, boundary),
+        (Layer::Session, session),
+    ];
+    for (layer, said) in spoken {
+        if let Some(place) = said.and_then(|said| said.denied) {
+            return Verdict::ExplicitDeny(layer, 0, place);
+        }
+    }
+
+    let mut missed = None;
+    let binds = own.is_some() && own != management && !who.is_service_linked();
+    let reaches = (owner.is_none() || owner != management) && !who.is_service_linked() && has_resource_control(request);
+    let guardrails = [
+        (Layer::ServiceControl, binds, layers.guardrails.service_control),
+        (Layer::ResourceControl, reaches, layers.guardrails.resource_control),
+    ];
+    for (layer, _, levels) in guardrails.into_iter().filter(|(_, bound, _)| *bound) {
+        for (level, policies) in levels.iter().enumerate() {
+            let said = policies.ask(request);
+            if let Some(place) = said.denied {
+                return Verdict::ExplicitDeny(layer, level, place);
+            }
+            if said.allowed.is_none() && missed.is_none() {
+                missed = Some((layer, level));
+            }
+        }
+    }
+    if let Some((layer, level)) = missed {
+        return Verdict::ImplicitDeny(layer, level);
+    }
+
+    let by_resource = resource.and_then(|(_, said)| said.allowed);
+    let resource_allows = |place| Verdict::Allowed(Some((Layer::Resource, place)));
+    if !who.has_identity_side() {
+        return by_resource.map_or(Verdict::ImplicitDeny(Layer::Resource, 0), |(_, place)| resource_allows(place));
+    }
+    let capped = || {
+        if boundary.is_some_and(|said| said.allowed.is_none()) {
+            return Some(Verdict::ImplicitDeny(Layer::Boundary, 0));
+        }
+        let uncapped = match session {
+            Some(said) => said.allowed.is_some(),
+            // The session of a federated user has no permissions of its user but those that its policy names.
+            None => !matches!(who, Identity::FederatedUser { .. }),
+        };
+        (!uncapped).then_some(Verdict::ImplicitDeny(Layer::Session, 0))
+    };
+    let same_account = owner == own;
+    match by_resource {
+        Some((Form::Itself | Form::Everyone, place)) if same_account => return resource_allows(place),
+        Some((Form::Behind, place)) if same_account => return capped().unwrap_or_else(|| resource_allows(place)),
+        Some((Form::Account, _)) if same_account => {}
+        Some(_) => {}
+        None if !same_account || resource.is_some_and(|(mandatory, _)| mandatory) => {
+            return Verdict::ImplicitDeny(Layer::Resource, 0);
+        }
+        None => {}
+    }
+    let is_root = matches!(who, Identity::Root { .. });
+    match identity.allowed {
+        None if !is_root => Verdict::ImplicitDeny(Layer::Identity, 0),
+        allowed => capped().unwrap_or_else(|| Verdict::Allowed(allowed.map(|(_, place)| (Layer::Identity, place)))),
+    }
+}
+
+fn has_resource_control(request: &Request<'_>) -> bool {
+    let service = request.folded_action().split(':').next().unwrap_or_default();
+    RCP_SERVICES.lines().any(|listed| listed == service)
+}
+
+impl Layers<'_> {
+    fn set(&self, layer: Layer, level: usize) -> Option<&PolicySet> {
+        match layer {
+            Layer::Resource => self.resource.map(|resource| resource.policies),
+            Layer::Identity => Some(self.identity),
+            Layer::Boundary => self.boundary,
+            Layer::Session => self.session,
+            Layer::ServiceControl => self.guardrails.service_control.get(level).map(|set| &**set),
+            Layer::ResourceControl => self.guardrails.resource_control.get(level).map(|set| &**set),
+        }
+    }
+
+    /// The end of a refusal, in AWS's wording.
+    #[must_use]
+    pub fn why(&self, verdict: Verdict, action: &str) -> String {
+        match verdict {
+            Verdict::Allowed(None) => "No policy is needed for it.".to_owned(),
+            Verdict::Allowed(Some((layer, place))) => {
+                format!("Allowed by {}.", self.name(layer, 0, place).unwrap_or_default())
+            }
+            Verdict::ExplicitDeny(layer, level, place) => {
+                let an = if layer == Layer::Identity { "an" } else { "a" };
+                let name = self.name(layer, level, place).unwrap_or_default();
+                format!("with an explicit deny in {an} {layer} ({name})")
+            }
+            Verdict::ImplicitDeny(layer, _) => format!("because no {layer} allows the {action} action"),
+        }
+    }
+
+    fn name(&self, layer: Layer, level: usize, place: Place) -> Option<String> {
+        let (label, statement) = self.set(layer, level)?.at(place)?;
+        let sid = statement.sid.as_ref().map(|sid| format!(" “{sid}”")).unwrap_or_default();
+        Some(format!("{label}, statement {}{sid}", statement.number))
+    }
+
+    /// Decides, and lays out why. A second pass over the same compiled statements: it can't say otherwise.
+    #[must_use]
+    pub fn explain(&self, request: &Request<'_>, owner: Option<&AccountId>) -> Explanation {
+        let verdict = decide(request, self, owner);
+        let single = |layer: Layer| self.set(layer, 0).map(|set| (layer, set));
+        let [scps, rcps] = [self.guardrails.service_control, self.guardrails.resource_control];
+        let sets = [Layer::Resource, Layer::Identity, Layer::Boundary, Layer::Session].into_iter().filter_map(single);
+        let sets = sets.chain(scps.iter().map(|set| (Layer::ServiceControl, &**set)));
+        let sets = sets.chain(rcps.iter().map(|set| (Layer::ResourceControl, &**set)));
+        let policies = sets.flat_map(|(layer, set)| {
+            let many = set.policies().iter().map(|named| named.policy.statements.len()).sum::<usize>() > MOST_EXPLAINED;
+            set.policies().iter().map(move |named| {
+                let statements = named.policy.statements.iter().map(|statement| statement.explain(request));
+                let statements = statements.filter(|trace| !many || trace.applies || trace.nearly).collect();
+                PolicyTrace { layer, policy: named.label.to_string(), statements }
+            })
+        });
+        Explanation {
+            action: request.action.to_owned(),
+            resource: request.resource.to_owned(),
+            allowed: matches!(verdict, Verdict::Allowed(_)),
+            explicit_deny: matches!(verdict, Verdict::ExplicitDeny(..)),
+            reason: self.why(verdict, request.action),
+            policies: policies.filter(|policy| !policy.statements.is_empty()).collect(),
+        }
+    }
 }
 
 /// One thing to be allowed.
@@ -81,136 +272,81 @@ impl Check {
     }
 }
 
+/// Who calls with a role session, and what caps it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionCaller<'a> {
+    /// The session.
+    pub session: &'a Arc<RoleSession>,
+    /// Its role.
+    pub role: &'a CompiledRole,
+    /// The caps passed when it was made.
+    pub caps: Option<&'a PolicySet>,
+}
+
 /// Decides whether a role session may do all of the checks.
-///
-/// `identity` are the policies of the session's role, `session` the caps passed when it was made (inline and managed).
 #[must_use]
-pub fn authorize_session(
-    caller: &Arc<RoleSession>,
-    caller_role: &CompiledRole,
-    identity: &[Named<'_>],
-    session: Option<&[Named<'_>]>,
-    common: &Context,
-    checks: &[Check],
-) -> Decision {
-    let who = Identity::Session {
-        role: caller_role.role.arn(),
-        role_id: caller.role_id.clone(),
-        session: caller.arn(),
-        account: caller.account.clone(),
-    };
+pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, common: &Context, checks: &[Check]) -> Decision {
+    let SessionCaller { session, role, caps } = caller;
+    let who = role.identity(session);
     let mut grant = None;
     for check in checks {
-        let mut context = common.clone();
-        for (key, values) in &check.keys {
-            context.set_list(key, values.clone());
-        }
-        if let Some(denial) = refuse_session(&who, caller, identity, session, &context, check) {
-            return Decision::Deny(denial);
+        let keyed;
+        let context = if check.keys.is_empty() {
+            common
+        } else {
+            let mut context = common.clone();
+            for (key, values) in &check.keys {
+                context.set_list(key, values.clone());
+            }
+            keyed = context;
+            &keyed
+        };
+        let resource = check.trust.as_ref().map(|role| ResourcePolicy { policies: &role.trust, mandatory: true });
+        let layers = Layers { identity: &role.policies, boundary: role.boundary.as_deref(), session: caps, resource, guardrails };
+        let mut request = Request::new(&who, &check.action, &check.resource, context);
+        request.bounded = layers.boundary.is_some();
+        let verdict = decide(&request, &layers, check.account.as_ref());
+        if !matches!(verdict, Verdict::Allowed(_)) {
+            let explicit = matches!(verdict, Verdict::ExplicitDeny(..));
+            let why = layers.why(verdict, &check.action);
+            return Decision::Deny(Denial::new(who.describe(), &check.action, &check.resource, explicit, &why));
         }
         if check.action == "sts:AssumeRole" {
-            grant = check.trust.clone().map(|role| Grant { role, basis: GrantBasis::Chained(caller.clone()) });
+            grant = check.trust.clone().map(|role| Grant { role, basis: GrantBasis::Chained(session.clone()) });
         }
     }
     let actions = checks.iter().map(|check| check.action.clone()).collect();
     Decision::Allow(Permit::mint(actions, grant))
 }
 
-fn refuse_session(
-    who: &Identity,
-    caller: &RoleSession,
-    identity: &[Named<'_>],
-    session: Option<&[Named<'_>]>,
-    context: &Context,
-    check: &Check,
-) -> Option<Denial> {
-    let subject = caller.arn();
-    let deny = |explicit: bool, why: String| Some(Denial::new(subject.as_str(), &check.action, &check.resource, explicit, &why));
-    let same_account = check.account.as_ref().is_none_or(|account| *account == caller.account);
-    let label = check.trust.as_ref().map(|role| format!("trust policy of {}", role.role.name));
-    let trust = check.trust.as_ref().zip(label.as_deref()).map(|(role, label)| Named { label, document: &role.trust });
-
-    let all = identity.iter().chain(session.unwrap_or_default()).copied().chain(trust);
-    for policy in all {
-        let found = policy.document.statements.iter().find(|statement| {
-            !statement.allow && applies(statement, Some(who), &check.action, &check.resource, context).is_some()
-        });
-        if let Some(statement) = found {
-            let kind =
-                if Some(policy.label) == label.as_deref() { "a resource-based policy" } else { "an identity-based policy" };
-            return deny(true, format!("with an explicit deny in {kind} ({}, statement {})", policy.label, statement.number));
-        }
-    }
-
-    let by_identity = allows(identity, Some(who), check, context);
-    let by_session = session.is_none_or(|policies| allows(policies, Some(who), check, context));
-    let by_trust = trust.and_then(|policy| strongest(policy.document, who, check, context));
-
-    if trust.is_some() || !same_account {
-        let Some(form) = by_trust else {
-            let why = if trust.is_some() {
-                "because no resource-based policy allows it: the role's trust policy does not let this caller in"
-            } else {
-                "because no resource-based policy allows it: the resource is in another account"
-            };
-            return deny(false, why.to_owned());
-        };
-        if same_account {
-            match form {
-                Form::Session | Form::Everyone => return None,
-                Form::Role if by_session => return None,
-                Form::Role => return deny(false, "because no session policy allows the action".to_owned()),
-                Form::Account => {}
-            }
-        }
-    }
-    if !by_identity {
-        return deny(false, format!("because no identity-based policy allows the {} action", check.action));
-    }
-    if !by_session {
-        return deny(false, format!("because no session policy allows the {} action", check.action));
-    }
-    None
-}
-
-/// Decides whether a federated person or workload may take the role: its trust policy alone decides.
+/// Decides whether a federated person or workload may take the role: its trust policy alone decides, within the
+/// organization's resource control policies.
 ///
 /// `companions` are the permission-only actions the request also needs (`sts:TagSession`, `sts:SetSourceIdentity`).
 #[must_use]
 pub fn authorize_federated(
     role: &Arc<CompiledRole>,
     assertion: IdentityAssertion,
+    guardrails: Guardrails<'_>,
     context: &Context,
     companions: &[&str],
 ) -> Decision {
-    let account = &role.role.account;
-    let arn = role.role.arn();
     let action = assertion.provider.protocol.action();
     let subject = format!("{}:{}", assertion.provider.name, assertion.subject);
-    let Some(provider) = assertion.provider.arn_in(account) else {
-        return Decision::Deny(Denial::new(
-            &subject,
-            action,
-            arn.as_str(),
-            false,
-            "because the provider belongs to another account",
-        ));
+    let arn = role.role.arn();
+    let Some(provider) = assertion.provider.arn_in(&role.role.account) else {
+        let why = "because the provider belongs to another account";
+        return Decision::Deny(Denial::new(&subject, action, arn.as_str(), false, why));
     };
     let who = Identity::Federated(provider);
+    let layers = role.trust_layers(guardrails);
     for action in std::iter::once(&action).chain(companions) {
-        let mut allowed = false;
-        for statement in &role.trust.statements {
-            if applies(statement, Some(&who), action, arn.as_str(), context).is_some() {
-                if !statement.allow {
-                    let why = format!("with an explicit deny in the role's trust policy (statement {})", statement.number);
-                    return Decision::Deny(Denial::new(&subject, action, arn.as_str(), true, &why));
-                }
-                allowed = true;
-            }
-        }
-        if !allowed {
-            let why = "because no statement of the role's trust policy allows it";
-            return Decision::Deny(Denial::new(&subject, action, arn.as_str(), false, why));
+        let request = Request::new(&who, action, arn.as_str(), context);
+        let verdict = decide(&request, &layers, Some(&role.role.account));
+        if !matches!(verdict, Verdict::Allowed(_)) {
+            let explicit = matches!(verdict, Verdict::ExplicitDeny(..));
+            let why = layers.why(verdict, action);
+            return Decision::Deny(Denial::new(&subject, action, arn.as_str(), explicit, &why));
         }
     }
     let actions = std::iter::once(action).chain(companions.iter().copied()).map(str::to_owned).collect();
@@ -218,98 +354,45 @@ pub fn authorize_federated(
     Decision::Allow(Permit::mint(actions, Some(grant)))
 }
 
-/// The trust policy laid out statement by statement, condition by condition, for one assertion.
+/// The permission-only actions that an assertion's contents also need.
 #[must_use]
-pub fn explain_federated(role: &CompiledRole, assertion: &IdentityAssertion, context: &Context) -> Explanation {
-    let action = assertion.provider.protocol.action();
-    let who = assertion.provider.arn_in(&role.role.account).map(Identity::Federated);
-    let arn = role.role.arn();
-    let statements: Vec<StatementTrace> =
-        role.trust.statements.iter().map(|statement| trace(statement, who.as_ref(), action, arn.as_str(), context)).collect();
-    let denied = statements.iter().any(|trace| trace.applies && !trace.allow);
-    let allowed = !denied && who.is_some() && statements.iter().any(|trace| trace.applies && trace.allow);
-    Explanation { role: arn, action: action.to_owned(), allowed, statements }
-}
-
-fn allows(policies: &[Named<'_>], who: Option<&Identity>, check: &Check, context: &Context) -> bool {
-    policies.iter().any(|policy| {
-        policy.document.statements.iter().any(|s| s.allow && applies(s, who, &check.action, &check.resource, context).is_some())
-    })
-}
-
-fn strongest(document: &Document, who: &Identity, check: &Check, context: &Context) -> Option<Form> {
-    let matching = document.statements.iter().filter(|statement| statement.allow);
-    matching.filter_map(|statement| applies(statement, Some(who), &check.action, &check.resource, context)).min()
-}
-
-/// By which form of `Principal` a statement matched; the earlier, the stronger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Form {
-    Session,
-    Everyone,
-    Role,
-    Account,
-}
-
-/// Whether a statement applies, and by which form of principal. Statements without principals apply to their owner.
-fn applies(statement: &Statement, who: Option<&Identity>, action: &str, resource: &str, context: &Context) -> Option<Form> {
-    let form = principal_form(statement, who)?;
-    let all = action_matches(statement, action)
-        && resource_matches(statement, resource, context)
-        && statement.conditions.iter().all(|condition| condition.holds(context, !statement.allow));
-    all.then_some(form)
-}
-
-fn principal_form(statement: &Statement, who: Option<&Identity>) -> Option<Form> {
-    if statement.principals.is_empty() {
-        return Some(Form::Session);
+pub fn companions(assertion: &IdentityAssertion) -> Vec<&'static str> {
+    let mut actions = Vec::new();
+    if !assertion.tags.is_empty() {
+        actions.push("sts:TagSession");
     }
-    let who = who?;
-    statement.principals.iter().filter_map(|pattern| principal_matches(pattern, who)).min()
+    if assertion.source_identity.is_some() {
+        actions.push("sts:SetSourceIdentity");
+    }
+    actions
 }
 
-fn principal_matches(pattern: &PrincipalPattern, who: &Identity) -> Option<Form> {
-    match (pattern, who) {
-        (PrincipalPattern::Everyone, _) => Some(Form::Everyone),
-        (PrincipalPattern::Account(wanted), Identity::Session { account, .. }) => (wanted == account).then_some(Form::Account),
-        (PrincipalPattern::Aws(wanted), Identity::Session { role, role_id, session, .. }) => {
-            if wanted == session.as_str() {
-                Some(Form::Session)
-            } else {
-                (wanted == role.as_str() || wanted == role_id).then_some(Form::Role)
+/// The trust policy laid out statement by statement, condition by condition, for one assertion: the federation action, or
+/// the first of its companions that is refused.
+#[must_use]
+pub fn explain_federated(
+    role: &CompiledRole,
+    assertion: &IdentityAssertion,
+    guardrails: Guardrails<'_>,
+    context: &Context,
+) -> Explanation {
+    let arn = role.role.arn();
+    let layers = role.trust_layers(guardrails);
+    // A provider of another account is nobody here.
+    let who = assertion.provider.arn_in(&role.role.account).map_or(Identity::Anonymous, Identity::Federated);
+    let explain = |action: &str| layers.explain(&Request::new(&who, action, arn.as_str(), context), Some(&role.role.account));
+    let mut explanation = explain(assertion.provider.protocol.action());
+    if who == Identity::Anonymous {
+        explanation.allowed = false;
+        "because the provider belongs to another account".clone_into(&mut explanation.reason);
+    }
+    for companion in companions(assertion) {
+        if explanation.allowed {
+            let companion = explain(companion);
+            if !companion.allowed {
+                explanation = companion;
             }
         }
-        (PrincipalPattern::Federated(wanted), Identity::Federated(provider)) => {
-            (wanted == provider.as_str()).then_some(Form::Session)
-        }
-        (PrincipalPattern::Federated(_) | PrincipalPattern::Service(_), Identity::Session { .. })
-        | (PrincipalPattern::Account(_) | PrincipalPattern::Aws(_) | PrincipalPattern::Service(_), Identity::Federated(_)) => {
-            None
-        }
     }
-}
-
-fn action_matches(statement: &Statement, action: &str) -> bool {
-    statement.actions.iter().any(|pattern| pattern.matches(action)) != statement.not_action
-}
-
-fn resource_matches(statement: &Statement, resource: &str, context: &Context) -> bool {
-    statement.resources.is_empty()
-        || statement.resources.iter().any(|pattern| pattern.matches(resource, context)) != statement.not_resource
-}
-
-fn trace(statement: &Statement, who: Option<&Identity>, action: &str, resource: &str, context: &Context) -> StatementTrace {
-    let principal_matched = principal_form(statement, who).is_some();
-    let action_matched = action_matches(statement, action);
-    StatementTrace {
-        number: statement.number,
-        sid: statement.sid.clone(),
-        allow: statement.allow,
-        principals: statement.principals.iter().map(PrincipalPattern::text).collect(),
-        principal_matched,
-        actions: statement.actions.iter().map(|pattern| pattern.text().to_owned()).collect(),
-        action_matched,
-        conditions: statement.conditions.iter().map(|condition| condition.explain(context, !statement.allow)).collect(),
-        applies: applies(statement, who, action, resource, context).is_some(),
-    }
+    explanation
 }

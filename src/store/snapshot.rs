@@ -8,7 +8,7 @@ use crate::{
         organization::{Account, Organization},
         session::ProviderRef,
     },
-    policy::{CompiledRole, Document, document::PrincipalPattern},
+    policy::{CompiledRole, Policy, TakeableRoles},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,13 +33,14 @@ pub struct Snapshot {
     /// By account and lower-case name.
     pub roles: BTreeMap<(AccountId, String), Arc<CompiledRole>>,
     /// By ARN.
-    pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Document>)>,
+    pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>,
     /// In order of owner and name; those of the organization are the identity sources.
     pub providers: Vec<Arc<IdentityProvider>>,
     /// Groups of the built-in directory.
     pub groups: Vec<GroupName>,
+    /// Which roles an assertion may take.
+    pub takeable: TakeableRoles,
     by_role_id: HashMap<String, Arc<CompiledRole>>,
-    by_provider: HashMap<String, Vec<Arc<CompiledRole>>>,
 }
 
 impl Snapshot {
@@ -51,23 +52,8 @@ impl Snapshot {
     pub(super) fn index(mut self) -> Self {
         for role in self.roles.values() {
             self.by_role_id.insert(role.role.id.clone(), role.clone());
-            let mut named: Vec<&str> = role
-                .trust
-                .statements
-                .iter()
-                .flat_map(|statement| &statement.principals)
-                .filter_map(|principal| match principal {
-                    PrincipalPattern::Federated(provider) => Some(provider.as_str()),
-                    PrincipalPattern::Everyone => Some("*"),
-                    _ => None,
-                })
-                .collect();
-            named.sort_unstable();
-            named.dedup();
-            for provider in named {
-                self.by_provider.entry(provider.to_owned()).or_default().push(role.clone());
-            }
         }
+        self.takeable = TakeableRoles::new(self.roles.values().cloned().collect());
         self
     }
 
@@ -89,14 +75,6 @@ impl Snapshot {
     #[must_use]
     pub fn role_by_id(&self, id: &str) -> Option<&Arc<CompiledRole>> {
         self.by_role_id.get(id)
-    }
-
-    /// Roles whose trust policy names the provider ARN, or everyone: the only ones it can open.
-    pub fn roles_naming(&self, provider: &Arn) -> impl Iterator<Item = &Arc<CompiledRole>> {
-        let named = self.by_provider.get(provider.as_str()).into_iter().flatten();
-        let account = provider.account();
-        let open = self.by_provider.get("*").into_iter().flatten();
-        named.chain(open.filter(move |role| Some(&role.role.account) == account.as_ref()))
     }
 
     /// The providers people can sign in through.
@@ -129,7 +107,7 @@ impl Snapshot {
 
     /// A managed policy's document by ARN.
     #[must_use]
-    pub fn policy(&self, arn: &Arn) -> Option<Arc<Document>> {
+    pub fn policy(&self, arn: &Arn) -> Option<Arc<Policy>> {
         self.policies.get(arn).map(|(_, document)| document.clone())
     }
 

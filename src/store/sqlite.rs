@@ -10,7 +10,7 @@ use crate::{
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
     },
-    policy::{CompiledRole, Document, DocumentKind},
+    policy::{CompiledRole, DocumentKind, Library, Policy},
 };
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,15 +36,17 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
         let id = AccountId::parse(row.get("id")).map_err(|e| damaged("account", e))?;
         snapshot.accounts.insert(id.clone(), Account { id, name: row.get("name"), email: row.get("email") });
     }
+    let mut library = Library::default();
     for row in sqlx::query("SELECT * FROM managed_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
         let policy = managed_policy(&row)?;
-        let document = Document::parse(&policy.document, DocumentKind::Identity).map_err(|e| damaged("managed_policy", e))?;
-        snapshot.policies.insert(policy.arn(), (policy, Arc::new(document)));
+        let parsed = library.policy(&policy.document.as_str().into(), DocumentKind::Identity);
+        let (_, compiled) = parsed.map_err(|e| damaged("managed_policy", e))?;
+        snapshot.policies.insert(policy.arn(), (policy, compiled));
     }
-    let administrator = Document::parse(snapshot::ADMINISTRATOR_ACCESS_DOCUMENT, DocumentKind::Identity)
+    let administrator = Policy::parse(snapshot::ADMINISTRATOR_ACCESS_DOCUMENT, DocumentKind::Identity)
         .map_err(|e| damaged("AdministratorAccess", e))
         .map(Arc::new)?;
-    let find = |policies: &BTreeMap<Arn, (ManagedPolicy, Arc<Document>)>, arn: &Arn| {
+    let find = |policies: &BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>, arn: &Arn| {
         if arn.as_str() == snapshot::ADMINISTRATOR_ACCESS {
             return Some(administrator.clone());
         }
@@ -58,7 +60,7 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
     for row in sqlx::query("SELECT * FROM role_inline_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
         if let Some(role) = roles.get_mut(row.get::<&str, _>("role_id")) {
             let name = PolicyName::parse(row.get("name")).map_err(|e| damaged("role_inline_policy", e))?;
-            role.inline_policies.insert(name, row.get("document"));
+            role.inline_policies.insert(name, row.get::<&str, _>("document").into());
         }
     }
     let attached = "SELECT * FROM role_attached_policy ORDER BY policy_arn";
@@ -69,7 +71,8 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
     }
     for role in roles.into_values() {
         let key = (role.account.clone(), role.name.as_str().to_lowercase());
-        let compiled = CompiledRole::compile(role, |arn| find(&snapshot.policies, arn)).map_err(|e| damaged("role", e))?;
+        let compiled = CompiledRole::compile(role, &mut library, |arn| find(&snapshot.policies, arn));
+        let compiled = compiled.map_err(|e| damaged("role", e))?;
         snapshot.roles.insert(key, Arc::new(compiled));
     }
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
@@ -100,7 +103,7 @@ fn role(row: &SqliteRow) -> Result<Role, Error> {
         path: row.get("path"),
         id: row.get("id"),
         description: row.get("description"),
-        trust_policy: row.get("trust_policy"),
+        trust_policy: row.get::<&str, _>("trust_policy").into(),
         max_session_seconds: row.get("max_session_seconds"),
         created: Timestamp(row.get("created")),
         inline_policies: BTreeMap::new(),
@@ -194,7 +197,7 @@ impl WriteTx<'_> {
                 .bind(role.name.to_string())
                 .bind(role.path.clone())
                 .bind(role.description.clone())
-                .bind(role.trust_policy.clone())
+                .bind(role.trust_policy.to_string())
                 .bind(role.max_session_seconds)
                 .bind(role.created.0),
         )

@@ -11,7 +11,10 @@ use daypass::{
     },
     federation::{Addresses, Federation},
     gateway::{Broker, Gateway, Operation, SessionLimits},
-    policy::{Decision, evaluate::authorize_federated},
+    policy::{
+        Decision,
+        evaluate::{Guardrails, authorize_federated},
+    },
     store::Store,
 };
 use std::{
@@ -124,7 +127,9 @@ impl World {
         let role = snapshot.role(&AccountId::parse(account).unwrap(), role).expect("a role").clone();
         let assertion = directory_assertion(groups);
         let context = role.trust_context(&assertion, &daypass::policy::Context::default());
-        let Decision::Allow(permit) = authorize_federated(&role, assertion, &context, &[]) else { panic!("not trusted") };
+        let Decision::Allow(permit) = authorize_federated(&role, assertion, Guardrails::NONE, &context, &[]) else {
+            panic!("not trusted")
+        };
         let broker = &self.gateway.broker;
         let request = SessionRequest::named(RoleSessionName::parse("jane").unwrap());
         let issued = issue(&permit, request, broker.store.ring(), &*broker.random, self.clock.now()).unwrap();

@@ -8,7 +8,7 @@ pub mod simulate;
 use crate::{
     domain::{Error, ErrorKind},
     gateway::{Entry, Fault, Protocol, Service, fault::query_code},
-    policy::{Document, DocumentKind},
+    policy::{DocumentKind, Policy},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, Serializer};
@@ -80,7 +80,7 @@ pub(super) fn check_document(text: &str, kind: DocumentKind, limit: usize) -> Re
     if weight(text) > limit {
         return Err(Error::new(ErrorKind::PolicyTooLarge, format!("Cannot exceed quota for PolicySize: {limit}")));
     }
-    Document::parse(text, kind).map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
+    Policy::parse(text, kind).map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
     Ok(())
 }
 

@@ -45,7 +45,7 @@ impl Operation for PutRolePolicy {
         call.tx.note("policyDocument", &self.policy_document);
         let scope = call.scope;
         let edit = |role: &mut Role| {
-            role.inline_policies.insert(self.policy_name, self.policy_document);
+            role.inline_policies.insert(self.policy_name, self.policy_document.into());
             if role.inline_policies.values().map(|text| weight(text)).sum::<usize>() > MAX_INLINE_POLICIES {
                 let message = format!("Maximum policy size of {MAX_INLINE_POLICIES} bytes exceeded for role {}", role.name);
                 return Err(Error::new(ErrorKind::LimitExceeded, message));
@@ -94,7 +94,7 @@ impl Operation for GetRolePolicy {
         let document = role.role.inline_policies.get(&self.policy_name);
         let document = document.ok_or_else(|| no_such("role policy", self.policy_name.as_str()))?;
         Ok(RolePolicy {
-            policy_document: EncodedDocument(document.clone()),
+            policy_document: EncodedDocument(document.to_string()),
             role_name: self.role_name,
             policy_name: self.policy_name,
         })

@@ -41,7 +41,7 @@ impl From<&Role> for RoleDetail {
             role_id: role.id.clone(),
             arn: role.arn(),
             create_date: role.created,
-            assume_role_policy_document: EncodedDocument(role.trust_policy.clone()),
+            assume_role_policy_document: EncodedDocument(role.trust_policy.to_string()),
             description: role.description.clone(),
             max_session_duration: role.max_session_seconds,
         }
@@ -139,7 +139,7 @@ impl Operation for CreateRole {
             name: self.role_name,
             id: call.broker.random.unique_id("AROA"),
             description,
-            trust_policy: self.assume_role_policy_document,
+            trust_policy: self.assume_role_policy_document.into(),
             max_session_seconds: check_seconds(self.max_session_duration.unwrap_or(3600))?,
             created: call.caller.origin.time,
             inline_policies: BTreeMap::new(),
@@ -284,7 +284,7 @@ impl Operation for UpdateAssumeRolePolicy {
         call.tx.note("policyDocument", &self.policy_document);
         let scope = call.scope;
         let edit = |role: &mut Role| {
-            role.trust_policy = self.policy_document;
+            role.trust_policy = self.policy_document.into();
             Ok(())
         };
         change(&mut call.tx, scope, &self.role_name, edit).await?;

@@ -8,7 +8,10 @@ use crate::{
         session::{FederationProtocol, IdentityAssertion, ProviderRef},
     },
     gateway::{Access, Call, Operation, Read, Scope},
-    policy::{CompiledRole, Document, DocumentKind, Explanation, evaluate::Check, evaluate::explain_federated},
+    policy::{
+        Explanation,
+        evaluate::{Check, Guardrails, explain_federated},
+    },
     store::AuditEvent,
 };
 use serde::{Deserialize, Serialize};
@@ -69,11 +72,15 @@ impl Operation for SimulateTrust {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Simulation, Error> {
         let role = super::roles::find(&call.tx.snapshot, call.scope, &self.role_name)?;
-        let mut tried = CompiledRole { role: role.role.clone(), trust: role.trust.clone(), policies: Vec::new() };
-        if let Some(text) = &self.policy_document {
-            let malformed = |error: crate::policy::MalformedDocument| Error::new(ErrorKind::MalformedPolicy, error.to_string());
-            tried.trust = Document::parse(text, DocumentKind::Trust).map_err(malformed)?;
-        }
+        let on_trial;
+        let tried = match &self.policy_document {
+            Some(text) => {
+                let tried = role.with_trust(text);
+                on_trial = tried.map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
+                &on_trial
+            }
+            None => &**role,
+        };
         let identity = match self.identity {
             SimulatedIdentity::SignIn(event) => {
                 recent(call).await?.into_iter().find(|sign_in| sign_in.event_id == event).map(|sign_in| sign_in.identity)
@@ -83,7 +90,8 @@ impl Operation for SimulateTrust {
         let identity =
             identity.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That sign-in is not among the recent ones any more."))?;
         let context = tried.trust_context(&identity, &call.scope.context);
-        Ok(Simulation { explanation: explain_federated(&tried, &identity, &context), person: identity.display_name().to_owned() })
+        let explanation = explain_federated(tried, &identity, Guardrails::NONE, &context);
+        Ok(Simulation { explanation, person: identity.display_name().to_owned() })
     }
 }
 

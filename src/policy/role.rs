@@ -1,0 +1,177 @@
+//! Roles made ready for evaluation.
+
+use super::{
+    context::Context,
+    document::{DocumentKind, MAX_DOCUMENT_LENGTH},
+    evaluate::{Guardrails, Layers, ResourcePolicy},
+    finding::MalformedDocument,
+    policy::Policy,
+    principal::Identity,
+    set::{Named, PolicySet},
+};
+use crate::domain::{
+    Arn,
+    iam::Role,
+    name::AccountId,
+    session::{FederationProtocol, IdentityAssertion, RoleSession},
+};
+use base64::Engine as _;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+/// Compiled once: documents that repeat, and sets of documents that repeat, are kept once however many roles carry them.
+#[derive(Debug, Default)]
+pub struct Library {
+    policies: HashMap<(DocumentKind, Arc<str>), Arc<Policy>>,
+    /// By label and address of the policy: the policies above keep the addresses taken.
+    sets: HashMap<Vec<(Arc<str>, usize)>, Arc<PolicySet>>,
+}
+
+impl Library {
+    /// The text, kept once, and what it does.
+    ///
+    /// # Errors
+    /// When the text is no policy of this kind.
+    pub fn policy(&mut self, text: &Arc<str>, kind: DocumentKind) -> Result<(Arc<str>, Arc<Policy>), MalformedDocument> {
+        debug_assert!(text.len() <= MAX_DOCUMENT_LENGTH);
+        let key = (kind, text.clone());
+        if let Some(((_, text), policy)) = self.policies.get_key_value(&key) {
+            return Ok((text.clone(), policy.clone()));
+        }
+        let policy = Arc::new(Policy::parse(text, kind)?);
+        self.policies.insert(key, policy.clone());
+        Ok((text.clone(), policy))
+    }
+
+    /// The set of these policies.
+    pub fn set(&mut self, policies: Vec<Named>) -> Arc<PolicySet> {
+        let key = policies.iter().map(|named| (named.label.clone(), Arc::as_ptr(&named.policy) as usize)).collect();
+        self.sets.entry(key).or_insert_with(|| Arc::new(PolicySet::new(policies))).clone()
+    }
+}
+
+/// A role with its documents compiled.
+#[derive(Clone, Debug)]
+pub struct CompiledRole {
+    /// The entity.
+    pub role: Role,
+    /// Its trust policy.
+    pub trust: Arc<PolicySet>,
+    /// Its permissions.
+    pub policies: Arc<PolicySet>,
+    /// What caps it and its sessions.
+    pub boundary: Option<Arc<PolicySet>>,
+}
+
+/// Nothing.
+static NO_POLICIES: LazyLock<PolicySet> = LazyLock::new(PolicySet::default);
+
+impl CompiledRole {
+    /// Compiles the role's documents. `managed` finds attached policies; one that is missing grants nothing.
+    ///
+    /// # Errors
+    /// The first document that does not parse. What is stored was parsed before, so this means a damaged store.
+    pub fn compile(
+        mut role: Role,
+        library: &mut Library,
+        managed: impl Fn(&Arn) -> Option<Arc<Policy>>,
+    ) -> Result<Self, MalformedDocument> {
+        let (text, trust) = library.policy(&role.trust_policy, DocumentKind::Trust)?;
+        role.trust_policy = text;
+        let mut policies = Vec::new();
+        for (name, text) in &mut role.inline_policies {
+            let (kept, policy) = library.policy(text, DocumentKind::Identity)?;
+            *text = kept;
+            policies.push(Named { label: format!("inline policy {name}").into(), policy });
+        }
+        for arn in &role.attached_policies {
+            if let Some(policy) = managed(arn) {
+                policies.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
+            }
+        }
+        let trust = library.set(vec![Named { label: "the role's trust policy".into(), policy: trust }]);
+        Ok(Self { role, trust, policies: library.set(policies), boundary: None })
+    }
+
+    /// The role with another trust policy, to try it.
+    ///
+    /// # Errors
+    /// When the text is no trust policy.
+    pub fn with_trust(&self, text: &str) -> Result<Self, MalformedDocument> {
+        let trust = Arc::new(Policy::parse(text, DocumentKind::Trust)?);
+        Ok(Self { trust: Arc::new(PolicySet::of("the trust policy on trial", trust)), ..self.clone() })
+    }
+
+    /// A session of the role, as `Principal` elements see it.
+    #[must_use]
+    pub fn identity(&self, session: &RoleSession) -> Identity {
+        Identity::Session {
+            role: self.role.arn(),
+            role_id: session.role_id.clone(),
+            session: session.arn(),
+            account: session.account.clone(),
+        }
+    }
+
+    /// What decides when a provider vouches for somebody: the trust policy, within the organization's.
+    #[must_use]
+    pub fn trust_layers<'a>(&'a self, guardrails: Guardrails<'a>) -> Layers<'a> {
+        let resource = Some(ResourcePolicy { policies: &self.trust, mandatory: true });
+        Layers { identity: &NO_POLICIES, boundary: None, session: None, resource, guardrails }
+    }
+
+    /// The context a trust policy sees for an assertion: its claims, and the keys AWS derives from it.
+    ///
+    /// `base` holds the keys of the request itself (`aws:SourceIp`, `aws:CurrentTime` …).
+    #[must_use]
+    pub fn trust_context(&self, assertion: &IdentityAssertion, base: &Context) -> Context {
+        let mut context = assertion_context(assertion, base);
+        account_context(&mut context, assertion, &self.role.account);
+        context
+    }
+}
+
+/// The keys an assertion brings, whichever account the role is in.
+#[must_use]
+pub fn assertion_context(assertion: &IdentityAssertion, base: &Context) -> Context {
+    let mut context = base.clone();
+    for (key, values) in &assertion.claims {
+        context.set_list(key, values.clone());
+    }
+    context.set("sts:RoleSessionName", assertion.session_name().to_string());
+    if let Some(source) = &assertion.source_identity {
+        context.set("sts:SourceIdentity", source.to_string());
+    }
+    for (key, value) in &assertion.tags {
+        context.set(&format!("aws:RequestTag/{key}"), value.clone());
+    }
+    context.set_list("aws:TagKeys", assertion.tags.keys().cloned().collect());
+    context
+}
+
+/// Keys that [`account_context`] sets: an index over roles of many accounts can't use them.
+pub(super) const ACCOUNT_KEYS: [&str; 3] = ["saml:doc", "saml:namequalifier", "aws:federatedprovider"];
+
+/// The keys an assertion brings that differ from account to account.
+pub fn account_context(context: &mut Context, assertion: &IdentityAssertion, account: &AccountId) {
+    if assertion.provider.protocol == FederationProtocol::Saml {
+        let name = &assertion.provider.name;
+        context.set("saml:doc", format!("{account}/{name}"));
+        context.set("saml:namequalifier", saml_name_qualifier(&assertion.issuer, account.as_str(), name));
+    }
+    match assertion.provider.arn_in(account) {
+        Some(provider) => context.set("aws:FederatedProvider", provider.to_string()),
+        None => context.set_list("aws:FederatedProvider", Vec::new()),
+    }
+}
+
+/// `saml:namequalifier`: base64(SHA-1(issuer + account + "/" + provider name)) (IAM user guide, "saml:namequalifier").
+/// SHA-1 names things here; it protects nothing.
+#[must_use]
+pub fn saml_name_qualifier(issuer: &str, account: &str, provider: &str) -> String {
+    let text = format!("{issuer}{account}/{provider}");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
