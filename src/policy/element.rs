@@ -45,10 +45,10 @@ impl Actions {
     pub fn cover(&self, request: &Request<'_>) -> bool {
         let action = request.folded_action();
         let listed = match &*self.exact {
-            few if few.len() <= 4 => few.iter().any(|exact| **exact == *action),
-            many => many.binary_search_by(|exact| (**exact).cmp(action)).is_ok(),
+            few if few.len() <= 4 => few.iter().any(|exact| exact.as_bytes() == action),
+            many => many.binary_search_by(|exact| exact.as_bytes().cmp(action)).is_ok(),
         };
-        (listed || self.globs.iter().any(|glob| glob.matches(action, request.context))) != self.negated
+        (listed || self.globs.iter().any(|glob| glob.matches_bytes(action, request.context))) != self.negated
     }
 }
 

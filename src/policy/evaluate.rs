@@ -12,10 +12,10 @@ use crate::domain::{
     name::AccountId,
     session::{IdentityAssertion, RoleSession},
 };
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Service prefixes that resource control policies reach, sorted.
-pub const RCP_SERVICES: &str = include_str!("rcp_services.txt");
+static RCP_SERVICES: LazyLock<Box<[&str]>> = LazyLock::new(|| include_str!("rcp_services.txt").lines().collect());
 
 /// An explanation shows all statements of a layer up to this many, and of a larger one those that apply or nearly do.
 const MOST_EXPLAINED: usize = 100;
@@ -83,7 +83,7 @@ pub enum Verdict {
 #[must_use]
 pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&AccountId>) -> Verdict {
     // "No permissions are required to perform this operation", even against an explicit deny (STS API reference).
-    if request.folded_action() == "sts:getcalleridentity" {
+    if request.folded_action() == b"sts:getcalleridentity" {
         return Verdict::Allowed(None);
     }
     let who = request.who;
@@ -108,13 +108,18 @@ pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&Account
     }
 
     let mut missed = None;
-    let binds = own.is_some() && own != management && !who.is_service_linked();
-    let reaches = (owner.is_none() || owner != management) && !who.is_service_linked() && has_resource_control(request);
     let guardrails = [
-        (Layer::ServiceControl, binds, layers.guardrails.service_control),
-        (Layer::ResourceControl, reaches, layers.guardrails.resource_control),
+        (Layer::ServiceControl, layers.guardrails.service_control),
+        (Layer::ResourceControl, layers.guardrails.resource_control),
     ];
-    for (layer, _, levels) in guardrails.into_iter().filter(|(_, bound, _)| *bound) {
+    for (layer, levels) in guardrails {
+        let exempt = levels.is_empty()
+            || who.is_service_linked()
+            || match layer {
+                Layer::ServiceControl => own.is_none() || own == management,
+                _ => (owner.is_some() && owner == management) || !has_resource_control(request),
+            };
+        let levels = if exempt { &[] } else { levels };
         for (level, policies) in levels.iter().enumerate() {
             let said = policies.ask(request);
             if let Some(place) = said.denied {
@@ -164,8 +169,8 @@ pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&Account
 }
 
 fn has_resource_control(request: &Request<'_>) -> bool {
-    let service = request.folded_action().split(':').next().unwrap_or_default();
-    RCP_SERVICES.lines().any(|listed| listed == service)
+    let service = request.folded_action().split(|byte| *byte == b':').next().unwrap_or_default();
+    RCP_SERVICES.binary_search_by(|listed| listed.as_bytes().cmp(service)).is_ok()
 }
 
 impl Layers<'_> {

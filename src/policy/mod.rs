@@ -24,6 +24,7 @@
 //!
 //! Nothing matched is a denial. [`Permit`] can only be made here, and without one there is no transaction and no credential.
 
+pub mod catalogue;
 pub mod condition;
 pub mod context;
 pub mod decision;
@@ -40,6 +41,7 @@ pub mod request;
 pub mod role;
 pub mod set;
 pub mod takeable;
+pub mod validate;
 mod value;
 
 pub use context::Context;

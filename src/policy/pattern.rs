@@ -114,10 +114,16 @@ impl Pattern {
     /// Whether the whole value matches. A variable that has no value and no default matches nothing.
     #[must_use]
     pub fn matches(&self, value: &str, context: &Context) -> bool {
+        self.matches_bytes(value.as_bytes(), context)
+    }
+
+    /// The same on the bytes of a text.
+    #[inline]
+    pub(super) fn matches_bytes(&self, value: &[u8], context: &Context) -> bool {
         match self {
             Self::Any => true,
-            Self::Exact(text) => **text == *value,
-            Self::Prefix(text) => value.as_bytes().starts_with(text.strip_suffix('*').unwrap_or(text).as_bytes()),
+            Self::Exact(text) => text.as_bytes() == value,
+            Self::Prefix(text) => text.as_bytes().split_last().is_some_and(|(_, start)| value.starts_with(start)),
             Self::Glob(glob) if glob.mixed => glob.walk_all(value, context),
             Self::Glob(glob) => glob.walk(value, context),
         }
@@ -166,8 +172,7 @@ impl Token {
 
 impl Glob {
     /// Goes back to the last `*` only: at most pattern × value steps, whatever the pattern.
-    fn walk(&self, value: &str, context: &Context) -> bool {
-        let bytes = value.as_bytes();
+    fn walk(&self, bytes: &[u8], context: &Context) -> bool {
         let (mut token, mut at) = (0, 0);
         let mut last_star: Option<(usize, usize, bool)> = None;
         loop {
@@ -208,8 +213,7 @@ impl Glob {
     }
 
     /// Follows all places at once; for the rare mixture of stars that the quick walk can't do.
-    fn walk_all(&self, value: &str, context: &Context) -> bool {
-        let bytes = value.as_bytes();
+    fn walk_all(&self, bytes: &[u8], context: &Context) -> bool {
         let mut places = vec![false; bytes.len() + 1];
         let mut next = places.clone();
         if let Some(first) = places.first_mut() {

@@ -1,6 +1,9 @@
 //! One question: who wants to do what, on what, under which circumstances.
 
-use super::{context::Context, principal::Identity};
+use super::{
+    context::{Context, hash},
+    principal::Identity,
+};
 
 /// One question to the engine, made ready: what is compared many times is folded and cut once.
 #[derive(Debug)]
@@ -16,6 +19,7 @@ pub struct Request<'a> {
     /// The caller has a permissions boundary: a `Deny` with `NotPrincipal` then always applies.
     pub bounded: bool,
     folded: Folded,
+    action_hash: u64,
     cuts: Cuts,
 }
 
@@ -23,12 +27,19 @@ impl<'a> Request<'a> {
     /// Asks.
     #[must_use]
     pub fn new(who: &'a Identity, action: &'a str, resource: &'a str, context: &'a Context) -> Self {
-        Self { who, action, resource, context, bounded: false, folded: Folded::new(action), cuts: Cuts::new(resource) }
+        let folded = Folded::new(action);
+        let action_hash = hash(folded.bytes());
+        Self { who, action, resource, context, bounded: false, folded, action_hash, cuts: Cuts::new(resource) }
     }
 
     /// The action in lower case.
-    pub(super) fn folded_action(&self) -> &str {
-        self.folded.text()
+    pub(super) fn folded_action(&self) -> &[u8] {
+        self.folded.bytes()
+    }
+
+    /// The hash of that.
+    pub(super) const fn action_hash(&self) -> u64 {
+        self.action_hash
     }
 
     /// The resource up to and including its `depth`-th delimiter, or all of it for the last depth.
@@ -57,12 +68,11 @@ impl Folded {
             _ => Self::Long(action.to_lowercase().into()),
         }
     }
-    fn text(&self) -> &str {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Short(bytes, length) => {
-                bytes.get(..usize::from(*length)).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-            }
-            Self::Long(text) => text,
+            Self::Short(bytes, length) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(text) => text.as_bytes(),
         }
     }
 }

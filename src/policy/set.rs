@@ -17,7 +17,7 @@ use hashbrown::{HashMap, HashTable};
 use std::sync::Arc;
 
 /// Fewer statements than this are faster walked through.
-const LEAST_INDEXED: usize = 12;
+const LEAST_INDEXED: usize = 8;
 /// A statement with more keys than this in a dimension is not put there.
 const MOST_KEYS: usize = 256;
 /// How much of a wildcard action's name is looked up.
@@ -259,12 +259,12 @@ impl Index {
     fn candidates(&self, request: &Request<'_>, look: &mut impl FnMut(usize) -> bool) -> bool {
         let mut all = |list: &[u32]| list.iter().any(|number| look(*number as usize));
         let action = request.folded_action();
-        if all(&self.rest) || all(self.exact_actions.list(hash(action.as_bytes()))) {
+        if all(&self.rest) || all(self.exact_actions.list(request.action_hash())) {
             return true;
         }
-        if let Some(colon) = action.find(':') {
+        if let Some(colon) = action.iter().position(|byte| *byte == b':') {
             for (length, _) in NAME_LENGTHS.iter().zip(self.name_lengths).filter(|(_, used)| *used) {
-                let Some(start) = action.as_bytes().get(..=colon + length) else { break };
+                let Some(start) = action.get(..=colon + length) else { break };
                 if all(self.action_starts.list(hash(start))) {
                     return true;
                 }

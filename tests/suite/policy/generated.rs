@@ -31,7 +31,7 @@ impl Numbers {
     fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
         list[self.below(list.len())]
     }
-    fn some<'a>(&mut self, list: &[&'a str]) -> Value {
+    fn some(&mut self, list: &[&str]) -> Value {
         let count = 1 + self.below(3);
         if count == 1 { self.pick(list).into() } else { (0..count).map(|_| Value::from(self.pick(list))).collect() }
     }

@@ -1,6 +1,7 @@
 //! The policy engine, by cases in `tests/data/policy`. A reviewer can add one without Rust.
 
 mod cases;
+mod findings;
 mod generated;
 mod managed;
 mod parsers;

