@@ -3,6 +3,7 @@
 //! What the document lists is created or changed; what it does not list is left alone, or deleted when `prune` is asked
 //! for. Applying the same document again changes nothing.
 
+use super::iam::trust::{self, Known};
 use crate::{
     domain::{
         Arn, Error, Random, Secret, Timestamp,
@@ -479,7 +480,7 @@ fn draft(
             }
         }
     }
-    roles(&mut draft, file, snapshot, random, now);
+    roles(&mut draft, file, snapshot, random, now)?;
     people(&mut draft, wish, snapshot, users, random)?;
     Ok(draft)
 }
@@ -662,10 +663,30 @@ fn policies(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, ran
     }
 }
 
-fn roles(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random, now: Timestamp) {
+fn roles(
+    draft: &mut Draft,
+    file: &OrganizationFile,
+    snapshot: &Snapshot,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<(), Error> {
     let mut listed = BTreeSet::new();
+    // Roles of one file may trust each other, whatever their order: all of them have ids before the first policy is read.
+    let mut known = Known::of(snapshot);
+    file.accounts.iter().for_each(|account| known.add_account(&account.id));
+    let mut ids = Vec::with_capacity(file.roles.len());
     for entry in &file.roles {
         let old = snapshot.role(&entry.account, entry.name.as_str()).map(|role| &role.role);
+        let id = old.map_or_else(|| random.unique_id("AROA"), |old| old.id.clone());
+        let path = old.map_or("/", |old| &old.path);
+        let arn = Arn::iam(&entry.account, &format!("role{path}{}", entry.name));
+        known.add_role(&entry.account, entry.name.as_str(), arn, id.clone());
+        ids.push(id);
+    }
+    for (index, (entry, id)) in file.roles.iter().zip(ids).enumerate() {
+        let old = snapshot.role(&entry.account, entry.name.as_str()).map(|role| &role.role);
+        let trust_policy = trust::stored(&entry.trust_policy.0, &known)
+            .map_err(|error| bad(&format!("roles[{index}].trust_policy"), error.public))?;
         let mut attached = entry.attached_policies.clone();
         attached.sort();
         attached.dedup();
@@ -673,9 +694,9 @@ fn roles(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random
             account: entry.account.clone(),
             name: entry.name.clone(),
             path: old.map_or_else(|| "/".to_owned(), |old| old.path.clone()),
-            id: old.map_or_else(|| random.unique_id("AROA"), |old| old.id.clone()),
+            id,
             description: entry.description.clone(),
-            trust_policy: entry.trust_policy.0.as_str().into(),
+            trust_policy: trust_policy.into(),
             max_session_seconds: entry.max_session_seconds,
             created: old.map_or(now, |old| old.created),
             inline_policies: entry.policies.iter().map(|(name, text)| (name.clone(), text.0.as_str().into())).collect(),
@@ -698,6 +719,7 @@ fn roles(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random
             draft.unlisted(format!("role {}/{}", role.role.account, role.role.name), Put::NoRole(role.role.id.clone()));
         }
     }
+    Ok(())
 }
 
 fn people(

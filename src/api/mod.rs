@@ -1,5 +1,6 @@
 //! The operations. Each service's file holds its error table, its operations, and its table of contents.
 
+pub mod access_analyzer;
 pub mod apply;
 pub mod cloudtrail;
 pub mod iam;
@@ -13,8 +14,17 @@ use crate::{domain::Error, gateway::Entry};
 use serde::Serializer;
 
 /// Every service's table of contents.
-pub const TABLES: &[&[Entry]] =
-    &[sts::TABLE, iam::TABLE, organizations::TABLE, cloudtrail::TABLE, sso_oidc::TABLE, sso::TABLE, signin::TABLE, apply::TABLE];
+pub const TABLES: &[&[Entry]] = &[
+    sts::TABLE,
+    iam::TABLE,
+    organizations::TABLE,
+    cloudtrail::TABLE,
+    access_analyzer::TABLE,
+    sso_oidc::TABLE,
+    sso::TABLE,
+    signin::TABLE,
+    apply::TABLE,
+];
 
 /// One page of a list: the items after the marker, at most `limit`, and the marker of the next page.
 ///

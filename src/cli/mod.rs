@@ -8,6 +8,7 @@ pub mod client;
 pub mod console;
 pub mod credential_process;
 pub mod login;
+mod policy;
 pub mod serve;
 pub mod whoami;
 
@@ -37,6 +38,8 @@ enum Command {
     CredentialProcess(credential_process::CredentialProcess),
     /// Open the console of a role in the browser.
     Console(console::Console),
+    /// Check policies in files, and try what they decide.
+    Policy(policy::PolicyCommand),
 }
 
 /// A role, for the commands that take one.
@@ -89,6 +92,10 @@ impl Failure {
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self { code: 4, message: message.into(), hint: None }
     }
+    /// The answer on standard output said it all: only the exit code is left to give.
+    pub(crate) const fn silent(code: u8) -> Self {
+        Self { code, message: String::new(), hint: None }
+    }
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -132,12 +139,15 @@ pub fn run() -> ExitCode {
             Command::Whoami(command) => command.run().await,
             Command::CredentialProcess(command) => command.run().await,
             Command::Console(command) => command.run().await,
+            Command::Policy(command) => command.run(),
         }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            if !failure.message.is_empty() {
+                eprintln!("{failure}");
+            }
             ExitCode::from(failure.code)
         }
     }

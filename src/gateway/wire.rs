@@ -152,7 +152,16 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
             let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().collect();
             query::from_parameters(&parameters).map_err(|error| invalid(&error))
         }
-        Protocol::Rest => serde_json::from_slice(&request.body).map_err(|error| invalid(&error)),
+        Protocol::Rest => match request.uri.query().filter(|query| !query.is_empty()) {
+            None => serde_json::from_slice(&request.body).map_err(|error| invalid(&error)),
+            // Members of both: those of the query string are text.
+            Some(query) => {
+                let mut members: serde_json::Map<_, _> =
+                    serde_json::from_slice(&request.body).map_err(|error| invalid(&error))?;
+                members.extend(url::form_urlencoded::parse(query.as_bytes()).map(|(key, value)| (key.into(), value.into())));
+                serde_json::from_value(members.into()).map_err(|error| invalid(&error))
+            }
+        },
     }
 }
 

@@ -364,7 +364,13 @@ impl Condition {
         }
         let only_in_case =
             |value: &String| expected.iter().any(|expected| expected != value && expected.to_lowercase() == value.to_lowercase());
-        if !negated && received.iter().any(only_in_case) {
+        let folded = |text: &str| Pattern::compile(&text.to_lowercase(), Syntax { wildcards: true, variables: false }).ok();
+        let like_in_case = |value: &String| {
+            let wild = matches!(test, Test::StringLike | Test::ArnLike);
+            let fits = |text: &&str| folded(text).is_some_and(|pattern| pattern.matches(&value.to_lowercase(), context));
+            wild && expected.iter().any(fits)
+        };
+        if !negated && received.iter().any(|value| only_in_case(value) || like_in_case(value)) {
             return Some("differs only in letter case".to_owned());
         }
         let only_in_space = |value: &String| expected.iter().any(|expected| expected != value && expected.trim() == value.trim());

@@ -54,6 +54,38 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// The caller that a text names: the ARN of a user, a role (for a session of it), a session, a federated user, an
+    /// account's root or an identity provider; a service; or `anonymous`. Its unique id is not known.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        if text == "anonymous" {
+            return Some(Self::Anonymous);
+        }
+        let Ok(arn) = Arn::parse(text) else {
+            let service = text.ends_with(".amazonaws.com") && !text.contains(['/', ':', ' ']);
+            return service.then(|| Self::Service(text.to_owned()));
+        };
+        let (account, unknown) = (arn.account()?, "unknown".to_owned());
+        Some(match arn.resource().split_once('/') {
+            None if arn.resource() == "root" => Self::Root { account },
+            Some(("user", _)) => Self::User { account, id: unknown, arn },
+            Some(("role", _)) => {
+                let session = Arn::assumed_role(&account, arn.resource_name(), "session");
+                Self::Session { session, role_id: unknown, account, role: arn }
+            }
+            Some(("assumed-role", rest)) => {
+                let role = Arn::iam(&account, &format!("role/{}", rest.split('/').next()?));
+                Self::Session { role, role_id: unknown, account, session: arn }
+            }
+            Some(("federated-user", name)) => {
+                let user = Arn::iam(&account, &format!("user/{name}"));
+                Self::FederatedUser { user, user_id: unknown, account, session: arn }
+            }
+            Some(("saml-provider" | "oidc-provider", _)) => Self::Federated(arn),
+            _ => return None,
+        })
+    }
+
     /// The account the caller belongs to, where there is one.
     #[must_use]
     pub const fn account(&self) -> Option<&AccountId> {

@@ -111,6 +111,15 @@ impl Snapshot {
         self.policies.get(arn).map(|(_, document)| document.clone())
     }
 
+    /// A managed policy's text by ARN.
+    #[must_use]
+    pub fn policy_text(&self, arn: &Arn) -> Option<&str> {
+        if arn.as_str() == ADMINISTRATOR_ACCESS {
+            return Some(ADMINISTRATOR_ACCESS_DOCUMENT);
+        }
+        self.policies.get(arn).map(|(policy, _)| policy.document.as_str())
+    }
+
     /// The account that owns the organization.
     #[must_use]
     pub fn management_account(&self) -> Option<&AccountId> {

@@ -148,6 +148,59 @@ def presigned(given):
     }
 
 
+def policy_tour(given):
+    """Validation and simulation through the SDK."""
+    url, credentials, account = given["url"], given["credentials"], given["account"]
+    iam, analyzer = client("iam", url, credentials), client("accessanalyzer", url, credentials)
+    statement = {"Effect": "Allow", "Action": ["s3:GetObjet", "iam:PassRole"], "Resource": "*"}
+    bad = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    found = analyzer.validate_policy(policyDocument=bad, policyType="IDENTITY_POLICY")["findings"]
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    pages = analyzer.get_paginator("validate_policy").paginate(
+        policyDocument=json.dumps({"Statement": trust}),
+        policyType="RESOURCE_POLICY",
+        validatePolicyResourceType="AWS::IAM::AssumeRolePolicyDocument",
+        PaginationConfig={"PageSize": 1},
+    )
+    read = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": "arn:aws:s3:::b/${aws:username}/*",
+                "Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}},
+            },
+        }
+    )
+    entries = [
+        {"ContextKeyName": "aws:username", "ContextKeyValues": ["jane"], "ContextKeyType": "string"},
+        {"ContextKeyName": "aws:SourceIp", "ContextKeyValues": ["203.0.113.9"], "ContextKeyType": "ip"},
+    ]
+    ask = dict(
+        PolicyInputList=[read],
+        ActionNames=["s3:GetObject", "s3:PutObject"],
+        ResourceArns=["arn:aws:s3:::b/jane/x", "arn:aws:s3:::b/joe/x"],
+    )
+    custom = iam.simulate_custom_policy(**ask, ContextEntries=entries)["EvaluationResults"]
+    without = iam.simulate_custom_policy(**{**ask, "ResourceArns": ["*"]})["EvaluationResults"][0]
+    role = iam.simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::{account}:role/DirectoryAdmin", ActionNames=["iam:CreateRole"]
+    )["EvaluationResults"]
+    print_role = [(r["EvalDecision"], [m["SourcePolicyId"] for m in r["MatchedStatements"]]) for r in role]
+    return {
+        "found": [(f["findingType"], f["issueCode"], f["locations"][0]["span"]["start"]["column"]) for f in found],
+        "path": found[0]["locations"][0]["path"],
+        "pages": [[f["issueCode"] for f in page["findings"]] for page in pages],
+        "refused": refusal(lambda: analyzer.validate_policy(policyDocument="{}", policyType="NO_POLICY")),
+        "custom": [r["EvalDecision"] for r in custom],
+        "statement": custom[0]["MatchedStatements"],
+        "missing": without["MissingContextValues"],
+        "role": print_role,
+        "malformed": refusal(lambda: iam.simulate_custom_policy(PolicyInputList=["{"], ActionNames=["s3:GetObject"])),
+    }
+
+
 def iam_tour(given):
     """Roles and policies through the SDK, from creation to deletion."""
     url, credentials = given["url"], given["credentials"]

@@ -220,6 +220,25 @@ test('IAM, Organizations and CloudTrail through boto3', async () => {
   });
 });
 
+test('Policies are validated and simulated through boto3', async () => {
+  const credentials = await portalCredentials('DirectoryAdmin');
+  const seen = await e2e.aws('policy_tour', { url: broker.url, credentials, account: MANAGEMENT });
+  assert.deepEqual(seen, {
+    found: [['ERROR', 'INVALID_ACTION', 71], ['SECURITY_WARNING', 'PASS_ROLE_WITH_STAR_IN_RESOURCE', 40]],
+    path: [{ value: 'Statement' }, { index: 0 }, { value: 'Action' }, { index: 0 }],
+    pages: [['TP15'], ['MISSING_VERSION']],
+    refused: { ...seen.refused, code: 'ValidationException', status: 400 },
+    custom: ['allowed', 'implicitDeny', 'implicitDeny', 'implicitDeny'],
+    statement: [{
+      SourcePolicyId: 'PolicyInputList.1', SourcePolicyType: 'IAM Policy',
+      StartPosition: { Line: 1, Column: 40 }, EndPosition: { Line: 1, Column: seen.statement[0].EndPosition.Column },
+    }],
+    missing: ['aws:SourceIp'],
+    role: [['allowed', ['AdministratorAccess']]],
+    malformed: { ...seen.malformed, code: 'ValidationError', status: 400 },
+  });
+});
+
 // Credentials of a directory role, by way of the portal page.
 async function portalCredentials(role) {
   const opened = await launch();

@@ -4,7 +4,10 @@ use crate::world::{DEMO, MANAGEMENT, SeededRandom, World, directory_assertion, o
 use daypass::{
     api::{
         apply::{ApplyOrganization, PlanOrganization},
-        iam::roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
+        iam::{
+            roles::{CreateRole, DeleteRole, GetRole, UpdateAssumeRolePolicy},
+            simulate_policy::{ContextEntry, SimulateCustomPolicy, SimulatePrincipalPolicy, SimulationResults},
+        },
         signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn},
         sso::{GetRoleCredentials, ListRoleOffers, Logout},
         sso_oidc::{RegisterClient, StartDeviceAuthorization},
@@ -77,6 +80,132 @@ async fn a_session_ends_with_its_role_even_if_the_role_is_made_anew() {
     let again = admin.call(create("Brief")).await.unwrap().role;
     assert_ne!(role.role_id, again.role_id);
     assert!(world.gateway.snapshot().role_by_id(&role.role_id).is_none());
+}
+
+#[tokio::test]
+async fn trust_in_a_role_ends_with_the_role() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let trusted = admin.call(create("Worker")).await.unwrap().role;
+    let naming = |principal: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17", "Statement":[{{"Effect":"Allow","Principal":{{"AWS":["{principal}"]}},"Action":"sts:AssumeRole"}}]}}"#
+        )
+    };
+    let trusting = |principal: &str| CreateRole { assume_role_policy_document: naming(principal), ..create("Vault") };
+    let worker = "arn:aws:iam::111122223333:role/Worker";
+    let session = "arn:aws:sts::111122223333:assumed-role/Worker/jane";
+
+    for nobody in ["arn:aws:iam::111122223333:role/Nobody", "arn:aws:iam::111122223333:user/jane", "999999999999"] {
+        let refused = admin.call(trusting(nobody)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::MalformedPolicy);
+        assert_eq!(refused.public, format!("Invalid principal in policy: \"AWS\":\"{nobody}\""));
+    }
+    // The text keeps its form; what is stored is the id, what is shown is the name.
+    let vault = admin.call(trusting(worker)).await.unwrap().role;
+    assert_eq!(vault.assume_role_policy_document.0, naming(worker));
+    let stored = |world: &World| world.gateway.snapshot().role_by_id(&vault.role_id).unwrap().role.trust_policy.to_string();
+    assert_eq!(stored(&world), naming(&trusted.role_id));
+    let update = |text: String| UpdateAssumeRolePolicy { role_name: name("Vault"), policy_document: text };
+    admin.call(update(naming(session))).await.unwrap();
+    assert_eq!(stored(&world), naming(&format!("{}:jane", trusted.role_id)));
+    let shown = admin.call(GetRole { role_name: name("Vault") }).await.unwrap().role;
+    assert_eq!(shown.assume_role_policy_document.0, naming(session));
+    admin.call(update(naming(worker))).await.unwrap();
+
+    admin.call(DeleteRole { role_name: name("Worker") }).await.unwrap();
+    let again = admin.call(create("Worker")).await.unwrap().role;
+    assert_ne!(again.role_id, trusted.role_id);
+    let shown = admin.call(GetRole { role_name: name("Vault") }).await.unwrap().role;
+    assert_eq!(shown.assume_role_policy_document.0, naming(&trusted.role_id), "the trust went with the role");
+}
+
+#[tokio::test]
+async fn a_trust_policy_that_leaves_a_shared_issuer_open_is_not_stored() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let trust = |more: &str| {
+        let issuer = "token.actions.githubusercontent.com";
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"Federated":"arn:aws:iam::111122223333:oidc-provider/{issuer}"}},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{{"StringEquals":{{"{issuer}:aud":"x"{more}}}}}}}]}}"#
+        )
+    };
+    let open = CreateRole { assume_role_policy_document: trust(""), ..create("Deploy") };
+    let refused = admin.call(open).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::MalformedPolicy);
+    assert!(refused.public.contains("every tenant of token.actions.githubusercontent.com"), "{}", refused.public);
+    let sub = r#","token.actions.githubusercontent.com:sub":"repo:octo/app:environment:prod""#;
+    admin.call(CreateRole { assume_role_policy_document: trust(sub), ..create("Deploy") }).await.unwrap();
+}
+
+#[tokio::test]
+async fn policies_are_simulated_with_the_statements_that_decide() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let policy = "{\"Version\": \"2012-10-17\", \"Statement\": [\n {\"Effect\": \"Allow\", \"Action\": \"s3:*\", \"Resource\": \"*\"},\n {\"Effect\": \"Deny\", \"Action\": \"s3:Put*\", \"Resource\": \"*\",\n  \"Condition\": {\"Bool\": {\"aws:SecureTransport\": \"false\"}}}]}";
+    let simulate = |secure: Option<&str>| SimulateCustomPolicy {
+        policy_input_list: vec![policy.to_owned()],
+        permissions_boundary_policy_input_list: Vec::new(),
+        action_names: vec!["s3:GetObject".to_owned(), "s3:PutObject".to_owned(), "iam:GetRole".to_owned()],
+        resource_arns: vec!["arn:aws:s3:::b/o".to_owned()],
+        resource_policy: None,
+        resource_owner: None,
+        caller_arn: None,
+        context_entries: secure
+            .iter()
+            .map(|value| ContextEntry {
+                context_key_name: "aws:SecureTransport".to_owned(),
+                context_key_values: vec![(*value).to_owned()],
+                context_key_type: Some("boolean".to_owned()),
+            })
+            .collect(),
+        resource_handling_option: None,
+        marker: None,
+        max_items: None,
+    };
+    let decisions = |results: SimulationResults| -> Vec<_> {
+        let each = results.evaluation_results.into_iter();
+        each.map(|result| {
+            (
+                result.eval_decision,
+                result.matched_statements.first().map(|m| (m.start_position.line, m.end_position.line)),
+                result.missing_context_values,
+            )
+        })
+        .collect()
+    };
+    let none = Vec::<String>::new;
+    let without = decisions(admin.call(simulate(None)).await.unwrap());
+    let missing = vec!["aws:SecureTransport".to_owned()];
+    assert_eq!(without, [("allowed", Some((2, 2)), none()), ("allowed", Some((2, 2)), missing), ("implicitDeny", None, none())]);
+    let plain = decisions(admin.call(simulate(Some("false"))).await.unwrap());
+    assert_eq!(
+        plain,
+        [("allowed", Some((2, 2)), none()), ("explicitDeny", Some((3, 4)), none()), ("implicitDeny", None, none())]
+    );
+
+    let of_role = SimulatePrincipalPolicy {
+        policy_source_arn: Arn::parse("arn:aws:iam::111122223333:role/Administrator").unwrap(),
+        policy_input_list: vec![policy.to_owned()],
+        permissions_boundary_policy_input_list: vec![policy.to_owned()],
+        action_names: vec!["s3:GetObject".to_owned(), "iam:GetRole".to_owned()],
+        resource_arns: Vec::new(),
+        resource_policy: None,
+        resource_owner: None,
+        caller_arn: None,
+        context_entries: Vec::new(),
+        resource_handling_option: None,
+        marker: None,
+        max_items: None,
+    };
+    let results = admin.call(of_role).await.unwrap().evaluation_results;
+    let bounded = |index: usize| {
+        let result = &results[index];
+        let detail = result.permissions_boundary_decision_detail.as_ref().unwrap();
+        (result.eval_decision, detail.allowed_by_permissions_boundary)
+    };
+    assert_eq!((bounded(0), bounded(1)), (("allowed", true), ("implicitDeny", false)));
+    assert!(results[0].matched_statements.iter().any(|matched| matched.source_policy_id == "AdministratorAccess"));
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ pub mod policies;
 pub mod providers;
 pub mod roles;
 pub mod simulate;
+pub mod simulate_policy;
+pub(super) mod trust;
 
 use crate::{
     domain::{Error, ErrorKind},
@@ -51,6 +53,8 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<policies::DeletePolicy>(),
     Entry::rpc::<providers::ListSAMLProviders>(),
     Entry::rpc::<providers::ListOpenIDConnectProviders>(),
+    Entry::rpc::<simulate_policy::SimulateCustomPolicy>(),
+    Entry::rpc::<simulate_policy::SimulatePrincipalPolicy>(),
     Entry::inner::<simulate::SimulateTrust>(),
     Entry::inner::<simulate::ListSignIns>(),
 ];

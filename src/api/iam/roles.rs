@@ -1,10 +1,13 @@
 //! Roles and their trust policies.
 
-use super::{EncodedDocument, Iam, MAX_TRUST_POLICY, check_document, no_such};
+use super::{
+    EncodedDocument, Iam, no_such,
+    trust::{self, Known},
+};
 use crate::{
     domain::{Arn, Error, ErrorKind, Timestamp, iam::Role, name::RoleName},
     gateway::{Access, Call, Operation, Read, Scope, Write},
-    policy::{CompiledRole, DocumentKind, evaluate::Check},
+    policy::{CompiledRole, evaluate::Check},
     store::{Snapshot, WriteTx},
 };
 use serde::{Deserialize, Serialize};
@@ -33,15 +36,15 @@ pub struct RoleDetail {
     pub max_session_duration: u32,
 }
 
-impl From<&Role> for RoleDetail {
-    fn from(role: &Role) -> Self {
+impl RoleDetail {
+    fn new(role: &Role, snapshot: &Snapshot) -> Self {
         Self {
             path: role.path.clone(),
             role_name: role.name.to_string(),
             role_id: role.id.clone(),
             arn: role.arn(),
             create_date: role.created,
-            assume_role_policy_document: EncodedDocument(role.trust_policy.to_string()),
+            assume_role_policy_document: EncodedDocument(trust::shown(&role.trust_policy, snapshot)),
             description: role.description.clone(),
             max_session_duration: role.max_session_seconds,
         }
@@ -123,7 +126,7 @@ impl Operation for CreateRole {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleAnswer, Error> {
-        check_document(&self.assume_role_policy_document, DocumentKind::Trust, MAX_TRUST_POLICY)?;
+        let trust_policy = trust::stored(&self.assume_role_policy_document, &Known::of(&call.tx.snapshot))?;
         let account = call.account()?.clone();
         if call.tx.snapshot.role(&account, self.role_name.as_str()).is_some() {
             let message = format!("Role with name {} already exists.", self.role_name);
@@ -139,7 +142,7 @@ impl Operation for CreateRole {
             name: self.role_name,
             id: call.broker.random.unique_id("AROA"),
             description,
-            trust_policy: self.assume_role_policy_document.into(),
+            trust_policy: trust_policy.into(),
             max_session_seconds: check_seconds(self.max_session_duration.unwrap_or(3600))?,
             created: call.caller.origin.time,
             inline_policies: BTreeMap::new(),
@@ -147,7 +150,7 @@ impl Operation for CreateRole {
         };
         call.tx.note("roleArn", role.arn());
         call.tx.put_role(&role).await?;
-        Ok(RoleAnswer { role: (&role).into() })
+        Ok(RoleAnswer { role: RoleDetail::new(&role, &call.tx.snapshot) })
     }
 }
 
@@ -170,7 +173,8 @@ impl Operation for GetRole {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleAnswer, Error> {
-        Ok(RoleAnswer { role: (&find(&call.tx.snapshot, call.scope, &self.role_name)?.role).into() })
+        let role = find(&call.tx.snapshot, call.scope, &self.role_name)?;
+        Ok(RoleAnswer { role: RoleDetail::new(&role.role, &call.tx.snapshot) })
     }
 }
 
@@ -217,7 +221,8 @@ impl Operation for ListRoles {
         let own = roles.filter(|role| role.account == *account && role.path.starts_with(prefix));
         let (page, marker) =
             crate::api::page(own, |role| role.name.as_str().to_lowercase(), self.marker.as_deref(), self.max_items)?;
-        Ok(RoleList { roles: page.into_iter().map(Into::into).collect(), is_truncated: marker.is_some(), marker })
+        let detail = |role| RoleDetail::new(role, &call.tx.snapshot);
+        Ok(RoleList { roles: page.into_iter().map(detail).collect(), is_truncated: marker.is_some(), marker })
     }
 }
 
@@ -280,11 +285,11 @@ impl Operation for UpdateAssumeRolePolicy {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        check_document(&self.policy_document, DocumentKind::Trust, MAX_TRUST_POLICY)?;
+        let trust_policy = trust::stored(&self.policy_document, &Known::of(&call.tx.snapshot))?;
         call.tx.note("policyDocument", &self.policy_document);
         let scope = call.scope;
         let edit = |role: &mut Role| {
-            role.trust_policy = self.policy_document.into();
+            role.trust_policy = trust_policy.into();
             Ok(())
         };
         change(&mut call.tx, scope, &self.role_name, edit).await?;

@@ -1,0 +1,128 @@
+//! Policies in files: what is wrong with them, and what they decide. Nothing is sent anywhere.
+
+mod check;
+mod eval;
+
+use super::Failure;
+use crate::{config::variable, policy::DocumentKind};
+use clap::{Args, Subcommand, ValueEnum};
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+};
+
+/// Work with policies in files.
+#[derive(Debug, Args)]
+pub(super) struct PolicyCommand {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what is wrong with policies: mistakes, access that is too open, things that could be simpler.
+    ///
+    /// Exit code: 0 nothing serious, 1 errors or security warnings, 2 the command was typed wrongly.
+    Check(check::Check),
+    /// Say whether policies allow a request, and why.
+    ///
+    /// Exit code: 0 allowed, 1 a policy could not be read, 2 the command was typed wrongly, 4 denied.
+    Eval(eval::Eval),
+}
+
+impl PolicyCommand {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Verb::Check(check) => check.run(),
+            Verb::Eval(eval) => eval.run(),
+        }
+    }
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What a policy is for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Attached to a role, user or group.
+    Identity,
+    /// Attached to a resource.
+    Resource,
+    /// A role's trust policy.
+    Trust,
+    /// A service control policy.
+    Scp,
+    /// A resource control policy.
+    Rcp,
+}
+
+impl From<Kind> for DocumentKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Identity => Self::Identity,
+            Kind::Resource => Self::Resource,
+            Kind::Trust => Self::Trust,
+            Kind::Scp => Self::ServiceControl,
+            Kind::Rcp => Self::ResourceControl,
+        }
+    }
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(file: &Path) -> Result<String, Failure> {
+    let outcome = if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = outcome.map_err(|error| Failure::new(format!("{}: {error}", shown(file))))?;
+    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
+}
+
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == "-" { "<stdin>".to_owned() } else { file.display().to_string() }
+}
+
+/// Standard input can be read once.
+fn only_once(files: &[&PathBuf]) -> Result<(), Failure> {
+    if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+        return Err(Failure::new("`-` (standard input) can stand for one file only"));
+    }
+    Ok(())
+}
+
+/// Colours, where somebody sees them (no-color.org).
+#[derive(Clone, Copy, Debug)]
+struct Paint(bool);
+
+impl Paint {
+    fn new() -> Self {
+        Self(std::io::stdout().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty()))
+    }
+    fn on(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+    fn bold(self, text: &str) -> String {
+        self.on("1", text)
+    }
+    fn red(self, text: &str) -> String {
+        self.on("1;31", text)
+    }
+    fn yellow(self, text: &str) -> String {
+        self.on("1;33", text)
+    }
+    fn green(self, text: &str) -> String {
+        self.on("1;32", text)
+    }
+    fn blue(self, text: &str) -> String {
+        self.on("1;34", text)
+    }
+}
