@@ -1,5 +1,5 @@
 # The two commands to remember: `make run` and `make test`.
-.PHONY: run test setup-run test-env lint suite e2e golden advisories bench screenshots
+.PHONY: run test setup-run test-env lint suite e2e golden advisories bench fuzz screenshots
 SHELL := /bin/bash
 
 # Serves a working demo on http://127.0.0.1:8080, with its store in ./data.
@@ -45,6 +45,12 @@ advisories:
 
 bench:
 	cargo bench --locked
+
+# Ten minutes for each fuzz target; wants a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz).
+FUZZ_SECONDS = 600
+fuzz:
+	cd tests/fuzz && for target in policy_parser policy_evaluator; do \
+	  cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=16384 || exit 1; done
 
 # Pages in light, dark and phone width, into target/screenshots, to be looked at.
 screenshots: test-env

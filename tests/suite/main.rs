@@ -8,6 +8,7 @@
 )]
 #![allow(unreachable_pub, reason = "modules of one binary share their world")]
 
+mod allocations;
 mod apply;
 mod config;
 mod crypto;

@@ -27,7 +27,7 @@ enum Verb {
     /// Say whether policies allow a request, and why.
     ///
     /// Exit code: 0 allowed, 1 a policy could not be read, 2 the command was typed wrongly, 4 denied.
-    Eval(eval::Eval),
+    Eval(Box<eval::Eval>),
 }
 
 impl PolicyCommand {

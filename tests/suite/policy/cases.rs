@@ -5,15 +5,15 @@ use daypass::{
     domain::{
         Arn, Timestamp,
         iam::ProviderOwner,
-        name::{AccountId, RoleName, RoleSessionName},
+        name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
         session::{FederationProtocol, ProviderRef, RoleSession},
     },
     policy::{
         Context, Decision, Document, DocumentKind, Identity, Named, Policy, PolicySet, Request,
         element::{Actions, arn_condition, resource_pattern},
         evaluate::{
-            Check, Guardrails, Layers, ResourcePolicy, SessionCaller, Verdict, authorize_federated, authorize_session, decide,
-            explain_federated,
+            Check, Guardrails, Layers, ResourcePolicy, SessionCaller, Verdict, authorize_federated, authorize_session,
+            companions, decide, explain_federated,
         },
         pattern::{Pattern, Syntax},
     },
@@ -55,6 +55,9 @@ struct Case {
     action: String,
     #[serde(default)]
     resource: String,
+    /// What a federated person's assertion also carries: `tags`, `source identity`.
+    #[serde(default)]
+    carries: Vec<String>,
     #[serde(default)]
     context: BTreeMap<String, Value>,
     /// `allow`, `deny`, `explicit deny` or `malformed`.
@@ -132,10 +135,18 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             resource: "saml-provider/corp".to_owned(),
             protocol: FederationProtocol::Saml,
         };
+        for carried in &case.carries {
+            match carried.as_str() {
+                "tags" => drop(assertion.tags.insert("Team".to_owned(), "blue".to_owned())),
+                "source identity" => assertion.source_identity = Some(SourceIdentity::parse("jane").unwrap()),
+                other => panic!("`{other}` can't be carried"),
+            }
+        }
         let explained = explain_federated(target, &assertion, guardrails, &context);
         let notes: Vec<String> =
             explained.statements().flat_map(|trace| &trace.conditions).filter_map(|condition| condition.note.clone()).collect();
-        let decision = authorize_federated(target, assertion, guardrails, &context, &[]);
+        let companions = companions(&assertion);
+        let decision = authorize_federated(target, assertion, guardrails, &context, &companions);
         assert_eq!(explained.allowed, matches!(decision, Decision::Allow(_)), "the explanation says otherwise");
         return Ok(outcome(decision, &notes.join("; ")));
     }

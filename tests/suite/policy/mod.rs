@@ -3,6 +3,7 @@
 mod cases;
 mod findings;
 mod generated;
+mod heap;
 mod managed;
 mod parsers;
 mod reference;
