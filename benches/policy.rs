@@ -22,7 +22,7 @@ use daypass::{
         Arn, Timestamp,
         iam::{ProviderOwner, Role},
         name::{AccountId, RoleName},
-        session::{FederationProtocol, IdentityAssertion, ProviderRef},
+        session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
     },
     policy::{
         CompiledRole, Context, DocumentKind, Identity, Library, Named, Policy, PolicySet, Request, TakeableRoles,
@@ -370,7 +370,7 @@ fn assertion(groups: Vec<String>) -> IdentityAssertion {
         role_session_name: None,
         session_seconds: None,
         source_identity: None,
-        tags: BTreeMap::new(),
+        tags: SessionTags::default(),
         roles: Vec::new(),
     }
 }

@@ -40,6 +40,7 @@ impl Service for Sso {
                 Fault::new(429, "TooManyRequestsException", error)
             }
             ErrorKind::InvalidInput
+            | ErrorKind::InvalidParameterValue
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

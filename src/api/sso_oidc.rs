@@ -55,6 +55,7 @@ impl Service for SsoOidc {
             | ErrorKind::ExpiredIdentityToken
             | ErrorKind::RejectedIdentity => (400, "AccessDeniedException", "access_denied"),
             ErrorKind::InvalidInput
+            | ErrorKind::InvalidParameterValue
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

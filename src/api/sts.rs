@@ -5,6 +5,7 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind, Secret, Timestamp,
         name::{RoleSessionName, SourceIdentity},
+        session::{Principal, SessionTags},
     },
     gateway::{
         Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, fault::query_code,
@@ -13,7 +14,6 @@ use crate::{
 };
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The service.
 #[derive(Debug)]
@@ -160,10 +160,19 @@ pub struct AssumeRole {
     /// Session tags.
     #[serde(default)]
     pub tags: Vec<Tag>,
+    /// Keys of tags that go along to sessions made from this one.
+    #[serde(default)]
+    pub transitive_tag_keys: Vec<String>,
     /// For trust policies that ask for it.
     pub external_id: Option<String>,
     /// Fixed for the rest of the chain.
     pub source_identity: Option<SourceIdentity>,
+}
+
+impl AssumeRole {
+    fn session_tags(&self) -> Result<SessionTags, Error> {
+        SessionTags::new(self.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())), &self.transitive_tag_keys)
+    }
 }
 
 impl Operation for AssumeRole {
@@ -173,10 +182,15 @@ impl Operation for AssumeRole {
     const NAME: &'static str = "AssumeRole";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        let tags = session_tags(&self.tags)?;
+        let tags = self.session_tags()?;
+        let inherits = match &scope.principal {
+            Principal::Session(session) => session.tags.transitive().next().is_some(),
+            Principal::Anonymous | Principal::Person(_) | Principal::Operator => false,
+        };
         let role = scope.snapshot.role_by_arn(&self.role_arn);
         let mut actions = vec!["sts:AssumeRole"];
-        if !tags.is_empty() {
+        // Tags that go along need the permission at every step, like tags that are passed here.
+        if !tags.is_empty() || inherits {
             actions.push("sts:TagSession");
         }
         // A source identity that the chain carries needs the permission at every step, like one that is set here.
@@ -188,9 +202,10 @@ impl Operation for AssumeRole {
                 .with_key("sts:RoleSessionName", vec![self.role_session_name.to_string()])
                 .with_key("sts:ExternalId", self.external_id.clone().into_iter().collect())
                 .with_key("sts:SourceIdentity", self.source_identity.iter().map(ToString::to_string).collect())
-                .with_key("aws:TagKeys", tags.keys().cloned().collect());
-            for (key, value) in &tags {
-                check = check.with_key(&format!("aws:RequestTag/{key}"), vec![value.clone()]);
+                .with_key("aws:TagKeys", tags.iter().map(|(key, _)| key.to_owned()).collect())
+                .with_key("sts:TransitiveTagKeys", tags.transitive().map(|(key, _)| key.to_owned()).collect());
+            for (key, value) in tags.iter() {
+                check = check.with_key(&format!("aws:RequestTag/{key}"), vec![value.to_owned()]);
             }
             match (role, self.role_arn.account()) {
                 (Some(role), _) => check.trusted_by(role.clone()),
@@ -207,13 +222,14 @@ impl Operation for AssumeRole {
             let message = format!("User: {who} is not authorized to perform: sts:AssumeRole on resource: {}", self.role_arn);
             return Err(Error::new(ErrorKind::AccessDenied, message));
         }
+        let tags = self.session_tags()?;
         let request = SessionRequest {
             name: self.role_session_name,
             seconds: self.duration_seconds,
             policy: self.policy,
             policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
             source_identity: self.source_identity,
-            tags: session_tags(&self.tags)?,
+            tags,
         };
         issue(call, request).map(AssumedRole::new)
     }
@@ -382,24 +398,6 @@ pub(super) fn issue<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>, request:
     call.tx.note("accessKeyId", &issued.session.access_key_id);
     call.tx.note("expiration", issued.session.expires.to_string());
     Ok(issued)
-}
-
-fn session_tags(tags: &[Tag]) -> Result<BTreeMap<String, String>, Error> {
-    let mut all = BTreeMap::new();
-    let mut folded = std::collections::HashSet::new();
-    if tags.len() > 50 {
-        return Err(Error::invalid("a session has at most 50 tags"));
-    }
-    for tag in tags {
-        if !(1..=128).contains(&tag.key.chars().count()) || tag.value.chars().count() > 256 {
-            return Err(Error::invalid("a tag key has 1 to 128 characters, a value up to 256"));
-        }
-        if !folded.insert(tag.key.to_lowercase()) {
-            return Err(Error::invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive."));
-        }
-        all.insert(tag.key.clone(), tag.value.clone());
-    }
-    Ok(all)
 }
 
 /// Managed session policies must exist in the role's account.

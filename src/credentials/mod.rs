@@ -8,12 +8,11 @@ use crate::{
         Arn, Error, ErrorKind, Random, Secret, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
         name::{RoleSessionName, SourceIdentity},
-        session::RoleSession,
+        session::{RoleSession, SessionTags},
     },
     policy::{DocumentKind, Permit, Policy, decision::GrantBasis},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::collections::BTreeMap;
 
 /// Session length when nobody asks for one, in seconds.
 pub const DEFAULT_SESSION_SECONDS: u32 = 3600;
@@ -37,15 +36,15 @@ pub struct SessionRequest {
     pub policy_arns: Vec<Arn>,
     /// Source identity, where the caller sets one.
     pub source_identity: Option<SourceIdentity>,
-    /// Session tags.
-    pub tags: BTreeMap<String, String>,
+    /// Session tags that are passed.
+    pub tags: SessionTags,
 }
 
 impl SessionRequest {
     /// A session with a name and nothing else asked for.
     #[must_use]
-    pub const fn named(name: RoleSessionName) -> Self {
-        Self { name, seconds: None, policy: None, policy_arns: Vec::new(), source_identity: None, tags: BTreeMap::new() }
+    pub fn named(name: RoleSessionName) -> Self {
+        Self { name, seconds: None, policy: None, policy_arns: Vec::new(), source_identity: None, tags: SessionTags::default() }
     }
 }
 
@@ -80,7 +79,7 @@ pub struct Issued {
 ///
 /// # Errors
 /// `AccessDenied` when the permit grants no role; `InvalidInput` for lengths out of range; `MalformedPolicy`,
-/// `PolicyTooLarge` for session policies.
+/// `PolicyTooLarge` for session policies; `InvalidParameterValue` for a tag that would change a transitive one.
 pub fn issue(
     permit: &Permit,
     request: SessionRequest,
@@ -103,6 +102,10 @@ pub fn issue(
         }
         (fixed, asked) => fixed.or(asked),
     };
+    let tags = match &grant.basis {
+        GrantBasis::Federated(_) => request.tags,
+        GrantBasis::Chained(parent) => request.tags.after(&parent.tags)?,
+    };
     let seconds = session_seconds(request.seconds, role.max_session_seconds, chained)?;
     let mut expires = now.plus_seconds(i64::from(seconds));
     if let Some(end) = not_after {
@@ -123,7 +126,7 @@ pub fn issue(
     }
     let packed = request.policy.as_ref().map_or(0, String::len)
         + request.policy_arns.iter().map(|arn| arn.as_str().len()).sum::<usize>()
-        + request.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
     let session = RoleSession {
         access_key_id: format!("ASIA{}", random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)),
         secret_access_key: Secret::new(random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40)),
@@ -134,7 +137,7 @@ pub fn issue(
         issued: now,
         expires,
         source_identity,
-        tags: request.tags,
+        tags,
         session_policy: request.policy,
         session_policy_arns: request.policy_arns,
         federated_provider,

@@ -21,6 +21,8 @@ pub struct Error {
 pub enum ErrorKind {
     /// A value is missing, malformed or out of range.
     InvalidInput,
+    /// Values that are well formed each by itself do not go together.
+    InvalidParameterValue,
     /// The operation name or its version is unknown.
     UnknownOperation,
     /// A policy document does not parse.
@@ -83,6 +85,7 @@ impl ErrorKind {
     /// Every kind, for the tables in tests.
     pub const ALL: &'static [Self] = &[
         Self::InvalidInput,
+        Self::InvalidParameterValue,
         Self::UnknownOperation,
         Self::MalformedPolicy,
         Self::PolicyTooLarge,

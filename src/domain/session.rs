@@ -1,12 +1,105 @@
 //! Who is asking: verified identities, role sessions, callers.
 
 use super::{
-    Arn, Secret, Timestamp,
+    Arn, Error, ErrorKind, Secret, Timestamp,
     iam::ProviderOwner,
     name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+/// Most tags of a session (IAM user guide, "Rules for adding tags in AWS STS").
+pub const MAX_SESSION_TAGS: usize = 50;
+
+/// Tags of a session. Keys are unique without regard to letter case, and kept as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTags {
+    #[serde(rename = "v")]
+    values: BTreeMap<String, String>,
+    /// Keys that go along to every session that is made from this one.
+    #[serde(rename = "t", default, skip_serializing_if = "BTreeSet::is_empty")]
+    transitive: BTreeSet<String>,
+}
+
+impl SessionTags {
+    /// Tags, and which of them are transitive.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a length out of range, `InvalidParameterValue` for two keys that differ only in letter case and for
+    /// a transitive key that is no tag.
+    pub fn new(tags: impl IntoIterator<Item = (String, String)>, transitive: &[String]) -> Result<Self, Error> {
+        let mut all = Self::default();
+        for (key, value) in tags {
+            if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 {
+                return Err(Error::invalid("a tag key has 1 to 128 characters, a value up to 256"));
+            }
+            if all.get(&key).is_some() {
+                let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+            }
+            all.values.insert(key, value);
+        }
+        if all.values.len() > MAX_SESSION_TAGS {
+            return Err(Error::invalid(format!("a session has at most {MAX_SESSION_TAGS} tags")));
+        }
+        for wanted in transitive {
+            let found = all.values.keys().find(|key| same_key(key, wanted)).cloned();
+            let absent = "The specified transitive tag key must be included in the requested tags.";
+            all.transitive.insert(found.ok_or_else(|| Error::new(ErrorKind::InvalidParameterValue, absent))?);
+        }
+        Ok(all)
+    }
+
+    /// These tags, and the transitive ones of the session before.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` when one of these would change a transitive tag, `InvalidInput` when there are too many.
+    pub fn after(mut self, parent: &Self) -> Result<Self, Error> {
+        for (key, value) in parent.transitive() {
+            if self.get(key).is_some() {
+                let message = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag \
+                               key from the calling session.";
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message));
+            }
+            self.values.insert(key.to_owned(), value.to_owned());
+            self.transitive.insert(key.to_owned());
+        }
+        if self.values.len() > MAX_SESSION_TAGS {
+            return Err(Error::invalid(format!("a session has at most {MAX_SESSION_TAGS} tags, inherited ones included")));
+        }
+        Ok(self)
+    }
+
+    /// The value of a key, without regard to letter case.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| same_key(known, key)).map(|(_, value)| value.as_str())
+    }
+
+    /// All tags, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The tags that go along.
+    pub fn transitive(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(key, _)| self.transitive.contains(*key))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+fn same_key(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
 
 /// What an identity provider said about a person, after every check: only `federation` makes one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +131,8 @@ pub struct IdentityAssertion {
     /// Source identity the assertion carries.
     pub source_identity: Option<SourceIdentity>,
     /// Session tags the assertion carries.
-    pub tags: BTreeMap<String, String>,
+    #[serde(default)]
+    pub tags: SessionTags,
     /// Roles the assertion itself lists (`…/SAML/Attributes/Role`), role ARN and provider ARN.
     pub roles: Vec<(Arn, Arn)>,
 }
@@ -153,9 +247,9 @@ pub struct RoleSession {
     /// Fixed along the chain.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<SourceIdentity>,
-    /// Session tags.
-    #[serde(rename = "g", default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
+    /// Session tags: those that were passed, and transitive ones of the sessions before.
+    #[serde(rename = "g", default, skip_serializing_if = "SessionTags::is_empty")]
+    pub tags: SessionTags,
     /// Inline session policy, as JSON text.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub session_policy: Option<String>,

@@ -5,7 +5,7 @@ use crate::domain::{
     Error, ErrorKind, Secret,
     directory::User,
     iam::{DIRECTORY_ISSUER, IdentityProvider},
-    session::{FederationProtocol, IdentityAssertion, ProviderRef},
+    session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
 };
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -130,7 +130,7 @@ pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user
         role_session_name: None,
         session_seconds: None,
         source_identity: None,
-        tags: BTreeMap::new(),
+        tags: SessionTags::default(),
         roles: Vec::new(),
     }
 }

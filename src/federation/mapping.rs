@@ -2,7 +2,10 @@
 
 use crate::{
     crypto::xmldsig::{Refusal, refusal},
-    domain::{name::AccountId, session::IdentityAssertion},
+    domain::{
+        name::AccountId,
+        session::{IdentityAssertion, SessionTags},
+    },
     policy::{
         CompiledRole, Context, Explanation,
         evaluate::{Guardrails, explain_federated},
@@ -14,11 +17,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
 const TRANSITIVE: &str = "https://aws.amazon.com/SAML/Attributes/TransitiveTagKeys";
-
-/// A tag that must follow along a role chain would get lost: refused rather than ignored.
-fn transitive() -> Refusal {
-    refusal("transitive_tags", "transitive session tags are not supported yet, and ignoring them would shed restrictions")
-}
 
 /// Claim with session tags (IAM user guide, "Passing session tags using AssumeRoleWithWebIdentity").
 pub const TAGS_CLAIM: &str = "https://aws.amazon.com/tags";
@@ -68,61 +66,50 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Session tags of a SAML assertion.
+/// Session tags of a SAML assertion: one attribute per tag, and one that lists the transitive keys.
 ///
 /// # Errors
-/// `attribute_malformed` for a tag with several values or a duplicate key.
-pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, String>, Refusal> {
-    if attributes.get(TRANSITIVE).is_some_and(|keys| !keys.is_empty()) {
-        return Err(transitive());
-    }
-    let mut tags = BTreeMap::new();
+/// `attribute_malformed` for a tag with several values, a duplicate key, or a transitive key that is no tag.
+pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<SessionTags, Refusal> {
+    let mut tags = Vec::new();
     for (name, values) in attributes {
         let Some(key) = name.strip_prefix(PRINCIPAL_TAG) else { continue };
         let [value] = values.as_slice() else {
             return Err(refusal("attribute_malformed", format!("the session tag {key} must have one value")));
         };
-        tags.insert(key.to_owned(), value.clone());
+        tags.push((key.to_owned(), value.clone()));
     }
-    valid_tags(tags)
+    let transitive = attributes.get(TRANSITIVE).map(Vec::as_slice).unwrap_or_default();
+    SessionTags::new(tags, transitive).map_err(|error| refusal("attribute_malformed", error.public))
 }
 
-/// Session tags of a token: `{"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["blue"]}}}`.
+/// Session tags of a token:
+/// `{"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]}}`.
 ///
 /// # Errors
 /// `attribute_malformed`.
-pub fn token_tags(claims: &Map<String, Value>) -> Result<BTreeMap<String, String>, Refusal> {
+pub fn token_tags(claims: &Map<String, Value>) -> Result<SessionTags, Refusal> {
     let malformed = || refusal("attribute_malformed", format!("the claim {TAGS_CLAIM} is malformed"));
-    let Some(claim) = claims.get(TAGS_CLAIM) else { return Ok(BTreeMap::new()) };
-    if claim.get("transitive_tag_keys").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty()) {
-        return Err(transitive());
+    let Some(claim) = claims.get(TAGS_CLAIM) else { return Ok(SessionTags::default()) };
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(malformed);
+    let mut tags = Vec::new();
+    if let Some(list) = claim.get("principal_tags") {
+        for (key, value) in list.as_object().ok_or_else(malformed)? {
+            let value = match value {
+                Value::Array(values) => match values.as_slice() {
+                    [one] => text(one)?,
+                    _ => return Err(malformed()),
+                },
+                one => text(one)?,
+            };
+            tags.push((key.clone(), value));
+        }
     }
-    let Some(list) = claim.get("principal_tags") else { return Ok(BTreeMap::new()) };
-    let mut tags = BTreeMap::new();
-    for (key, value) in list.as_object().ok_or_else(malformed)? {
-        let value = match value {
-            Value::Array(values) => match values.as_slice() {
-                [Value::String(one)] => one,
-                _ => return Err(malformed()),
-            },
-            Value::String(one) => one,
-            _ => return Err(malformed()),
-        };
-        tags.insert(key.clone(), value.clone());
-    }
-    valid_tags(tags)
-}
-
-/// Limits of session tags: 50, keys of 128 and values of 256 characters, keys unique without regard to case.
-fn valid_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
-    let mut folded: Vec<String> = tags.keys().map(|key| key.to_lowercase()).collect();
-    folded.sort_unstable();
-    let duplicate = folded.windows(2).any(|pair| pair.first() == pair.last());
-    let sized = tags.iter().all(|(key, value)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256);
-    if duplicate || !sized || tags.len() > 50 {
-        return Err(refusal("attribute_malformed", "the session tags break the limits of STS"));
-    }
-    Ok(tags)
+    let transitive = match claim.get("transitive_tag_keys") {
+        None => Vec::new(),
+        Some(list) => list.as_array().ok_or_else(malformed)?.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+    };
+    SessionTags::new(tags, &transitive).map_err(|error| refusal("attribute_malformed", error.public))
 }
 
 /// A role a person may take, and why.

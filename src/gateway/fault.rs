@@ -34,6 +34,7 @@ impl Fault {
 pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::InvalidInput | ErrorKind::InvalidRedirect | ErrorKind::UnsupportedGrant => (400, "ValidationError"),
+        ErrorKind::InvalidParameterValue => (400, "InvalidParameterValue"),
         ErrorKind::UnknownOperation => (400, "InvalidAction"),
         ErrorKind::MalformedPolicy => (400, "MalformedPolicyDocument"),
         ErrorKind::PolicyTooLarge => (400, "PackedPolicyTooLarge"),
@@ -64,6 +65,7 @@ pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
 pub fn json_code(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::InvalidInput
+        | ErrorKind::InvalidParameterValue
         | ErrorKind::InvalidRedirect
         | ErrorKind::UnsupportedGrant
         | ErrorKind::MalformedPolicy

@@ -220,7 +220,7 @@ impl Gateway {
                 context.set("aws:PrincipalArn", role.role.arn().to_string());
             }
         }
-        Scope { snapshot, account, context }
+        Scope { snapshot, principal: caller.principal.clone(), account, context }
     }
 
     fn audit_record<O: Operation>(&self, caller: &Caller, scope: &Scope, access: &Access) -> AuditRecord {
@@ -262,8 +262,8 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     context.set("aws:PrincipalType", "AssumedRole");
     context.set("aws:userid", session.user_id());
     context.set_instant("aws:TokenIssueTime", session.issued.to_string(), session.issued.0);
-    for (key, value) in &session.tags {
-        context.set(&format!("aws:PrincipalTag/{key}"), value.clone());
+    for (key, value) in session.tags.iter() {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
     }
     if let Some(source) = &session.source_identity {
         context.set("aws:SourceIdentity", source.to_string());

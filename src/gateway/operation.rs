@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Arn, Error, Secret,
         name::{AccountId, RoleSessionName},
-        session::Caller,
+        session::{Caller, Principal},
     },
     policy::{Context, Permit, evaluate::Check},
     store::{AuditRecord, ReadTx, RecordTx, Snapshot, Store, WriteTx},
@@ -122,6 +122,8 @@ pub enum Proof {
 pub struct Scope {
     /// The organization as of now.
     pub snapshot: Arc<Snapshot>,
+    /// Who is asking.
+    pub principal: Principal,
     /// The caller's account; none for people and for nobody.
     pub account: Option<AccountId>,
     /// Condition keys of the request and the caller.

@@ -144,10 +144,12 @@ pub fn assertion_context(assertion: &IdentityAssertion, base: &Context) -> Conte
     if let Some(source) = &assertion.source_identity {
         context.set("sts:SourceIdentity", source.to_string());
     }
-    for (key, value) in &assertion.tags {
-        context.set(&format!("aws:RequestTag/{key}"), value.clone());
+    for (key, value) in assertion.tags.iter() {
+        context.set(&format!("aws:RequestTag/{key}"), value);
     }
-    context.set_list("aws:TagKeys", assertion.tags.keys().cloned().collect());
+    let keys = |tags: &mut dyn Iterator<Item = (&str, &str)>| tags.map(|(key, _)| key.to_owned()).collect();
+    context.set_list("aws:TagKeys", keys(&mut assertion.tags.iter()));
+    context.set_list("sts:TransitiveTagKeys", keys(&mut assertion.tags.transitive()));
     context
 }
 

@@ -204,6 +204,7 @@ fn implementations() -> usize {
 async fn golden_open_doors() {
     let world = World::demo().await;
     let scope = Scope {
+        principal: daypass::domain::session::Principal::Anonymous,
         snapshot: world.gateway.snapshot(),
         account: Some(MANAGEMENT.to_owned().try_into().unwrap()),
         context: Default::default(),

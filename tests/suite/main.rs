@@ -19,4 +19,5 @@ mod idp;
 mod policy;
 mod saml;
 mod store;
+mod sts;
 mod world;

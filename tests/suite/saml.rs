@@ -53,7 +53,7 @@ fn a_genuine_response_signs_in_and_carries_its_claims() {
     assert_eq!(assertion.email.as_deref(), Some("jane@corp.test"));
     assert_eq!(assertion.claims["saml:groups"], ["admins", "staff"]);
     assert_eq!(assertion.claims["saml:aud"], ["https://sp.example/saml/acs"], "AWS's saml:aud is the Recipient");
-    assert_eq!(assertion.tags["Team"], "blue");
+    assert_eq!(assertion.tags.get("team"), Some("blue"));
     assert_eq!(assertion.not_after, Some(Timestamp(NOON).plus_seconds(3600)));
 }
 

@@ -7,7 +7,9 @@ use daypass::{
     domain::{
         Clock, Error, Random, Timestamp,
         name::{AccountId, RoleSessionName},
-        session::{Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin},
+        session::{
+            Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin, SessionTags,
+        },
     },
     federation::{Addresses, Federation},
     gateway::{Broker, Gateway, Operation, SessionLimits},
@@ -180,7 +182,7 @@ pub fn directory_assertion(groups: &[&str]) -> IdentityAssertion {
         role_session_name: None,
         session_seconds: None,
         source_identity: None,
-        tags: BTreeMap::new(),
+        tags: SessionTags::default(),
         roles: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind,
         name::RoleName,
-        session::{FederationProtocol, IdentityAssertion, ProviderRef},
+        session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
     },
     gateway::{Access, Call, Operation, Read, Scope},
     policy::{
@@ -189,7 +189,7 @@ fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAsserti
         role_session_name: None,
         session_seconds: None,
         source_identity: None,
-        tags: BTreeMap::new(),
+        tags: SessionTags::default(),
         roles: Vec::new(),
         claims: keys,
     })

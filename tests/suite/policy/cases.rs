@@ -6,7 +6,7 @@ use daypass::{
         Arn, Timestamp,
         iam::ProviderOwner,
         name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
-        session::{FederationProtocol, ProviderRef, RoleSession},
+        session::{FederationProtocol, ProviderRef, RoleSession, SessionTags},
     },
     policy::{
         Context, Decision, Document, DocumentKind, Identity, Named, Policy, PolicySet, Request,
@@ -137,7 +137,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
         };
         for carried in &case.carries {
             match carried.as_str() {
-                "tags" => drop(assertion.tags.insert("Team".to_owned(), "blue".to_owned())),
+                "tags" => assertion.tags = SessionTags::new([("Team".to_owned(), "blue".to_owned())], &[]).unwrap(),
                 "source identity" => assertion.source_identity = Some(SourceIdentity::parse("jane").unwrap()),
                 other => panic!("`{other}` can't be carried"),
             }
@@ -174,7 +174,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             issued: Timestamp(0),
             expires: Timestamp(1),
             source_identity: None,
-            tags: BTreeMap::new(),
+            tags: SessionTags::default(),
             session_policy: None,
             session_policy_arns: Vec::new(),
             federated_provider: None,

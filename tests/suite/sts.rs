@@ -1,0 +1,186 @@
+//! Sessions made from sessions: what goes along, what can't be changed, and what bounds them.
+
+use crate::world::{MANAGEMENT, Persona, World};
+use daypass::{
+    api::{
+        iam::{policies::PutRolePolicy, roles::CreateRole},
+        sts::{AssumeRole, Tag},
+    },
+    credentials,
+    domain::{
+        Arn, ErrorKind,
+        name::{PolicyName, RoleName, RoleSessionName, SourceIdentity},
+        session::{Principal, RoleSession, SessionTags},
+    },
+    federation::mapping::{saml_tags, token_tags},
+};
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+
+const ROLES: [&str; 3] = ["One", "Two", "Three"];
+
+/// Three roles that trust their account, and may do what each other does.
+async fn roles(world: &World) -> Persona<'_> {
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    for role in ROLES {
+        let trust = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": MANAGEMENT},
+            "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]}});
+        let create = CreateRole {
+            role_name: RoleName::parse(role).unwrap(),
+            assume_role_policy_document: trust.to_string(),
+            path: None,
+            description: None,
+            max_session_duration: Some(43_200),
+        };
+        admin.call(create).await.unwrap();
+        let allow = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}});
+        let put = PutRolePolicy {
+            role_name: RoleName::parse(role).unwrap(),
+            policy_name: PolicyName::parse("all").unwrap(),
+            policy_document: allow.to_string(),
+        };
+        admin.call(put).await.unwrap();
+    }
+    admin
+}
+
+fn assume(role: &str) -> AssumeRole {
+    AssumeRole {
+        role_arn: Arn::parse(&format!("arn:aws:iam::{MANAGEMENT}:role/{role}")).unwrap(),
+        role_session_name: RoleSessionName::parse("chained").unwrap(),
+        duration_seconds: None,
+        policy: None,
+        policy_arns: Vec::new(),
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        external_id: None,
+        source_identity: None,
+    }
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag { key: key.to_owned(), value: value.to_owned() }
+}
+
+async fn taken(world: &World, caller: &Persona<'_>, request: AssumeRole) -> Result<RoleSession, daypass::domain::Error> {
+    let answer = caller.call(request).await?;
+    let token = answer.credentials.session_token.expose();
+    Ok(credentials::open(world.gateway.broker.store.ring(), token).expect("a token of ours"))
+}
+
+#[tokio::test]
+async fn transitive_tags_go_along_and_stay_as_they_are() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let first = AssumeRole {
+        tags: vec![tag("Team", "blue"), tag("Cost", "7")],
+        transitive_tag_keys: vec!["team".to_owned()],
+        ..assume("One")
+    };
+    let one = taken(&world, &admin, first).await.unwrap();
+    let caller = world.caller(Principal::Session(Arc::new(one)));
+    let two = taken(&world, &caller, AssumeRole { tags: vec![tag("Cost", "8")], ..assume("Two") }).await.unwrap();
+    assert_eq!(two.tags.iter().collect::<Vec<_>>(), [("Cost", "8"), ("Team", "blue")]);
+    assert_eq!(two.tags.transitive().collect::<Vec<_>>(), [("Team", "blue")]);
+    let caller = world.caller(Principal::Session(Arc::new(two)));
+    let conflict = taken(&world, &caller, AssumeRole { tags: vec![tag("TEAM", "red")], ..assume("Three") }).await.unwrap_err();
+    assert_eq!(conflict.kind, ErrorKind::InvalidParameterValue);
+    assert!(conflict.public.contains("conflicts with a transitive tag key"), "{}", conflict.public);
+    let three = taken(&world, &caller, assume("Three")).await.unwrap();
+    assert_eq!(three.tags.iter().collect::<Vec<_>>(), [("Team", "blue")]);
+
+    let twice = AssumeRole { tags: vec![tag("Team", "a"), tag("team", "b")], ..assume("One") };
+    assert_eq!(taken(&world, &admin, twice).await.unwrap_err().kind, ErrorKind::InvalidParameterValue);
+    let absent = AssumeRole { transitive_tag_keys: vec!["Team".to_owned()], ..assume("One") };
+    assert_eq!(taken(&world, &admin, absent).await.unwrap_err().kind, ErrorKind::InvalidParameterValue);
+}
+
+#[test]
+fn assertions_and_tokens_carry_transitive_tags() {
+    let name = |name: &str| format!("https://aws.amazon.com/SAML/Attributes/{name}");
+    let attributes = |transitive: &str| {
+        BTreeMap::from([
+            (name("PrincipalTag:Team"), vec!["blue".to_owned()]),
+            (name("PrincipalTag:Cost"), vec!["7".to_owned()]),
+            (name("TransitiveTagKeys"), vec![transitive.to_owned()]),
+        ])
+    };
+    let wanted = |tags: &SessionTags| tags.transitive().map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+    assert_eq!(wanted(&saml_tags(&attributes("Team")).unwrap()), ["Team"]);
+    assert_eq!(saml_tags(&attributes("Nothing")).unwrap_err().code, "attribute_malformed");
+
+    let claim = |transitive: serde_json::Value| {
+        let tags = json!({"principal_tags": {"Team": ["blue"], "Cost": "7"}, "transitive_tag_keys": transitive});
+        json!({"https://aws.amazon.com/tags": tags}).as_object().unwrap().clone()
+    };
+    assert_eq!(wanted(&token_tags(&claim(json!(["Cost"]))).unwrap()), ["Cost"]);
+    for bad in [json!(["Nothing"]), json!("Cost"), json!([7])] {
+        assert!(token_tags(&claim(bad.clone())).is_err(), "{bad}");
+    }
+}
+
+/// Numbers that look random and never change (xorshift64*).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+}
+
+#[tokio::test]
+async fn no_chain_sheds_a_tag_an_identity_or_its_bounds() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
+    let (mut taken_at_all, mut conflicts) = (0, 0);
+    for _ in 0..40 {
+        let Principal::Session(mut session) = admin.caller.principal.clone() else { panic!("a session") };
+        for _ in 0..6 {
+            let mut request = assume(ROLES[numbers.below(3)]);
+            for key in ["Team", "team", "Cost", "Stage"] {
+                if numbers.below(3) == 0 {
+                    request.tags.push(tag(key, ["a", "b"][numbers.below(2)]));
+                    if numbers.below(2) == 0 {
+                        request.transitive_tag_keys.push(key.to_lowercase());
+                    }
+                }
+            }
+            if numbers.below(3) == 0 {
+                request.source_identity = Some(SourceIdentity::parse(["jane", "joe"][numbers.below(2)]).unwrap());
+            }
+            if numbers.below(3) == 0 {
+                request.duration_seconds = Some([900, 3600, 3601, 43_200][numbers.below(4)]);
+            }
+            let (asked_identity, asked_seconds) = (request.source_identity.clone(), request.duration_seconds);
+            let asked: Vec<(String, String)> = request.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+            let caller = world.caller(Principal::Session(session.clone()));
+            match taken(&world, &caller, request).await {
+                Ok(next) => {
+                    taken_at_all += 1;
+                    for (key, value) in session.tags.transitive() {
+                        assert_eq!(next.tags.get(key), Some(value), "a transitive tag was lost or changed");
+                        assert!(next.tags.transitive().any(|(kept, _)| kept == key), "a tag stopped being transitive");
+                    }
+                    for (key, value) in next.tags.iter() {
+                        let inherited = session.tags.transitive().any(|(old, same)| old == key && same == value);
+                        assert!(inherited || asked.iter().any(|(k, v)| k == key && v == value), "a tag from nowhere");
+                    }
+                    assert_eq!(next.source_identity, session.source_identity.clone().or(asked_identity), "another identity");
+                    assert!(next.chained && next.expires <= next.issued.plus_seconds(3600), "longer than a chain may last");
+                    assert!(asked_seconds.is_none_or(|seconds| seconds <= 3600));
+                    session = Arc::new(next);
+                }
+                Err(error) => {
+                    conflicts += 1;
+                    let expected = [ErrorKind::InvalidParameterValue, ErrorKind::InvalidInput, ErrorKind::AccessDenied];
+                    assert!(expected.contains(&error.kind), "{error:?}");
+                }
+            }
+        }
+    }
+    assert!(taken_at_all > 60 && conflicts > 60, "{taken_at_all} taken, {conflicts} refused");
+}
