@@ -41,6 +41,7 @@ impl Service for Sso {
             }
             ErrorKind::InvalidInput
             | ErrorKind::InvalidParameterValue
+            | ErrorKind::InvalidAuthorizationMessage
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

@@ -56,6 +56,7 @@ impl Service for SsoOidc {
             | ErrorKind::RejectedIdentity => (400, "AccessDeniedException", "access_denied"),
             ErrorKind::InvalidInput
             | ErrorKind::InvalidParameterValue
+            | ErrorKind::InvalidAuthorizationMessage
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

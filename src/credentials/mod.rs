@@ -128,7 +128,7 @@ pub fn issue(
         + request.policy_arns.iter().map(|arn| arn.as_str().len()).sum::<usize>()
         + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
     let session = RoleSession {
-        access_key_id: format!("ASIA{}", random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)),
+        access_key_id: random.access_key_id("ASIA", &role.account),
         secret_access_key: Secret::new(random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40)),
         account: role.account.clone(),
         role_name: role.name.clone(),

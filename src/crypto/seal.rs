@@ -27,13 +27,22 @@ pub enum Purpose {
     Ephemeral,
     /// Client ids of registered OAuth clients, which carry their registration.
     OAuthClient,
+    /// Encoded authorization messages of refusals.
+    AuthorizationMessage,
     /// The ring's own keys, under the master key.
     RingKey,
 }
 
 impl Purpose {
-    const ALL: [Self; 6] =
-        [Self::SessionToken, Self::SigninToken, Self::StoredSecret, Self::Ephemeral, Self::OAuthClient, Self::RingKey];
+    const ALL: [Self; 7] = [
+        Self::SessionToken,
+        Self::SigninToken,
+        Self::StoredSecret,
+        Self::Ephemeral,
+        Self::OAuthClient,
+        Self::AuthorizationMessage,
+        Self::RingKey,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -42,6 +51,7 @@ impl Purpose {
             Self::StoredSecret => "daypass/stored-secret",
             Self::Ephemeral => "daypass/ephemeral",
             Self::OAuthClient => "daypass/oauth-client",
+            Self::AuthorizationMessage => "daypass/authorization-message",
             Self::RingKey => "daypass/ring-key",
         }
     }

@@ -57,6 +57,8 @@ pub enum ErrorKind {
     ExpiredIdentityToken,
     /// The assertion or token is genuine, but the person or role in it is refused.
     RejectedIdentity,
+    /// The encoded authorization message is not ours, or not for this account.
+    InvalidAuthorizationMessage,
     /// The identity provider could not be reached.
     IdentityProviderUnreachable,
     /// The person has not decided about the device code yet.
@@ -103,6 +105,7 @@ impl ErrorKind {
         Self::InvalidIdentityToken,
         Self::ExpiredIdentityToken,
         Self::RejectedIdentity,
+        Self::InvalidAuthorizationMessage,
         Self::IdentityProviderUnreachable,
         Self::AuthorizationPending,
         Self::SlowDown,

@@ -115,9 +115,40 @@ impl dyn Random + '_ {
     pub fn unique_id(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17))
     }
+    /// An access key id: `ASIA` or `AKIA` and sixteen letters that hold the account, as AWS's do: 1 random bit, 40 bits of
+    /// account, 39 random bits, in base32.
+    pub fn access_key_id(&self, prefix: &str, account: &super::name::AccountId) -> String {
+        let random = u128::from_be_bytes(self.bytes());
+        let account = account.as_str().parse::<u128>().unwrap_or_default();
+        let bits = ((random >> 79) & 1) << 79 | account << 39 | (random & ((1 << 39) - 1));
+        let letters = (0..16).rev().map(|place| {
+            let index = usize::try_from((bits >> (place * 5)) & 31).unwrap_or_default();
+            char::from(BASE32.get(index).copied().unwrap_or(b'A'))
+        });
+        format!("{prefix}{}", letters.collect::<String>())
+    }
     /// An unguessable URL-safe token of 256 bits.
     pub fn token(&self) -> String {
         use base64::Engine as _;
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.bytes::<32>())
     }
+}
+
+/// RFC 4648, section 6.
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// The account that an access key id holds; none when it is no id of this form.
+#[must_use]
+pub fn account_of_access_key(id: &str) -> Option<super::name::AccountId> {
+    let letters = id.strip_prefix("ASIA").or_else(|| id.strip_prefix("AKIA"))?;
+    if letters.len() != 16 {
+        return None;
+    }
+    let mut bits = 0_u128;
+    for letter in letters.bytes() {
+        let value = BASE32.iter().position(|known| *known == letter)?;
+        bits = bits << 5 | u128::try_from(value).ok()?;
+    }
+    let account = (bits >> 39) & ((1 << 40) - 1);
+    super::name::AccountId::parse(&format!("{account:012}")).ok()
 }

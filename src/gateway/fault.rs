@@ -53,6 +53,7 @@ pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidIdentityToken => (400, "InvalidIdentityToken"),
         ErrorKind::ExpiredIdentityToken => (400, "ExpiredTokenException"),
         ErrorKind::RejectedIdentity => (403, "IDPRejectedClaim"),
+        ErrorKind::InvalidAuthorizationMessage => (400, "InvalidAuthorizationMessageException"),
         ErrorKind::IdentityProviderUnreachable => (400, "IDPCommunicationError"),
         ErrorKind::AuthorizationPending | ErrorKind::SlowDown => (400, "Throttling"),
         ErrorKind::Unavailable => (503, "ServiceUnavailable"),
@@ -66,6 +67,7 @@ pub fn json_code(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::InvalidInput
         | ErrorKind::InvalidParameterValue
+        | ErrorKind::InvalidAuthorizationMessage
         | ErrorKind::InvalidRedirect
         | ErrorKind::UnsupportedGrant
         | ErrorKind::MalformedPolicy

@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod fault;
 pub mod operation;
 pub mod query;
+pub mod receipt;
 pub mod wire;
 
 pub use fault::Fault;
@@ -12,18 +13,19 @@ pub use wire::Entry;
 
 use crate::{
     domain::{
-        Clock, Error, ErrorKind, Random, Timestamp,
+        Arn, Clock, Error, ErrorKind, Random, Timestamp,
         name::AccountId,
-        session::{Caller, PortalSession, Principal, RequestOrigin, RoleSession},
+        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
-        Context, Decision, DocumentKind, Named, Permit, Policy, PolicySet,
+        Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet,
         evaluate::{Guardrails, SessionCaller, authorize_federated, authorize_session, companions},
     },
     store::{AuditRecord, Snapshot, Store},
 };
 use operation::Mode as _;
+use receipt::Receipt;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 /// How long sessions last, as configured.
@@ -118,8 +120,19 @@ impl Gateway {
             (Access::Signed(checks), Principal::Session(session)) => {
                 let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
                 let caps = session_policies(session, scope)?;
-                let caller = SessionCaller { session, role, caps: caps.as_ref() };
-                decided(authorize_session(caller, Guardrails::NONE, &scope.context, &checks))
+                let asking = SessionCaller { session, role, caps: caps.as_ref() };
+                match authorize_session(asking, Guardrails::NONE, &scope.context, &checks) {
+                    Decision::Allow(permit) => Ok(permit),
+                    Decision::Deny(Denial { message, explanation, .. }) => {
+                        let refused = Error::new(ErrorKind::AccessDenied, message);
+                        let Some(explanation) = explanation else { return Err(refused) };
+                        let owners = checks.iter().filter_map(|check| check.account.clone());
+                        let mut accounts: Vec<AccountId> = owners.chain([session.account.clone()]).collect();
+                        accounts.sort();
+                        accounts.dedup();
+                        Err(self.with_receipt(refused, caller, accounts, session.arn().to_string(), *explanation))
+                    }
+                }
             }
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
             (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
@@ -138,6 +151,7 @@ impl Gateway {
         record: &mut AuditRecord,
     ) -> Result<Permit, Error> {
         let federation = &self.broker.federation;
+        let by_person = matches!(trusted.proof, Proof::Person);
         let account = trusted.role.account().ok_or_else(|| Error::invalid(format!("{} is invalid", trusted.role)))?;
         record.note("roleArn", &trusted.role);
         let identified: Result<Identified, Failure> = match trusted.proof {
@@ -173,23 +187,70 @@ impl Gateway {
         }
         record.note("subject", &assertion.subject);
         record.note("provider", &assertion.provider.name);
-        // Authorization precedes existence: a role that is not there is refused like one that does not trust.
-        let Some(role) = scope.snapshot.role_by_arn(&trusted.role) else {
-            return Err(not_authorized("no_such_role: there is no such role"));
+        let who = format!("{}:{}", assertion.provider.name, assertion.subject);
+        let action = assertion.provider.protocol.action();
+        let refusal = match self.trusted_role(&trusted.role, &account, assertion, scope) {
+            Ok(permit) => return Ok(permit),
+            Err(refusal) => refusal,
         };
-        // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
-        if scope.snapshot.standing(&assertion.provider, &account).is_none() {
-            return Err(not_authorized("provider_shadowed: another provider stands under this ARN in the role's account"));
+        let refused = not_authorized(&refusal.message);
+        // A person sees in the portal what they may take: nobody has to be told why by a receipt.
+        if by_person {
+            return Err(refused);
         }
-        if !assertion.is_for(&trusted.role) {
-            let why = "role_not_listed: the assertion lists the roles it is for, and this one is not among them";
-            return Err(not_authorized(why));
+        let explanation = refusal.explanation.map_or_else(
+            || Explanation {
+                action: action.to_owned(),
+                resource: trusted.role.to_string(),
+                allowed: false,
+                explicit_deny: false,
+                reason: refusal.message.clone(),
+                policies: Vec::new(),
+            },
+            |explanation| *explanation,
+        );
+        Err(self.with_receipt(refused, caller, vec![account], who, explanation))
+    }
+
+    /// The role, if it trusts a verified assertion.
+    fn trusted_role(
+        &self,
+        arn: &Arn,
+        account: &AccountId,
+        assertion: IdentityAssertion,
+        scope: &Scope,
+    ) -> Result<Permit, Denial> {
+        let refused = |why: &str| Denial { explicit: false, message: why.to_owned(), explanation: None };
+        // Authorization precedes existence: a role that is not there is refused like one that does not trust.
+        let role = scope.snapshot.role_by_arn(arn).ok_or_else(|| refused("no_such_role: there is no such role"))?;
+        // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
+        if scope.snapshot.standing(&assertion.provider, account).is_none() {
+            return Err(refused("provider_shadowed: another provider stands under this ARN in the role's account"));
+        }
+        if !assertion.is_for(arn) {
+            return Err(refused("role_not_listed: the assertion lists the roles it is for, and this one is not among them"));
         }
         let context = role.trust_context(&assertion, &scope.context);
         let companions = companions(&assertion);
         match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
             Decision::Allow(permit) => Ok(permit),
-            Decision::Deny(denial) => Err(not_authorized(&denial.message)),
+            Decision::Deny(denial) => Err(denial),
+        }
+    }
+
+    /// Adds the sealed reasons to a refusal.
+    fn with_receipt(
+        &self,
+        refused: Error,
+        caller: &Caller,
+        accounts: Vec<AccountId>,
+        principal: String,
+        explanation: Explanation,
+    ) -> Error {
+        let receipt = Receipt { accounts, time: caller.origin.time, principal, explanation };
+        match receipt.seal(self.broker.store.ring()) {
+            Ok(text) => Error { public: format!("{} Encoded authorization failure message: {text}", refused.public), ..refused },
+            Err(error) => error,
         }
     }
 
@@ -289,13 +350,6 @@ fn session_policies(session: &RoleSession, scope: &Scope) -> Result<Option<Polic
         }
     }
     Ok(Some(PolicySet::new(caps)))
-}
-
-fn decided(decision: Decision) -> Result<Permit, Error> {
-    match decision {
-        Decision::Allow(permit) => Ok(permit),
-        Decision::Deny(denial) => Err(Error::new(ErrorKind::AccessDenied, denial.message)),
-    }
 }
 
 /// The one public sentence for every refusal of a federated caller.

@@ -209,10 +209,30 @@ pub fn namespace(version: &str) -> String {
     format!("https://{service}.amazonaws.com/doc/{version}/")
 }
 
-/// What XML is made of.
+/// The same answer in JSON, for clients that send `Accept: application/json`:
+/// `{"{Operation}Response": {"{Operation}Result": …, "ResponseMetadata": …}}`. Times are **seconds** since the epoch, and what
+/// is absent is null, as AWS writes it.
+///
+/// # Errors
+/// When a value has no place in this format (a map, a tuple).
+pub fn to_json(operation: &str, output: &impl Serialize, request_id: &str) -> Result<String, CodecError> {
+    let mut response = serde_json::Map::new();
+    match output.serialize(ToXml)? {
+        // An operation without output has no result.
+        Xml::Structure(members) if members.is_empty() => {}
+        result => drop(response.insert(format!("{operation}Result"), result.into_json())),
+    }
+    response.insert("ResponseMetadata".to_owned(), serde_json::json!({ "RequestId": request_id }));
+    Ok(serde_json::json!({ format!("{operation}Response"): response }).to_string())
+}
+
+/// What answers are made of.
 enum Xml {
     Nothing,
     Text(String),
+    /// Numbers and booleans: without quotes in JSON.
+    Plain(String),
+    Time(Timestamp),
     List(Vec<Xml>),
     Structure(Vec<(&'static str, Xml)>),
 }
@@ -222,6 +242,8 @@ impl Xml {
         match self {
             Self::Nothing => {}
             Self::Text(text) => out.push_str(&crate::federation::metadata::escape(text)),
+            Self::Plain(text) => out.push_str(text),
+            Self::Time(time) => out.push_str(&time.to_string()),
             Self::List(items) => items.iter().for_each(|item| element("member", item, out)),
             Self::Structure(members) => {
                 for (name, value) in members {
@@ -234,6 +256,20 @@ impl Xml {
     }
 }
 
+impl Xml {
+    fn into_json(self) -> serde_json::Value {
+        use serde_json::Value;
+        match self {
+            Self::Nothing => Value::Null,
+            Self::Text(text) => Value::String(text),
+            Self::Plain(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Self::Time(time) => time.seconds().into(),
+            Self::List(items) => items.into_iter().map(Self::into_json).collect(),
+            Self::Structure(members) => members.into_iter().map(|(name, value)| (name.to_owned(), value.into_json())).collect(),
+        }
+    }
+}
+
 fn element(name: &str, value: &Xml, out: &mut String) {
     out.push_str(&format!("<{name}>"));
     value.write(out);
@@ -242,9 +278,9 @@ fn element(name: &str, value: &Xml, out: &mut String) {
 
 struct ToXml;
 
-macro_rules! texts {
-    ($($method:ident $type:ty),*) => {
-        $(fn $method(self, value: $type) -> Result<Xml, CodecError> { Ok(Xml::Text(value.to_string())) })*
+macro_rules! scalars {
+    ($kind:ident: $($method:ident $type:ty),*) => {
+        $(fn $method(self, value: $type) -> Result<Xml, CodecError> { Ok(Xml::$kind(value.to_string())) })*
     };
 }
 
@@ -263,11 +299,11 @@ impl ser::Serializer for ToXml {
     type SerializeStruct = XmlStructure;
     type SerializeStructVariant = ser::Impossible<Xml, CodecError>;
 
-    texts!(
-        serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_u8 u8,
-        serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_f32 f32, serialize_f64 f64, serialize_char char,
-        serialize_str &str
+    scalars!(
+        Plain: serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_u8 u8,
+        serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_f32 f32, serialize_f64 f64
     );
+    scalars!(Text: serialize_char char, serialize_str &str);
     fn serialize_bytes(self, _value: &[u8]) -> Result<Xml, CodecError> {
         unsupported()
     }
@@ -289,9 +325,9 @@ impl ser::Serializer for ToXml {
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Xml, CodecError> {
         let inner = value.serialize(self)?;
         match (name, &inner) {
-            ("Timestamp", Xml::Text(text)) => {
+            ("Timestamp", Xml::Plain(text)) => {
                 let milliseconds = text.parse().map_err(|_| CodecError("a timestamp is not a number".to_owned()))?;
-                Ok(Xml::Text(Timestamp(milliseconds).to_string()))
+                Ok(Xml::Time(Timestamp(milliseconds)))
             }
             _ => Ok(inner),
         }

@@ -62,6 +62,14 @@ impl WireRequest {
         let raw = if self.body.is_empty() { self.uri.query().unwrap_or_default().as_bytes() } else { self.body.as_ref() };
         url::form_urlencoded::parse(raw).into_owned().collect()
     }
+
+    /// Whether the client asks a query service for JSON: `application/json` among what it accepts, and XML not before it.
+    fn wants_json(&self) -> bool {
+        let accept = self.header("accept").unwrap_or_default();
+        let first = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        let mut known = first.filter(|kind| kind.ends_with("/json") || kind.ends_with("/xml"));
+        known.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -122,10 +130,31 @@ async fn serve<O: Operation>(gateway: Gateway, request: WireRequest) -> Response
     let outcome = handle::<O>(&gateway, &request).await;
     let protocol = O::Service::PROTOCOL;
     let request_id = request.origin.request_id.as_str();
-    match outcome.and_then(|output| encode::<O>(&output, request_id)) {
+    let in_json = matches!(protocol, Protocol::Query { .. }) && request.wants_json();
+    let encoded = outcome.and_then(|output| {
+        if in_json {
+            query::to_json(O::NAME, &output, request_id).map_err(Error::internal)
+        } else {
+            encode::<O>(&output, request_id)
+        }
+    });
+    match encoded {
+        Ok(body) if in_json => respond(StatusCode::OK, "application/json", request_id, body),
         Ok(body) => respond(StatusCode::OK, content_type(protocol), request_id, body),
+        Err(error) if in_json => refuse_in_json(&O::Service::fault(&error), request_id),
         Err(error) => refuse(protocol, &O::Service::fault(&error), request_id),
     }
+}
+
+/// A fault of a query service, for clients that asked for JSON.
+fn refuse_in_json(fault: &Fault, request_id: &str) -> Response<Body> {
+    let kind = if fault.status < 500 { "Sender" } else { "Receiver" };
+    let body = serde_json::json!({
+        "Error": { "Type": kind, "Code": fault.code, "Message": fault.message },
+        "RequestId": request_id,
+    });
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    respond(status, "application/json", request_id, body.to_string())
 }
 
 async fn handle<O: Operation>(gateway: &Gateway, request: &WireRequest) -> Result<O::Output, Error> {

@@ -7,7 +7,7 @@ use super::{
     value::{date, in_network, network, number},
 };
 use base64::Engine as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{cmp::Ordering, net::IpAddr};
 
 /// What an operator compares.
@@ -184,7 +184,7 @@ impl Expected {
 }
 
 /// How a condition came out: expected beside received, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ConditionTrace {
     /// As written, for example `ForAnyValue:StringEquals`.

@@ -2,7 +2,7 @@
 
 use super::{condition::ConditionTrace, role::CompiledRole};
 use crate::domain::session::{IdentityAssertion, RoleSession};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Yes with a permit, or no with a reason.
@@ -68,7 +68,7 @@ pub enum GrantBasis {
 }
 
 /// A kind of policy (IAM user guide, "Policy types").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub enum Layer {
     /// On the resource: a role's trust policy, for example.
@@ -106,6 +106,8 @@ pub struct Denial {
     pub explicit: bool,
     /// For the caller: what they tried, on what, and which kind of policy was missing or in the way.
     pub message: String,
+    /// Every policy that had a say, where a role was to be taken.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 impl Denial {
@@ -113,12 +115,12 @@ impl Denial {
     #[must_use]
     pub fn new(subject: &str, action: &str, resource: &str, explicit: bool, why: &str) -> Self {
         let message = format!("User: {subject} is not authorized to perform: {action} on resource: {resource} {why}");
-        Self { explicit, message }
+        Self { explicit, message, explanation: None }
     }
 }
 
 /// A decision laid out, policy by policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Explanation {
     /// The action.
@@ -136,7 +138,7 @@ pub struct Explanation {
 }
 
 /// One policy of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PolicyTrace {
     /// Which kind of policy.
@@ -148,7 +150,7 @@ pub struct PolicyTrace {
 }
 
 /// One statement of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StatementTrace {
     /// From 1.

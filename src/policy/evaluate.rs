@@ -314,7 +314,11 @@ pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, 
         if !matches!(verdict, Verdict::Allowed(_)) {
             let explicit = matches!(verdict, Verdict::ExplicitDeny(..));
             let why = layers.why(verdict, &check.action);
-            return Decision::Deny(Denial::new(who.describe(), &check.action, &check.resource, explicit, &why));
+            let mut denial = Denial::new(who.describe(), &check.action, &check.resource, explicit, &why);
+            if check.action.starts_with("sts:") {
+                denial.explanation = Some(Box::new(layers.explain(&request, check.account.as_ref())));
+            }
+            return Decision::Deny(denial);
         }
         if check.action == "sts:AssumeRole" {
             grant = check.trust.clone().map(|role| Grant { role, basis: GrantBasis::Chained(session.clone()) });
@@ -351,7 +355,9 @@ pub fn authorize_federated(
         if !matches!(verdict, Verdict::Allowed(_)) {
             let explicit = matches!(verdict, Verdict::ExplicitDeny(..));
             let why = layers.why(verdict, action);
-            return Decision::Deny(Denial::new(&subject, action, arn.as_str(), explicit, &why));
+            let mut denial = Denial::new(&subject, action, arn.as_str(), explicit, &why);
+            denial.explanation = Some(Box::new(layers.explain(&request, Some(&role.role.account))));
+            return Decision::Deny(denial);
         }
     }
     let actions = std::iter::once(action).chain(companions.iter().copied()).map(str::to_owned).collect();

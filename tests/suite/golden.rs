@@ -106,6 +106,8 @@ macro_rules! samples {
         $visit!(AssumeRoleWithSAML, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "PrincipalArn": "arn:aws:iam::111122223333:saml-provider/x", "SAMLAssertion": "PHg+" });
         $visit!(AssumeRoleWithWebIdentity, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "RoleSessionName": "ci", "WebIdentityToken": "a.b.c" });
         $visit!(GetCallerIdentity, {});
+        $visit!(GetAccessKeyInfo, { "AccessKeyId": "ASIAAAAAAAAAAAAAAAAA" });
+        $visit!(DecodeAuthorizationMessage, { "EncodedMessage": "x" });
         $visit!(CreateRole, { "RoleName": "New", "AssumeRolePolicyDocument": trust });
         $visit!(GetRole, { "RoleName": "Administrator" });
         $visit!(ListRoles, {});

@@ -4,13 +4,14 @@ use crate::world::{MANAGEMENT, Persona, World};
 use daypass::{
     api::{
         iam::{policies::PutRolePolicy, roles::CreateRole},
-        sts::{AssumeRole, Tag},
+        sts::{AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, Tag},
     },
     credentials,
     domain::{
-        Arn, ErrorKind,
-        name::{PolicyName, RoleName, RoleSessionName, SourceIdentity},
+        Arn, ErrorKind, Random,
+        name::{AccountId, PolicyName, RoleName, RoleSessionName, SourceIdentity},
         session::{Principal, RoleSession, SessionTags},
+        time::account_of_access_key,
     },
     federation::mapping::{saml_tags, token_tags},
 };
@@ -116,6 +117,61 @@ fn assertions_and_tokens_carry_transitive_tags() {
     assert_eq!(wanted(&token_tags(&claim(json!(["Cost"]))).unwrap()), ["Cost"]);
     for bad in [json!(["Nothing"]), json!("Cost"), json!([7])] {
         assert!(token_tags(&claim(bad.clone())).is_err(), "{bad}");
+    }
+}
+
+/// The receipt in a refusal.
+fn receipt(refused: &daypass::domain::Error) -> String {
+    assert_eq!(refused.kind, ErrorKind::AccessDenied, "{refused:?}");
+    let found = refused.public.split_once(" Encoded authorization failure message: ");
+    found.unwrap_or_else(|| panic!("no receipt in `{}`", refused.public)).1.to_owned()
+}
+
+#[tokio::test]
+async fn a_refusal_carries_its_reasons_sealed() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let other = world.session("222233334444", "Deployer", &["admins"]);
+    let developer = world.session("333344445555", "Developer", &["developers"]);
+    let decode = |encoded_message: String| DecodeAuthorizationMessage { encoded_message };
+
+    // A session of another account is refused by a trust policy: both accounts may read why, nobody else.
+    let refused = developer.call(assume("One")).await.unwrap_err();
+    let text = receipt(&refused);
+    let decoded = admin.call(decode(text.clone())).await.unwrap().decoded_message;
+    let decoded: serde_json::Value = serde_json::from_str(&decoded).unwrap();
+    assert_eq!(decoded["allowed"], false);
+    assert_eq!(decoded["context"]["action"], "sts:AssumeRole");
+    assert_eq!(decoded["context"]["principal"]["arn"], "arn:aws:sts::333344445555:assumed-role/Developer/jane");
+    assert_eq!(decoded["policies"][0]["Statements"][0]["PrincipalMatched"], false);
+    assert_eq!(decoded["reason"], "because no resource-based policy allows the sts:AssumeRole action");
+    for bad in [format!("{text}x"), text.replace(&text[40..44], "AAAA"), "x".to_owned(), "x".repeat(10_241)] {
+        let error = admin.call(decode(bad)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidAuthorizationMessage);
+    }
+    let stranger = other.call(decode(text.clone())).await.unwrap_err();
+    assert!(matches!(stranger.kind, ErrorKind::InvalidAuthorizationMessage | ErrorKind::AccessDenied), "{stranger:?}");
+
+    // Whether a role exists is not to be read off the length.
+    let missing = developer.call(assume("Nobody")).await.unwrap_err();
+    assert_eq!(receipt(&missing).len(), text.len());
+    assert_eq!(refused.public.len() - "One".len(), missing.public.len() - "Nobody".len());
+}
+
+#[tokio::test]
+async fn an_access_key_id_holds_its_account() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let session = taken(&world, &admin, assume("One")).await.unwrap();
+    let info = |id: &str| GetAccessKeyInfo { access_key_id: id.to_owned() };
+    assert_eq!(admin.call(info(&session.access_key_id)).await.unwrap().account, MANAGEMENT);
+    for bad in ["ASIA", "AKIAAAAAAAAAAAAAAAAA", "ASIA0000000000000000", "whatever it is that somebody typed"] {
+        assert_eq!(admin.call(info(bad)).await.unwrap_err().kind, ErrorKind::InvalidInput);
+    }
+    for account in ["000000000001", "123456789012", "999999999999"] {
+        let account = AccountId::parse(account).unwrap();
+        let random: &dyn Random = &*world.gateway.broker.random;
+        assert_eq!(account_of_access_key(&random.access_key_id("AKIA", &account)), Some(account));
     }
 }
 

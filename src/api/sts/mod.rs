@@ -1,5 +1,9 @@
 //! AWS Security Token Service (API version 2011-06-15): taking roles, and saying who one is.
 
+pub mod identity;
+
+pub use identity::{DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity};
+
 use crate::{
     credentials::{self, Issued, SessionRequest},
     domain::{
@@ -7,9 +11,7 @@ use crate::{
         name::{RoleSessionName, SourceIdentity},
         session::{Principal, SessionTags},
     },
-    gateway::{
-        Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, fault::query_code,
-    },
+    gateway::{Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Scope, Service, TrustedAccess, fault::query_code},
     policy::{decision::GrantBasis, evaluate::Check, role::saml_name_qualifier},
 };
 use base64::Engine as _;
@@ -35,6 +37,8 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<AssumeRoleWithSAML>(),
     Entry::rpc::<AssumeRoleWithWebIdentity>(),
     Entry::rpc::<GetCallerIdentity>(),
+    Entry::rpc::<GetAccessKeyInfo>(),
+    Entry::rpc::<DecodeAuthorizationMessage>(),
 ];
 
 /// Session credentials on the wire.
@@ -354,39 +358,6 @@ impl Operation for AssumeRoleWithWebIdentity {
             provider: assertion.provider.arn_in(&issued.session.account).map(|arn| arn.to_string()),
             ..AssumedRole::new(issued)
         })
-    }
-}
-
-/// Says who the caller is. Needs no permission, touches no store.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GetCallerIdentity {}
-
-/// Who one is.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CallerIdentity {
-    /// ARN of the session.
-    pub arn: Arn,
-    /// `AROA…:<session>`.
-    pub user_id: String,
-    /// The account.
-    pub account: String,
-}
-
-impl Operation for GetCallerIdentity {
-    type Service = Sts;
-    type Mode = Read;
-    type Output = CallerIdentity;
-    const NAME: &'static str = "GetCallerIdentity";
-
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Caller { because: "everybody may know who they are (STS: allowed even against an explicit deny)" })
-    }
-
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<CallerIdentity, Error> {
-        let session = call.caller.session().ok_or_else(|| Error::internal("a signed call without a session"))?;
-        Ok(CallerIdentity { arn: session.arn(), user_id: session.user_id(), account: session.account.to_string() })
     }
 }
 
