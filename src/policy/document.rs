@@ -156,7 +156,9 @@ impl Document {
         let document = match Node::parse(text).and_then(|node| reader.document(node)) {
             Ok(document) => document,
             Err(syntax) => {
-                let span = Span { start: syntax.at, end: (syntax.at + 1).min(text.len()) };
+                // The parser counts bytes; a place is a whole character.
+                let start = text.floor_char_boundary(syntax.at);
+                let span = Span { start, end: text.ceil_char_boundary(start + 1).min(text.len()) };
                 reader.findings.push(Finding::error("JSON_SYNTAX_ERROR", "", span, sentence(&syntax.problem)));
                 None
             }
