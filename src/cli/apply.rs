@@ -140,7 +140,7 @@ fn resolve(key: &str, entry: &mut ProviderEntry, folder: &Path) -> Result<(), Fa
 }
 
 /// Whoever runs this on the machine with the data folder.
-fn operator(gateway: &Gateway) -> Caller {
+pub(super) fn operator(gateway: &Gateway) -> Caller {
     let broker = &gateway.broker;
     Caller {
         principal: Principal::Operator,

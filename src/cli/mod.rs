@@ -7,8 +7,10 @@ pub mod apply;
 pub mod client;
 pub mod console;
 pub mod credential_process;
+pub mod explain;
 pub mod login;
 mod policy;
+pub mod revoke;
 pub mod serve;
 pub mod whoami;
 
@@ -38,6 +40,12 @@ enum Command {
     CredentialProcess(credential_process::CredentialProcess),
     /// Open the console of a role in the browser.
     Console(console::Console),
+    /// Say why somebody was refused a role.
+    Explain(explain::Explain),
+    /// List live role sessions of the broker on this machine.
+    Sessions(revoke::Sessions),
+    /// End sessions before their time.
+    Revoke(revoke::Revoke),
     /// Check policies in files, and try what they decide.
     Policy(policy::PolicyCommand),
 }
@@ -139,6 +147,9 @@ pub fn run() -> ExitCode {
             Command::Whoami(command) => command.run().await,
             Command::CredentialProcess(command) => command.run().await,
             Command::Console(command) => command.run().await,
+            Command::Explain(command) => command.run().await,
+            Command::Sessions(command) => command.run().await,
+            Command::Revoke(command) => command.run().await,
             Command::Policy(command) => command.run(),
         }
     });

@@ -89,12 +89,14 @@ pub fn issue(
 ) -> Result<Issued, Error> {
     let grant = permit.grant().ok_or_else(|| Error::new(ErrorKind::AccessDenied, "no role was granted"))?;
     let role = &grant.role.role;
-    let (chained, not_after, source_identity, federated_provider) = match &grant.basis {
+    let (chained, not_after, source_identity, federated_provider, person) = match &grant.basis {
         GrantBasis::Federated(assertion) => {
             let provider = assertion.provider.arn_in(&role.account).map(|arn| arn.to_string());
-            (false, assertion.not_after, assertion.source_identity.clone(), provider)
+            (false, assertion.not_after, assertion.source_identity.clone(), provider, Some(assertion.person()))
         }
-        GrantBasis::Chained(parent) => (true, None, parent.source_identity.clone(), parent.federated_provider.clone()),
+        GrantBasis::Chained(parent) => {
+            (true, None, parent.source_identity.clone(), parent.federated_provider.clone(), parent.person.clone())
+        }
     };
     let source_identity = match (source_identity, request.source_identity) {
         (Some(fixed), Some(asked)) if fixed != asked => {
@@ -141,6 +143,7 @@ pub fn issue(
         session_policy: request.policy,
         session_policy_arns: request.policy_arns,
         federated_provider,
+        person,
         chained,
     };
     let plain = serde_json::to_vec(&session).map_err(Error::internal)?;

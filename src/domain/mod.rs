@@ -8,6 +8,7 @@ pub mod error;
 pub mod iam;
 pub mod name;
 pub mod organization;
+pub mod revocation;
 pub mod secret;
 pub mod session;
 pub mod sso;

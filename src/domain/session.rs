@@ -188,6 +188,12 @@ impl IdentityAssertion {
         self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
     }
 
+    /// Names the person across sessions: `<provider>:<subject>`.
+    #[must_use]
+    pub fn person(&self) -> String {
+        format!("{}:{}", self.provider.name, self.subject)
+    }
+
     /// Whether the assertion may be used for the role: one that lists roles is for those alone.
     #[must_use]
     pub fn is_for(&self, role: &Arn) -> bool {
@@ -259,6 +265,9 @@ pub struct RoleSession {
     /// ARN of the federated provider the chain began with.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub federated_provider: Option<String>,
+    /// Whose session the chain began with, as `<provider>:<subject>`.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// Whether the session was made from another role session.
     #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
     pub chained: bool,

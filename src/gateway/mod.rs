@@ -111,6 +111,14 @@ impl Gateway {
 
     /// Asks the policy engine, after everything it needs has been verified.
     async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut AuditRecord) -> Result<Permit, Error> {
+        let over = match &caller.principal {
+            Principal::Session(session) if scope.snapshot.revocations.end(session) => Some(ErrorKind::ExpiredCredentials),
+            Principal::Person(session) if scope.snapshot.revocations.end_portal(session) => Some(ErrorKind::InvalidBearer),
+            Principal::Session(_) | Principal::Person(_) | Principal::Anonymous | Principal::Operator => None,
+        };
+        if let Some(kind) = over {
+            return Err(Error::new(kind, "The security token included in the request has been revoked"));
+        }
         match (access, &caller.principal) {
             (Access::Public { because }, _)
             | (Access::Caller { because }, Principal::Session(_))
@@ -187,7 +195,7 @@ impl Gateway {
         }
         record.note("subject", &assertion.subject);
         record.note("provider", &assertion.provider.name);
-        let who = format!("{}:{}", assertion.provider.name, assertion.subject);
+        let who = assertion.person();
         let action = assertion.provider.protocol.action();
         let refusal = match self.trusted_role(&trusted.role, &account, assertion, scope) {
             Ok(permit) => return Ok(permit),

@@ -25,7 +25,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 /// Actions of the broker itself that AWS does not have.
-const OWN_ACTIONS: &[&str] = &["ListSignIns"];
+const OWN_ACTIONS: &[(&str, &str)] = &[("iam", "ListSignIns"), ("sts", "ListSessions"), ("sts", "RevokeSessions")];
 
 #[derive(Default, Deserialize)]
 struct Raw {
@@ -124,9 +124,8 @@ impl Catalogue {
     fn new(raw: Raw) -> Self {
         let mut services = HashMap::with_capacity(raw.services.len());
         for (prefix, service) in raw.services {
-            let own = if prefix == "iam" { OWN_ACTIONS } else { &[] };
             let known = service.actions.into_iter().map(|(name, action)| (name, action.r, action.k));
-            let own = own.iter().map(|name| (*name, vec!["role"], Vec::new()));
+            let own = OWN_ACTIONS.iter().filter(|(of, _)| *of == prefix).map(|(_, name)| (*name, vec!["role"], Vec::new()));
             let actions =
                 known.chain(own).map(|(name, resources, keys)| (name.to_lowercase(), Action { name, resources, keys })).collect();
             let service = Service { actions, resources: service.resources, keys: Keys::new(service.keys) };

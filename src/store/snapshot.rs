@@ -6,6 +6,7 @@ use crate::{
         iam::{IdentityProvider, ManagedPolicy, ProviderOwner},
         name::{AccountId, GroupName},
         organization::{Account, Organization},
+        revocation::Revocations,
         session::ProviderRef,
     },
     policy::{CompiledRole, Policy, TakeableRoles},
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>,
     /// In order of owner and name; those of the organization are the identity sources.
     pub providers: Vec<Arc<IdentityProvider>>,
+    /// Sessions that are over before their time.
+    pub revocations: Revocations,
     /// Groups of the built-in directory.
     pub groups: Vec<GroupName>,
     /// Which roles an assertion may take.

@@ -9,6 +9,7 @@ use crate::{
         iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
+        revocation::RevocationScope,
     },
     policy::{CompiledRole, DocumentKind, Library, Policy},
 };
@@ -82,6 +83,10 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
     for row in sqlx::query("SELECT name FROM directory_group ORDER BY name").fetch_all(&mut *tx).await.map_err(unavailable)? {
         snapshot.groups.push(GroupName::parse(row.get("name")).map_err(|e| damaged("directory_group", e))?);
     }
+    for row in sqlx::query("SELECT * FROM revocation").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let scope = RevocationScope::read(row.get("scope"), row.get("value"));
+        snapshot.revocations.add(scope.ok_or_else(|| damaged("revocation", "unknown scope"))?, Timestamp(row.get("before")));
+    }
     Ok(snapshot.index())
 }
 
@@ -153,7 +158,23 @@ fn owner_text(owner: &ProviderOwner) -> &str {
     }
 }
 
+/// No session lives longer, in **milliseconds**: a revocation that is older says nothing any more.
+const LONGEST_SESSION: i64 = 48 * 3600 * 1000;
+
 impl WriteTx<'_> {
+    /// Ends sessions issued at or before an instant.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_revocation(&mut self, scope: &RevocationScope, before: Timestamp, now: Timestamp) -> Result<(), Error> {
+        self.execute(sqlx::query("DELETE FROM revocation WHERE before < $1").bind(now.0 - LONGEST_SESSION)).await?;
+        let query = sqlx::query(
+            "INSERT INTO revocation (scope, value, before) VALUES ($1, $2, $3)
+             ON CONFLICT (scope, value) DO UPDATE SET before = max(before, $3)",
+        );
+        self.execute(query.bind(scope.word()).bind(scope.value().to_owned()).bind(before.0)).await
+    }
+
     /// Creates or renames the organization.
     ///
     /// # Errors

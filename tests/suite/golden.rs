@@ -3,7 +3,7 @@
 use crate::world::{MANAGEMENT, World};
 use daypass::{
     api::TABLES,
-    domain::{Error, ErrorKind},
+    domain::{Error, ErrorKind, session::Principal},
     gateway::{Access, Entry, Operation, Protocol, Scope},
 };
 use std::{collections::BTreeMap, fmt::Write as _, fs};
@@ -98,7 +98,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, iam::{policies::*, providers::*, roles::*, simulate::*, simulate_policy::*}, organizations, signin::*, sso, sso_oidc::*, sts::*};
+        use daypass::api::{access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, iam::{policies::*, providers::*, roles::*, simulate::*, simulate_policy::*}, organizations, signin::*, sso, sso_oidc::*, sts::{*, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -106,6 +106,8 @@ macro_rules! samples {
         $visit!(AssumeRoleWithSAML, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "PrincipalArn": "arn:aws:iam::111122223333:saml-provider/x", "SAMLAssertion": "PHg+" });
         $visit!(AssumeRoleWithWebIdentity, { "RoleArn": "arn:aws:iam::111122223333:role/Administrator", "RoleSessionName": "ci", "WebIdentityToken": "a.b.c" });
         $visit!(GetCallerIdentity, {});
+        $visit!(sessions::ListSessions, {});
+        $visit!(sessions::RevokeSessions, { "Who": { "Person": "directory:u-jane" } });
         $visit!(GetAccessKeyInfo, { "AccessKeyId": "ASIAAAAAAAAAAAAAAAAA" });
         $visit!(DecodeAuthorizationMessage, { "EncodedMessage": "x" });
         $visit!(CreateRole, { "RoleName": "New", "AssumeRolePolicyDocument": trust });
@@ -205,34 +207,39 @@ fn implementations() -> usize {
 #[tokio::test]
 async fn golden_open_doors() {
     let world = World::demo().await;
-    let scope = Scope {
-        principal: daypass::domain::session::Principal::Anonymous,
+    // Some doors open to the operator only.
+    let scope = |principal| Scope {
+        principal,
         snapshot: world.gateway.snapshot(),
         account: Some(MANAGEMENT.to_owned().try_into().unwrap()),
         context: Default::default(),
     };
+    let scopes = [scope(Principal::Anonymous), scope(Principal::Operator)];
     let mut lines = Vec::new();
     macro_rules! visit {
         ($operation:ty, $json:tt) => {{
             let operation: $operation = sample(serde_json::json!($json));
-            let line = match operation.access(&scope).unwrap() {
-                Access::Signed(checks) => {
-                    assert!(!checks.is_empty(), "{}: signed, and nothing is checked", <$operation>::NAME);
-                    None
+            for scope in &scopes {
+                let line = match operation.access(scope).unwrap() {
+                    Access::Signed(checks) => {
+                        assert!(!checks.is_empty(), "{}: signed, and nothing is checked", <$operation>::NAME);
+                        None
+                    }
+                    Access::Trusted(_) => Some("a role's trust policy, on a verified provider's word".to_owned()),
+                    Access::Person { because } => Some(format!("any signed-in person: {because}")),
+                    Access::Caller { because } => Some(format!("any role session: {because}")),
+                    Access::Operator { because } => Some(format!("the operator: {because}")),
+                    Access::Public { because } => Some(format!("anybody: {because}")),
+                };
+                if let Some(line) = line {
+                    lines.push(format!("{}: {line}\n", <$operation>::NAME));
                 }
-                Access::Trusted(_) => Some("a role's trust policy, on a verified provider's word".to_owned()),
-                Access::Person { because } => Some(format!("any signed-in person: {because}")),
-                Access::Caller { because } => Some(format!("any role session: {because}")),
-                Access::Operator { because } => Some(format!("the operator: {because}")),
-                Access::Public { because } => Some(format!("anybody: {because}")),
-            };
-            if let Some(line) = line {
-                lines.push(format!("{}: {line}\n", <$operation>::NAME));
             }
         }};
     }
     samples!(visit);
     lines.sort_unstable();
+    lines.dedup();
     check(
         "open-doors.txt",
         &format!("# Every operation that is not decided by a signed caller's policies, and why.\n{}", lines.concat()),

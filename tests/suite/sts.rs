@@ -4,7 +4,11 @@ use crate::world::{MANAGEMENT, Persona, World};
 use daypass::{
     api::{
         iam::{policies::PutRolePolicy, roles::CreateRole},
-        sts::{AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, Tag},
+        sso::ListRoleOffers,
+        sts::{
+            AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity, Tag,
+            sessions::{ListSessions, RevokeSessions, Revoked},
+        },
     },
     credentials,
     domain::{
@@ -156,6 +160,66 @@ async fn a_refusal_carries_its_reasons_sealed() {
     let missing = developer.call(assume("Nobody")).await.unwrap_err();
     assert_eq!(receipt(&missing).len(), text.len());
     assert_eq!(refused.public.len() - "One".len(), missing.public.len() - "Nobody".len());
+}
+
+#[tokio::test]
+async fn revoked_sessions_are_over_at_once() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let who = |caller: &Persona<'_>| {
+        let caller = caller.caller.clone();
+        let gateway = world.gateway.clone();
+        async move { gateway.call(&caller, GetCallerIdentity {}).await.map_err(|error| error.kind) }
+    };
+    let revoke = |who: Revoked| RevokeSessions { who, before: None };
+    // The administrator, at the time it is now.
+    let now = || world.caller(admin.caller.principal.clone());
+    let again = || async {
+        world.clock.advance(1);
+        let one = taken(&world, &now(), assume("One")).await.unwrap();
+        world.caller(Principal::Session(Arc::new(one)))
+    };
+    let role = || Arn::parse(&format!("arn:aws:iam::{MANAGEMENT}:role/One")).unwrap();
+
+    // A role's sessions until now; those issued later live.
+    let one = again().await;
+    assert!(who(&one).await.is_ok());
+    let live = now().call(ListSessions { role_arn: Some(role()), person: None }).await.unwrap().sessions;
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].arn, format!("arn:aws:sts::{MANAGEMENT}:assumed-role/One/chained"));
+    now().call(revoke(Revoked::Role(role()))).await.unwrap();
+    assert_eq!(who(&one).await.unwrap_err(), ErrorKind::ExpiredCredentials);
+    let two = again().await;
+    assert!(who(&two).await.is_ok());
+
+    // One session.
+    let Principal::Session(session) = &two.caller.principal else { panic!("a session") };
+    now().call(revoke(Revoked::Session(session.access_key_id.clone()))).await.unwrap();
+    assert_eq!(who(&two).await.unwrap_err(), ErrorKind::ExpiredCredentials);
+
+    // A person: whatever they hold, what was made from it included, and their portal session.
+    let three = again().await;
+    let person = world.person(&["developers"]);
+    assert!(person.call(ListRoleOffers {}).await.is_ok());
+    world.operator().call(revoke(Revoked::Person("people:u-joe".to_owned()))).await.unwrap();
+    assert!(who(&three).await.is_ok(), "somebody else");
+    world.operator().call(revoke(Revoked::Person("people:u-jane".to_owned()))).await.unwrap();
+    assert_eq!(who(&three).await.unwrap_err(), ErrorKind::ExpiredCredentials);
+    assert_eq!(who(&now()).await.unwrap_err(), ErrorKind::ExpiredCredentials);
+    assert_eq!(person.call(ListRoleOffers {}).await.unwrap_err().kind, ErrorKind::InvalidBearer);
+
+    // A member account ends its own roles' sessions, and nobody else's.
+    world.clock.advance(1);
+    let deployer = world.session("333344445555", "Developer", &["developers"]);
+    for foreign in [Revoked::Role(role()), Revoked::Everything, Revoked::Person("people:u-jane".to_owned())] {
+        assert_eq!(deployer.call(revoke(foreign)).await.unwrap_err().kind, ErrorKind::AccessDenied);
+    }
+    assert!(who(&deployer).await.is_ok());
+    world.operator().call(revoke(Revoked::Everything)).await.unwrap();
+    assert_eq!(who(&deployer).await.unwrap_err(), ErrorKind::ExpiredCredentials);
+    // It survives a restart.
+    let store = &world.gateway.broker.store;
+    assert!(store.snapshot().revocations.end(session));
 }
 
 #[tokio::test]

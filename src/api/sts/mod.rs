@@ -1,6 +1,7 @@
 //! AWS Security Token Service (API version 2011-06-15): taking roles, and saying who one is.
 
 pub mod identity;
+pub mod sessions;
 
 pub use identity::{DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity};
 
@@ -39,6 +40,8 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<GetCallerIdentity>(),
     Entry::rpc::<GetAccessKeyInfo>(),
     Entry::rpc::<DecodeAuthorizationMessage>(),
+    Entry::inner::<sessions::ListSessions>(),
+    Entry::inner::<sessions::RevokeSessions>(),
 ];
 
 /// Session credentials on the wire.

@@ -192,7 +192,7 @@ fn set(files: &[PathBuf], kind: DocumentKind) -> Result<Option<PolicySet>, Failu
     files.iter().map(named).collect::<Result<Vec<_>, Failure>>().map(|policies| Some(PolicySet::new(policies)))
 }
 
-fn in_text(explanation: &Explanation, who: &str, paint: Paint) -> String {
+pub(super) fn in_text(explanation: &Explanation, who: &str, paint: Paint) -> String {
     let (word, verb) = match (explanation.allowed, explanation.explicit_deny) {
         (true, _) => (paint.green("allowed"), "may"),
         (false, true) => (paint.red("denied"), "may not"),

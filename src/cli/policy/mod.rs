@@ -4,7 +4,10 @@ mod check;
 mod eval;
 
 use super::Failure;
-use crate::{config::variable, policy::DocumentKind};
+use crate::{
+    config::variable,
+    policy::{DocumentKind, Explanation},
+};
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
     io::{IsTerminal as _, Read as _},
@@ -37,6 +40,11 @@ impl PolicyCommand {
             Verb::Eval(eval) => eval.run(),
         }
     }
+}
+
+/// A decision for people.
+pub(super) fn show(explanation: &Explanation, who: &str) -> String {
+    eval::in_text(explanation, who, Paint::new())
 }
 
 /// How answers are printed.

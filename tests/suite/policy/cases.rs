@@ -178,6 +178,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             session_policy: None,
             session_policy_arns: Vec::new(),
             federated_provider: None,
+            person: None,
             chained: false,
         });
         let check = Check::new(&case.action, target.role.arn()).trusted_by(target);
