@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{Read as _, Write as _};
 
 /// What a receipt holds, compressed and padded, in bytes.
-const ROOM: usize = 3072;
+const ROOM: usize = 1024;
 /// Most bytes a receipt unfolds to.
 const MAX_UNFOLDED: u64 = 262_144;
 

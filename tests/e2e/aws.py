@@ -148,6 +148,12 @@ def presigned(given):
     }
 
 
+def decode(given):
+    """What an administrator sees in a refusal."""
+    sts = client("sts", given["url"], given["credentials"])
+    return json.loads(sts.decode_authorization_message(EncodedMessage=given["EncodedMessage"])["DecodedMessage"])
+
+
 def policy_tour(given):
     """Validation and simulation through the SDK."""
     url, credentials, account = given["url"], given["credentials"], given["account"]

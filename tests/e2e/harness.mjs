@@ -113,6 +113,11 @@ export class Broker {
     return { passwords, output: done.stdout };
   }
 
+  // A command of the operator, on this broker's own store.
+  command(...words) {
+    return run(daypass, words, { env: this.env() }).stdout;
+  }
+
   async start(env = {}) {
     this.running = start(daypass, ['serve'], { env: { ...this.env(), ...env } });
     await until('the broker is ready', async () => {

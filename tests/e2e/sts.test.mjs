@@ -133,9 +133,26 @@ test('a role the groups do not open, a duration beyond the role: refused, like a
   const readOnly = await withSaml(await assertion(), { RoleArn: `arn:aws:iam::${WORKLOADS}:role/SamlReadOnly` });
   const nobody = await withSaml(await assertion(), { RoleArn: `arn:aws:iam::${WORKLOADS}:role/Nobody` });
   assert.equal(readOnly.refused.code, 'AccessDenied');
-  assert.deepEqual(nobody.refused, readOnly.refused);
+  // The sealed reasons differ, and their length does not.
+  const [sealed, other] = [readOnly, nobody].map(({ refused }) => refused.message.split('message: ')[1]);
+  assert.equal(sealed.length, other.length);
+  assert.deepEqual({ ...nobody.refused, message: nobody.refused.message.replace(other, sealed) }, readOnly.refused);
   assert.equal((await withSaml(await assertion(), { DurationSeconds: 7200 })).refused.code, 'ValidationError');
   assert.equal((await withSaml(await assertion(), { PrincipalArn: `arn:aws:iam::${MANAGEMENT}:saml-provider/corp` })).refused.code, 'AccessDenied');
+});
+
+test('a refusal carries its reasons, for the account of the role', async () => {
+  const admin = `arn:aws:iam::${MANAGEMENT}:role/DirectoryAdmin`;
+  const provider = `arn:aws:iam::${MANAGEMENT}:saml-provider/corp`;
+  const { refused } = await withSaml(await assertion(), { RoleArn: admin, PrincipalArn: provider });
+  const EncodedMessage = refused.message.split('message: ')[1];
+  const decoded = await e2e.aws('decode', { url: broker.url, credentials: await portalCredentials('DirectoryAdmin'), EncodedMessage });
+  assert.equal(decoded.allowed, false);
+  assert.equal(decoded.context.action, 'sts:AssumeRoleWithSAML');
+  assert.equal(decoded.context.resource, admin);
+  assert.match(decoded.context.principal.arn, /^corp:alice/);
+  const explained = broker.command('explain', EncodedMessage);
+  assert.match(explained, /not allowed: corp:alice\S* may not sts:AssumeRoleWithSAML on arn:aws:iam::\d+:role\/DirectoryAdmin/);
 });
 
 test('two hours later: credentials, assertion and token have expired, each with the right code', async () => {
@@ -218,6 +235,22 @@ test('IAM, Organizations and CloudTrail through boto3', async () => {
     'attached policy': { ...seen['attached policy'], code: 'DeleteConflict', status: 409 },
     gone: 'NoSuchEntity', id: 'AROA', accounts: ['Management', 'Workloads'], 'last event': ['DeleteRole', true],
   });
+});
+
+test('Query services answer in JSON to those who ask for it', async () => {
+  const ask = async (accept, body) => {
+    const headers = { accept, 'content-type': 'application/x-www-form-urlencoded' };
+    const answer = await fetch(`${broker.url}/`, { method: 'POST', headers, body });
+    return [answer.status, answer.headers.get('content-type'), await answer.text()];
+  };
+  const identity = 'Action=GetCallerIdentity&Version=2011-06-15';
+  const [status, type, text] = await ask('application/json', identity);
+  const { Error: error, RequestId: id } = JSON.parse(text);
+  assert.deepEqual([status, type, error.Type, error.Code], [403, 'application/json', 'Sender', 'MissingAuthenticationToken']);
+  assert.match(id, /^[0-9a-f-]{36}$/);
+  for (const accept of ['*/*', 'text/xml', 'text/xml, application/json', '']) {
+    assert.equal((await ask(accept, identity))[1], 'text/xml', accept);
+  }
 });
 
 test('Policies are validated and simulated through boto3', async () => {

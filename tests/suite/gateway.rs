@@ -19,7 +19,7 @@ use daypass::{
         session::{PortalSession, Principal},
     },
     federation::Arrival,
-    gateway::query::{from_parameters, to_xml},
+    gateway::query::{from_parameters, to_json, to_xml},
     signin::step::Continuation,
 };
 use serde::{Deserialize, Serialize};
@@ -401,4 +401,10 @@ fn the_query_codec_writes_what_clients_read() {
          <Time>2026-11-24T12:00:00Z</Time><List><member>1</member><member>2</member></List><Empty></Empty></OpResult>\
          <ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></OpResponse>"
     );
+    assert_eq!(
+        to_json("Op", &answer, "id").unwrap(),
+        "{\"OpResponse\":{\"OpResult\":{\"Text\":\"a<b>&\\\"\",\"Time\":1795521600,\"Nothing\":null,\"List\":[1,2],\"Empty\":[]},\
+         \"ResponseMetadata\":{\"RequestId\":\"id\"}}}"
+    );
+    assert_eq!(to_json("Op", &(), "id").unwrap(), "{\"OpResponse\":{\"ResponseMetadata\":{\"RequestId\":\"id\"}}}");
 }
