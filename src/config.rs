@@ -1,7 +1,10 @@
 //! Settings: a TOML file and the environment. `config/daypass.toml` is the manual; a test reads it.
 
 use crate::{
-    domain::{Clock, Error, ErrorKind, Random, Timestamp},
+    domain::{
+        Clock, Error, ErrorKind, Random, Timestamp,
+        iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
+    },
     federation::{Addresses, Federation},
     gateway::{Broker, Gateway, SessionLimits},
     store::Store,
@@ -59,6 +62,8 @@ pub struct SessionSettings {
     pub portal_seconds: i64,
     /// Life of the access tokens that command lines get, in seconds.
     pub token_seconds: i64,
+    /// Longest session of a role taken from another role's session, in seconds: 900 to 43200.
+    pub chained_seconds: u32,
 }
 
 /// `[log]`
@@ -100,7 +105,7 @@ impl Default for Settings {
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { portal_seconds: 8 * 3600, token_seconds: 8 * 3600 }
+        Self { portal_seconds: 8 * 3600, token_seconds: 8 * 3600, chained_seconds: MAX_CHAINED_SESSION_SECONDS }
     }
 }
 
@@ -163,6 +168,9 @@ impl Settings {
         if !(900..=86_400).contains(&self.sessions.portal_seconds) || !(900..=86_400).contains(&self.sessions.token_seconds) {
             return Err(bad("sessions: expected 900 to 86400 seconds"));
         }
+        if !(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS).contains(&self.sessions.chained_seconds) {
+            return Err(bad("sessions.chained_seconds: expected 900 to 43200 seconds"));
+        }
         Ok(self)
     }
 
@@ -177,8 +185,9 @@ impl Settings {
         let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
         let addresses = Addresses { public_url: self.public_url.clone() };
         let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone())?);
-        let limits = SessionLimits { portal_seconds: self.sessions.portal_seconds, token_seconds: self.sessions.token_seconds };
-        Ok(Gateway { broker: Broker { store, federation, clock, random, limits } })
+        let SessionSettings { portal_seconds, token_seconds, chained_seconds } = self.sessions;
+        let limits = SessionLimits { portal_seconds, token_seconds, chained_seconds };
+        Ok(Gateway { broker: Broker { store, federation, clock, random, limits, session_policies: Arc::default() } })
     }
 
     /// The master key: from `DAYPASS_MASTER_KEY` (base64), from a systemd credential, or from a file, which is made with a

@@ -13,6 +13,8 @@ use crate::{
     policy::{DocumentKind, Permit, Policy, decision::GrantBasis},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use std::io::{Read as _, Write as _};
 
 /// Session length when nobody asks for one, in seconds.
 pub const DEFAULT_SESSION_SECONDS: u32 = 3600;
@@ -75,7 +77,7 @@ pub struct Issued {
 /// Issues a session of the role that the permit grants, and of no other.
 ///
 /// It ends at the earliest of: what was asked (default one hour), the role's maximum, the identity provider's
-/// `SessionNotOnOrAfter`, and one hour for a session made from a session (role chaining).
+/// `SessionNotOnOrAfter`, and `chained_seconds` for a session made from a session (role chaining; AWS: one hour).
 ///
 /// # Errors
 /// `AccessDenied` when the permit grants no role; `InvalidInput` for lengths out of range; `MalformedPolicy`,
@@ -83,6 +85,7 @@ pub struct Issued {
 pub fn issue(
     permit: &Permit,
     request: SessionRequest,
+    chained_seconds: u32,
     ring: &KeyRing,
     random: &dyn Random,
     now: Timestamp,
@@ -108,7 +111,7 @@ pub fn issue(
         GrantBasis::Federated(_) => request.tags,
         GrantBasis::Chained(parent) => request.tags.after(&parent.tags)?,
     };
-    let seconds = session_seconds(request.seconds, role.max_session_seconds, chained)?;
+    let seconds = session_seconds(request.seconds, role.max_session_seconds, chained.then_some(chained_seconds))?;
     let mut expires = now.plus_seconds(i64::from(seconds));
     if let Some(end) = not_after {
         expires = expires.min(end);
@@ -146,7 +149,7 @@ pub fn issue(
         person,
         chained,
     };
-    let plain = serde_json::to_vec(&session).map_err(Error::internal)?;
+    let plain = pack(&serde_json::to_vec(&session).map_err(Error::internal)?)?;
     let token = URL_SAFE_NO_PAD.encode(ring.seal(Purpose::SessionToken, "", &plain).map_err(Error::internal)?);
     if token.len() > MAX_TOKEN {
         return Err(Error::new(ErrorKind::PolicyTooLarge, "The session policies and tags do not fit into a session token"));
@@ -161,17 +164,20 @@ pub fn issue(
     Ok(Issued { session, credentials, packed_policy_size })
 }
 
-fn session_seconds(asked: Option<u32>, role_maximum: u32, chained: bool) -> Result<u32, Error> {
-    let Some(seconds) = asked else { return Ok(DEFAULT_SESSION_SECONDS.min(role_maximum)) };
+fn session_seconds(asked: Option<u32>, role_maximum: u32, chain_limit: Option<u32>) -> Result<u32, Error> {
+    let Some(seconds) = asked else {
+        return Ok(DEFAULT_SESSION_SECONDS.min(role_maximum).min(chain_limit.unwrap_or(MAX_SESSION_SECONDS)));
+    };
     if !(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS).contains(&seconds) {
         return Err(Error::invalid(format!(
             "1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value between {MIN_SESSION_SECONDS} and {MAX_SESSION_SECONDS}"
         )));
     }
-    if chained && seconds > MAX_CHAINED_SESSION_SECONDS {
-        return Err(Error::invalid(
-            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
-        ));
+    if let Some(limit) = chain_limit.filter(|limit| seconds > *limit) {
+        let limit = if limit == MAX_CHAINED_SESSION_SECONDS { "1 hour".to_owned() } else { format!("{limit} seconds") };
+        return Err(Error::invalid(format!(
+            "The requested DurationSeconds exceeds the {limit} session limit for roles assumed by role chaining"
+        )));
     }
     if seconds > role_maximum {
         return Err(Error::invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
@@ -186,5 +192,39 @@ pub fn open(ring: &KeyRing, token: &str) -> Option<RoleSession> {
         return None;
     }
     let plain = ring.open(Purpose::SessionToken, "", &URL_SAFE_NO_PAD.decode(token).ok()?)?;
-    serde_json::from_slice(&plain).ok()
+    serde_json::from_slice(&unpack(&plain)?).ok()
+}
+
+/// First byte of what a token holds: as it is.
+const PLAIN: u8 = 0;
+/// First byte of what a token holds: compressed (DEFLATE, RFC 1951).
+const DEFLATED: u8 = 1;
+/// Most bytes a token unfolds to.
+const MAX_UNFOLDED: u64 = 65_536;
+
+/// Shorter sessions are not compressed: each signed call would pay for it.
+const WORTH_DEFLATING: usize = 512;
+
+/// Compresses where that helps: policies and tags repeat themselves, a plain session hardly does. The secret in a token is
+/// new in each, so that its length tells nothing about it.
+fn pack(json: &[u8]) -> Result<Vec<u8>, Error> {
+    if json.len() < WORTH_DEFLATING {
+        return Ok([&[PLAIN], json].concat());
+    }
+    let mut encoder = DeflateEncoder::new(vec![DEFLATED], Compression::default());
+    encoder.write_all(json).map_err(Error::internal)?;
+    let deflated = encoder.finish().map_err(Error::internal)?;
+    Ok(if deflated.len() <= json.len() { deflated } else { [&[PLAIN], json].concat() })
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    match packed.split_first()? {
+        (&PLAIN, json) => Some(json.to_vec()),
+        (&DEFLATED, rest) => {
+            let mut json = Vec::new();
+            DeflateDecoder::new(rest).take(MAX_UNFOLDED).read_to_end(&mut json).ok()?;
+            Some(json)
+        }
+        _ => None,
+    }
 }

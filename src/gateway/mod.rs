@@ -26,7 +26,12 @@ use crate::{
 };
 use operation::Mode as _;
 use receipt::Receipt;
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// How long sessions last, as configured.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub struct SessionLimits {
     pub portal_seconds: i64,
     /// Life of the access tokens that command lines get, in seconds.
     pub token_seconds: i64,
+    /// Longest session of a role taken from another role's session, in seconds.
+    pub chained_seconds: u32,
 }
 
 /// Everything operations work with.
@@ -50,6 +57,8 @@ pub struct Broker {
     pub random: Arc<dyn Random>,
     /// How long sessions last.
     pub limits: SessionLimits,
+    /// Inline session policies that are in use, compiled.
+    pub session_policies: Arc<SessionPolicies>,
 }
 
 /// The pipeline.
@@ -127,7 +136,7 @@ impl Gateway {
             (Access::Caller { .. } | Access::Signed(_), _) if caller.session().is_none() => Err(missing_credentials()),
             (Access::Signed(checks), Principal::Session(session)) => {
                 let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
-                let caps = session_policies(session, scope)?;
+                let caps = session_policies(session, scope, &self.broker.session_policies)?;
                 let asking = SessionCaller { session, role, caps: caps.as_ref() };
                 match authorize_session(asking, Guardrails::NONE, &scope.context, &checks) {
                     Decision::Allow(permit) => Ok(permit),
@@ -342,15 +351,36 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     }
 }
 
+/// Inline session policies by text. A session signs many calls; its policy is compiled once.
+#[derive(Debug, Default)]
+pub struct SessionPolicies(Mutex<HashMap<String, Arc<Policy>>>);
+
+impl SessionPolicies {
+    /// So many are kept; then all are forgotten, and compiled again when they are needed.
+    const ROOM: usize = 1024;
+
+    fn compiled(&self, text: &str) -> Result<Arc<Policy>, Error> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = kept.get(text) {
+            return Ok(policy.clone());
+        }
+        let policy = Arc::new(Policy::parse(text, DocumentKind::Identity).map_err(Error::internal)?);
+        if kept.len() >= Self::ROOM {
+            kept.clear();
+        }
+        kept.insert(text.to_owned(), policy.clone());
+        Ok(policy)
+    }
+}
+
 /// The session's caps. A managed one that has been deleted since allows nothing.
-fn session_policies(session: &RoleSession, scope: &Scope) -> Result<Option<PolicySet>, Error> {
+fn session_policies(session: &RoleSession, scope: &Scope, inline: &SessionPolicies) -> Result<Option<PolicySet>, Error> {
     if session.session_policy.is_none() && session.session_policy_arns.is_empty() {
         return Ok(None);
     }
     let mut caps = Vec::new();
     if let Some(text) = &session.session_policy {
-        let policy = Policy::parse(text, DocumentKind::Identity).map_err(Error::internal)?;
-        caps.push(Named { label: "the session's inline policy".into(), policy: Arc::new(policy) });
+        caps.push(Named { label: "the session's inline policy".into(), policy: inline.compiled(text)? });
     }
     for arn in &session.session_policy_arns {
         if let Some(policy) = scope.snapshot.policy(arn) {

@@ -223,6 +223,48 @@ async fn revoked_sessions_are_over_at_once() {
 }
 
 #[tokio::test]
+async fn tokens_are_short_and_long_policies_fit() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let plain = admin.call(assume("One")).await.unwrap();
+    assert!(plain.credentials.session_token.expose().len() <= 1024);
+    assert_eq!(plain.packed_policy_size, None);
+    let statement =
+        |number: usize| json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": format!("arn:aws:s3:::b{number}/*")});
+    let policy = json!({"Version": "2012-10-17", "Statement": (0..20).map(statement).collect::<Vec<_>>()}).to_string();
+    assert!((1500..2048).contains(&policy.len()), "{}", policy.len());
+    let request = AssumeRole { policy: Some(policy.clone()), tags: vec![tag("Team", &"x".repeat(256))], ..assume("One") };
+    let answer = admin.call(request).await.unwrap();
+    let token = answer.credentials.session_token.expose();
+    assert!(token.len() < policy.len(), "{} characters", token.len());
+    assert!(answer.packed_policy_size.is_some());
+    let opened = credentials::open(world.gateway.broker.store.ring(), token).unwrap();
+    assert_eq!(opened.session_policy, Some(policy));
+    for cut in [0, 1, 20, token.len() - 1] {
+        assert!(credentials::open(world.gateway.broker.store.ring(), &token[..cut]).is_none());
+    }
+}
+
+#[tokio::test]
+async fn chains_last_as_long_as_the_broker_lets_them() {
+    let mut world = World::demo().await;
+    let hours = |hours: u32| AssumeRole { duration_seconds: Some(hours * 3600), ..assume("One") };
+    {
+        let admin = roles(&world).await;
+        let refused = admin.call(hours(2)).await.unwrap_err();
+        assert_eq!(
+            refused.public,
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+        );
+    }
+    world.gateway.broker.limits.chained_seconds = 4 * 3600;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let session = taken(&world, &admin, hours(4)).await.unwrap();
+    assert_eq!(session.expires.seconds_since(session.issued), 4 * 3600);
+    assert_eq!(admin.call(hours(5)).await.unwrap_err().kind, ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
 async fn an_access_key_id_holds_its_account() {
     let world = World::demo().await;
     let admin = roles(&world).await;

@@ -134,7 +134,7 @@ impl World {
         };
         let broker = &self.gateway.broker;
         let request = SessionRequest::named(RoleSessionName::parse("jane").unwrap());
-        let issued = issue(&permit, request, broker.store.ring(), &*broker.random, self.clock.now()).unwrap();
+        let issued = issue(&permit, request, 3600, broker.store.ring(), &*broker.random, self.clock.now()).unwrap();
         self.caller(Principal::Session(Arc::new(issued.session)))
     }
 }
@@ -143,8 +143,10 @@ pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededR
     let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
     let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
     let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone())?;
-    let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600 };
-    Ok(Gateway { broker: Broker { store, federation: Arc::new(federation), clock, random, limits } })
+    let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600, chained_seconds: 3600 };
+    Ok(Gateway {
+        broker: Broker { store, federation: Arc::new(federation), clock, random, limits, session_policies: Arc::default() },
+    })
 }
 
 /// Someone who calls operations.

@@ -367,7 +367,10 @@ impl Operation for AssumeRoleWithWebIdentity {
 /// Issues against the call's permit and leaves its traces in the audit record.
 pub(super) fn issue<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>, request: SessionRequest) -> Result<Issued, Error> {
     let broker = call.broker;
-    let issued = credentials::issue(call.permit, request, broker.store.ring(), &*broker.random, call.caller.origin.time)?;
+    let issued = {
+        let (limit, now) = (broker.limits.chained_seconds, call.caller.origin.time);
+        credentials::issue(call.permit, request, limit, broker.store.ring(), &*broker.random, now)?
+    };
     call.tx.note("assumedRole", issued.session.arn());
     call.tx.note("accessKeyId", &issued.session.access_key_id);
     call.tx.note("expiration", issued.session.expires.to_string());
