@@ -178,9 +178,9 @@ impl Service {
         self.actions.get(&name.to_lowercase())
     }
 
-    /// All actions, by name.
-    pub fn actions(&self) -> impl Iterator<Item = &Action> {
-        self.actions.values()
+    /// All actions by name in lower case.
+    pub fn actions(&self) -> impl Iterator<Item = (&str, &Action)> {
+        self.actions.iter().map(|(name, action)| (name.as_str(), action))
     }
 
     /// Whether some action of the service carries the key.

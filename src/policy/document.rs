@@ -197,7 +197,7 @@ impl std::fmt::Display for Document {
 }
 
 impl Statement {
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let mut members = Map::new();
         if let Some(sid) = &self.sid {
             members.insert("Sid".to_owned(), sid.value.clone().into());

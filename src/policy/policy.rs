@@ -9,6 +9,7 @@ use super::{
     principal::{Form, PrincipalPattern, Principals},
     request::Request,
 };
+use std::collections::HashSet;
 
 /// A compiled policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +58,13 @@ impl Policy {
         let mut findings = Vec::new();
         let variables = document.variables();
         let mut statements = Vec::with_capacity(document.statements.len());
-        let mut sids: Vec<&str> = Vec::new();
+        let mut sids: HashSet<&str> = HashSet::new();
         for (index, statement) in document.statements.iter().enumerate() {
             if let Some(sid) = statement.value.sid.as_ref().filter(|sid| !sid.value.is_empty()) {
-                if sids.contains(&sid.value.as_str()) {
+                if !sids.insert(&sid.value) {
                     let message = format!("Two statements have the Sid `{}`.", sid.value);
                     findings.push(Finding::error("UNIQUE_SIDS_REQUIRED", &sid.pointer, sid.span, message));
                 }
-                sids.push(&sid.value);
             }
             let compiled = Compiler { kind, variables, findings: &mut findings }.statement(index + 1, statement);
             statements.push(compiled);

@@ -5,7 +5,7 @@ use crate::{
     domain::{Arn, Error, ErrorKind, name::AccountId},
     gateway::{Access, Call, Operation, Read, Scope},
     policy::{
-        Context, Document, DocumentKind, Explanation, Identity, Named, Policy, PolicySet, Request,
+        Context, Document, DocumentKind, Explanation, Identity, MalformedDocument, Named, Policy, PolicySet, Request,
         decision::Layer,
         evaluate::{Check, Guardrails, Layers, ResourcePolicy},
         json::Position,
@@ -16,6 +16,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Most questions in one call: actions times resources.
 const MOST_QUESTIONS: usize = 10_000;
+/// Most statements of all policies together.
+const MOST_STATEMENTS: usize = 1_000;
 
 /// Tries policies that are only written down.
 #[derive(Debug, Deserialize)]
@@ -164,15 +166,22 @@ pub struct PolicyPosition {
 struct Source {
     layer: Layer,
     named: Named,
-    text: Arc<str>,
-    kind: DocumentKind,
+    /// First and last place of each statement.
+    places: Vec<(PolicyPosition, PolicyPosition)>,
 }
 
 impl Source {
     fn parse(layer: Layer, label: String, text: &str, kind: DocumentKind) -> Result<Self, Error> {
-        let policy = Policy::parse(text, kind)
-            .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("Policy {label} is malformed: {error}")))?;
-        Ok(Self { layer, named: Named { label: label.into(), policy: Arc::new(policy) }, text: text.into(), kind })
+        let malformed = |error: MalformedDocument| Error::invalid(format!("Policy {label} is malformed: {error}"));
+        let policy = Policy::parse(text, kind).map_err(malformed)?;
+        let document = Document::parse(text, kind).map_err(malformed)?;
+        let place = |offset| {
+            let Position { line, column, .. } = Position::of(text, offset);
+            PolicyPosition { line, column }
+        };
+        let statements = document.statements.iter().take(MOST_STATEMENTS);
+        let places = statements.map(|statement| (place(statement.span.start), place(statement.span.end))).collect();
+        Ok(Self { layer, named: Named { label: label.as_str().into(), policy: Arc::new(policy) }, places })
     }
 }
 
@@ -197,6 +206,9 @@ impl Simulation {
     fn run(&self, marker: Option<&str>, limit: Option<u32>) -> Result<SimulationResults, Error> {
         if self.actions.is_empty() || self.actions.len() * self.resources.len() > MOST_QUESTIONS {
             return Err(Error::invalid(format!("1 to {MOST_QUESTIONS} actions times resources can be simulated at once")));
+        }
+        if self.sources.iter().map(|source| source.named.policy.statements.len()).sum::<usize>() > MOST_STATEMENTS {
+            return Err(Error::invalid(format!("at most {MOST_STATEMENTS} statements can be simulated at once")));
         }
         let identity = self.set(Layer::Identity).unwrap_or_default();
         let (boundary, resource) = (self.set(Layer::Boundary), self.set(Layer::Resource));
@@ -239,13 +251,8 @@ impl Simulation {
         let mut all = Vec::new();
         for policy in &explanation.policies {
             let Some(source) = self.sources.iter().find(|source| *source.named.label == *policy.policy) else { continue };
-            let Ok(document) = Document::parse(&source.text, source.kind) else { continue };
             for trace in policy.statements.iter().filter(|trace| trace.applies && trace.allow != explanation.explicit_deny) {
-                let Some(statement) = document.statements.get(trace.number - 1) else { continue };
-                let place = |offset| {
-                    let Position { line, column, .. } = Position::of(&source.text, offset);
-                    PolicyPosition { line, column }
-                };
+                let Some((start, end)) = source.places.get(trace.number - 1) else { continue };
                 all.push(MatchedStatement {
                     source_policy_id: policy.policy.clone(),
                     source_policy_type: match source.layer {
@@ -253,8 +260,8 @@ impl Simulation {
                         Layer::Boundary => "Permissions Boundary",
                         _ => "IAM Policy",
                     },
-                    start_position: place(statement.span.start),
-                    end_position: place(statement.span.end),
+                    start_position: *start,
+                    end_position: *end,
                 });
             }
         }

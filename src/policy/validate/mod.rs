@@ -17,6 +17,7 @@ use super::{
     policy::Policy,
 };
 use crate::domain::name::AccountId;
+use std::collections::HashMap;
 
 /// What is known around the policy.
 #[derive(Clone, Copy)]
@@ -50,14 +51,20 @@ pub fn validate(text: &str, surroundings: &Surroundings<'_>) -> Vec<Finding> {
     if let Some(document) = &document {
         let compiled = Policy::compile(document, surroundings.kind);
         findings.extend(compiled.err().unwrap_or_default());
-        let mut check = Check { text, surroundings, document, findings };
+        let mut check = Check { text, surroundings, document, findings, looked_up: 0 };
         check.document();
         findings = check.findings;
     }
     findings.sort_by(|a, b| (a.kind, a.span.start, a.code).cmp(&(b.kind, b.span.start, b.code)));
     findings.dedup();
+    findings.truncate(MOST_FINDINGS);
     findings
 }
+
+/// Nobody reads more, and a hostile text of a quarter megabyte can earn a hundred thousand.
+const MOST_FINDINGS: usize = 1_000;
+/// Checks that look at a value for more than a moment do so for this many values of a document.
+const MOST_LOOKED_UP: usize = 300;
 
 /// Quotas, in characters without white space (IAM user guide, "IAM and STS quotas"; Organizations user guide, "Quotas").
 const fn quota(kind: DocumentKind) -> (usize, FindingType, &'static str) {
@@ -75,9 +82,16 @@ struct Check<'a> {
     surroundings: &'a Surroundings<'a>,
     document: &'a Document,
     findings: Vec<Finding>,
+    looked_up: usize,
 }
 
 impl Check<'_> {
+    /// Whether there is still time for a costly look.
+    fn may_look_up(&mut self) -> bool {
+        self.looked_up += 1;
+        self.looked_up <= MOST_LOOKED_UP
+    }
+
     fn note(&mut self, kind: FindingType, code: &'static str, pointer: &str, span: Span, message: impl Into<String>) {
         self.findings.push(Finding::new(kind, code, pointer, span, message));
     }
@@ -124,14 +138,15 @@ impl Check<'_> {
     }
 
     fn repeated_statements(&mut self) {
-        let statements = &self.document.statements;
-        for (index, statement) in statements.iter().enumerate() {
-            let same = |earlier: &&Located<Statement>| {
-                Statement { sid: None, ..earlier.value.clone() } == Statement { sid: None, ..statement.value.clone() }
-            };
-            if let Some(earlier) = statements.iter().take(index).find(same) {
-                let message = format!("This statement says the same as {}.", earlier.pointer);
-                self.at(FindingType::Suggestion, "REDUNDANT_STATEMENT", statement, message);
+        let mut seen: HashMap<String, &str> = HashMap::new();
+        for statement in &self.document.statements {
+            let said = Statement { sid: None, ..statement.value.clone() }.to_json().to_string();
+            match seen.get(&said) {
+                Some(earlier) => {
+                    let message = format!("This statement says the same as {earlier}.");
+                    self.at(FindingType::Suggestion, "REDUNDANT_STATEMENT", statement, message);
+                }
+                None => drop(seen.insert(said, &statement.pointer)),
             }
         }
     }

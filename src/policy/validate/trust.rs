@@ -10,6 +10,8 @@ use crate::{
     },
 };
 
+use std::collections::HashSet;
+
 /// An issuer that serves many tenants: whoever signs up there gets tokens of the same issuer, often for the same audience.
 struct SharedIssuer {
     host: &'static str,
@@ -182,8 +184,9 @@ impl Check<'_> {
 
     fn repeated_principals(&mut self, values: &[Located<PrincipalValue>]) {
         let everyone = values.iter().any(|value| value.value.value == "*");
-        for (index, value) in values.iter().enumerate() {
-            let before = values.iter().take(index).any(|earlier| earlier.value == value.value);
+        let mut seen = HashSet::new();
+        for value in values {
+            let before = !seen.insert((value.value.kind, value.value.value.as_str()));
             if before || (everyone && value.value.kind == "AWS" && value.value.value != "*") {
                 let message = format!("`{}` is covered by another principal of the list.", value.value.value);
                 self.at(Suggestion, "REDUNDANT_PRINCIPAL_IN_ROLE_TRUST_POLICY", value, message);

@@ -7,6 +7,7 @@ use daypass::{
         document::MAX_DOCUMENT_LENGTH,
         element::{Actions, arn_condition, resource_pattern},
         pattern::{Pattern, Syntax},
+        validate::{Surroundings, validate},
     },
 };
 use proptest::prelude::*;
@@ -77,4 +78,38 @@ fn deep_and_huge_documents_are_refused() {
     assert_eq!(error.code, "POLICY_SIZE_EXCEEDS_QUOTA");
     let (none, _) = Document::read("\u{0}", DocumentKind::Identity);
     assert!(none.is_none());
+}
+
+/// What a hostile text of the greatest length costs. No time is asserted: a quadratic check would not come to an end.
+#[test]
+fn hostile_documents_are_validated_in_the_end() {
+    let most = MAX_DOCUMENT_LENGTH - 200;
+    let fill = |one: &str, more: &str| {
+        let mut text = String::new();
+        for number in 0.. {
+            if text.len() + one.len() + 16 > most {
+                break;
+            }
+            text.push_str(if number == 0 { "" } else { "," });
+            text.push_str(&one.replace('#', &format!("{number:x}")));
+        }
+        more.replace('@', &text)
+    };
+    let list = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":[@],"Resource":"*"}}"#;
+    for text in [
+        fill(r#""s3:a#*""#, list),
+        fill(r#""ec2:x#""#, list),
+        fill(r#""ec2:*#*""#, list),
+        fill(r#""*""#, list),
+        fill(r#""arn:aws:s3:::#*""#, r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":[@]}}"#),
+        fill(r#"{"Effect":"Allow","Action":"s3:#","Resource":"*"}"#, r#"{"Statement":[@]}"#),
+        fill(r#"{"Sid":"a#","Effect":"Allow","Action":"*","Resource":"*"}"#, r#"{"Statement":[@]}"#),
+        fill(r#""k#":"v""#, r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{@}}}}"#),
+        fill(r#""a#""#, r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":[@]},"Action":"sts:AssumeRole"}}"#),
+    ] {
+        for kind in [DocumentKind::Identity, DocumentKind::Trust] {
+            let findings = validate(&text, &Surroundings::none(kind));
+            assert!(findings.len() <= 1_000);
+        }
+    }
 }
