@@ -60,11 +60,10 @@ impl Policy {
         let mut statements = Vec::with_capacity(document.statements.len());
         let mut sids: HashSet<&str> = HashSet::new();
         for (index, statement) in document.statements.iter().enumerate() {
-            if let Some(sid) = statement.value.sid.as_ref().filter(|sid| !sid.value.is_empty()) {
-                if !sids.insert(&sid.value) {
-                    let message = format!("Two statements have the Sid `{}`.", sid.value);
-                    findings.push(Finding::error("UNIQUE_SIDS_REQUIRED", &sid.pointer, sid.span, message));
-                }
+            let named = statement.value.sid.as_ref().filter(|sid| !sid.value.is_empty());
+            if let Some(sid) = named.filter(|sid| !sids.insert(&sid.value)) {
+                let message = format!("Two statements have the Sid `{}`.", sid.value);
+                findings.push(Finding::error("UNIQUE_SIDS_REQUIRED", &sid.pointer, sid.span, message));
             }
             let compiled = Compiler { kind, variables, findings: &mut findings }.statement(index + 1, statement);
             statements.push(compiled);
