@@ -7,7 +7,7 @@ use crate::{
         DocumentKind, Finding,
         evaluate::Check,
         json::{Position, Span},
-        validate::{Surroundings, validate},
+        validate::{OWN_CODES, Surroundings, validate},
     },
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -190,6 +190,9 @@ fn learn_more(code: &str) -> String {
         return "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp.html".to_owned();
     }
     let page = "https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html";
+    if OWN_CODES.contains(&code) {
+        return page.to_owned();
+    }
     format!("{page}#access-analyzer-reference-policy-checks-{}", code.to_lowercase().replace('_', "-"))
 }
 

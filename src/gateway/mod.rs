@@ -206,7 +206,7 @@ impl Gateway {
         record.note("provider", &assertion.provider.name);
         let who = assertion.person();
         let action = assertion.provider.protocol.action();
-        let refusal = match self.trusted_role(&trusted.role, &account, assertion, scope) {
+        let refusal = match self.trusted_role(&trusted.role, &account, assertion, scope, &caller.origin) {
             Ok(permit) => return Ok(permit),
             Err(refusal) => refusal,
         };
@@ -236,6 +236,7 @@ impl Gateway {
         account: &AccountId,
         assertion: IdentityAssertion,
         scope: &Scope,
+        origin: &RequestOrigin,
     ) -> Result<Permit, Denial> {
         let refused = |why: &str| Denial { explicit: false, message: why.to_owned(), explanation: None };
         // Authorization precedes existence: a role that is not there is refused like one that does not trust.
@@ -247,7 +248,8 @@ impl Gateway {
         if !assertion.is_for(arn) {
             return Err(refused("role_not_listed: the assertion lists the roles it is for, and this one is not among them"));
         }
-        let context = role.trust_context(&assertion, &scope.context);
+        // Whoever signs such a call brings nothing into it: at AWS it is unsigned.
+        let context = role.trust_context(&assertion, &base_context(origin));
         let companions = companions(&assertion);
         match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
             Decision::Allow(permit) => Ok(permit),
@@ -325,7 +327,8 @@ pub fn note_recording(record: &mut AuditRecord, recording: &Recording) {
     }
 }
 
-fn base_context(origin: &RequestOrigin) -> Context {
+/// The condition keys of the request itself, whoever makes it.
+pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
     let mut context = Context::default();
     context.set_address("aws:SourceIp", origin.source_ip);
     context.set_instant("aws:CurrentTime", origin.time.to_string(), origin.time.0);

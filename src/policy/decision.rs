@@ -219,8 +219,10 @@ impl Explanation {
             })
             .collect();
         let name = granting.name();
-        Some(if claims.is_empty() {
+        Some(if granting.conditions.is_empty() {
             format!("{name} lets everyone from this provider in")
+        } else if claims.is_empty() {
+            format!("{name}: what it forbids is not there")
         } else {
             format!("{name}: {}", claims.join("; "))
         })

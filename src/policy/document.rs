@@ -491,7 +491,12 @@ impl Reader {
         let mut entries = Vec::new();
         for Member { name: operator, value: keys } in self.members(at, node, "A condition, holding operators,")? {
             let at = &format!("{at}/{}", escaped(&operator));
-            for Member { name, value } in self.members(at, keys, "An operator, holding condition keys,")? {
+            let members = self.members(at, keys, "An operator, holding condition keys,")?;
+            if members.is_empty() && keys.kind() == Kind::Object {
+                let message = "The operator holds no condition key: without it the statement would apply unconditionally.";
+                self.error("EMPTY_OBJECT_CONDITION", at, keys, message);
+            }
+            for Member { name, value } in members {
                 let at = &format!("{at}/{}", escaped(&name));
                 let key = Located::new(name, value, at);
                 let values = self.strings(at, value, None)?;

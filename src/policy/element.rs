@@ -83,13 +83,7 @@ impl Resources {
     /// Whether the element covers the resource, `Not` regarded.
     #[must_use]
     pub fn cover(&self, request: &Request<'_>) -> bool {
-        let resource = request.resource;
-        let listed = self.patterns.iter().any(|pattern| match pattern {
-            Pattern::Any => true,
-            // Actions without a resource are covered by a literal `*` only.
-            _ => resource != "*" && pattern.matches(resource, request.context),
-        });
-        listed != self.negated
+        self.patterns.iter().any(|pattern| covers(pattern, request.resource, request.context)) != self.negated
     }
 }
 
@@ -109,7 +103,7 @@ pub fn resource_pattern(text: &str, variables: bool) -> Result<Pattern, Refused>
     if text.split(':').nth(2).is_some_and(|service| service.contains(['*', '?'])) {
         return Err(("INVALID_ARN_RESOURCE", format!("`{text}`: the service field of an ARN can't hold a wildcard.")));
     }
-    arn_pattern(text, variables, true)
+    arn_pattern(text, variables)
 }
 
 /// Compiles the value of an `Arn…` operator: six fields, each matched by itself, the last keeping further colons
@@ -121,11 +115,21 @@ pub fn arn_condition(text: &str, variables: bool) -> Result<Pattern, Refused> {
     if text == "*" {
         return Ok(Pattern::Any);
     }
-    if !is_arn(text) {
+    let mut all = tokens(text, Syntax { wildcards: true, variables })?;
+    // Variables may stand in any field, and bring no colons that would count.
+    let mut colons = 0;
+    for token in &mut all {
+        match token {
+            Token::Literal(literal) => colons += literal.bytes().filter(|byte| *byte == b':').count(),
+            Token::Star { colons: over } | Token::One { colons: over } => *over = colons >= 5,
+            Token::Variable { .. } => {}
+        }
+    }
+    if colons < 5 || !text.starts_with("arn:") {
         let message = format!("`{text}` is not an ARN with six fields, as in arn:aws:iam::111122223333:role/*.");
         return Err(("MISSING_ARN_FIELD", message));
     }
-    arn_pattern(text, variables, false)
+    Pattern::of_tokens(text, all, false)
 }
 
 /// Whether a text has the form of an ARN.
@@ -134,7 +138,7 @@ pub fn is_arn(text: &str) -> bool {
     text.starts_with("arn:") && text.bytes().filter(|byte| *byte == b':').count() >= 5
 }
 
-fn arn_pattern(text: &str, variables: bool, ends_run_on: bool) -> Result<Pattern, Refused> {
+fn arn_pattern(text: &str, variables: bool) -> Result<Pattern, Refused> {
     let mut all: Vec<Token> = Vec::new();
     // Stars that stop at colons after stars that do not.
     let (mut runs, mut mixed) = (false, false);
@@ -149,7 +153,7 @@ fn arn_pattern(text: &str, variables: bool, ends_run_on: bool) -> Result<Pattern
             for (place, token) in field.iter_mut().enumerate() {
                 match token {
                     Token::Star { colons } => {
-                        *colons = ends_run_on && place + 1 == count;
+                        *colons = place + 1 == count;
                         mixed |= runs && !*colons;
                         runs |= *colons;
                     }
@@ -173,7 +177,7 @@ fn push(all: &mut Vec<Token>, token: Token) {
     }
 }
 
-/// Whether a resource pattern covers a resource, for questions outside a request.
+/// Whether a resource pattern covers a resource. Actions without a resource are covered by a literal `*` only.
 #[must_use]
 pub fn covers(pattern: &Pattern, resource: &str, context: &Context) -> bool {
     matches!(pattern, Pattern::Any) || (resource != "*" && pattern.matches(resource, context))

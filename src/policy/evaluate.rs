@@ -87,7 +87,6 @@ pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&Account
         return Verdict::Allowed(None);
     }
     let who = request.who;
-    let management = layers.guardrails.management;
     let own = who.account();
     let owner = owner.or(own);
 
@@ -113,13 +112,7 @@ pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&Account
         (Layer::ResourceControl, layers.guardrails.resource_control),
     ];
     for (layer, levels) in guardrails {
-        let exempt = levels.is_empty()
-            || who.is_service_linked()
-            || match layer {
-                Layer::ServiceControl => own.is_none() || own == management,
-                _ => (owner.is_some() && owner == management) || !has_resource_control(request),
-            };
-        let levels = if exempt { &[] } else { levels };
+        let levels = if levels.is_empty() || layers.is_exempt(layer, request, owner) { &[] } else { levels };
         for (level, policies) in levels.iter().enumerate() {
             let said = policies.ask(request);
             if let Some(place) = said.denied {
@@ -151,10 +144,11 @@ pub fn decide(request: &Request<'_>, layers: &Layers<'_>, owner: Option<&Account
         (!uncapped).then_some(Verdict::ImplicitDeny(Layer::Session, 0))
     };
     let same_account = owner == own;
+    // "sts:TagSession" must be allowed on both sides (IAM user guide, "Passing session tags in AWS STS").
+    let by_itself = same_account && request.folded_action() != b"sts:tagsession";
     match by_resource {
-        Some((Form::Itself | Form::Everyone, place)) if same_account => return resource_allows(place),
-        Some((Form::Behind, place)) if same_account => return capped().unwrap_or_else(|| resource_allows(place)),
-        Some((Form::Account, _)) if same_account => {}
+        Some((Form::Itself | Form::Everyone, place)) if by_itself => return resource_allows(place),
+        Some((Form::Behind, place)) if by_itself => return capped().unwrap_or_else(|| resource_allows(place)),
         Some(_) => {}
         None if !same_account || resource.is_some_and(|(mandatory, _)| mandatory) => {
             return Verdict::ImplicitDeny(Layer::Resource, 0);
@@ -182,6 +176,20 @@ impl Layers<'_> {
             Layer::Session => self.session,
             Layer::ServiceControl => self.guardrails.service_control.get(level).map(|set| &**set),
             Layer::ResourceControl => self.guardrails.resource_control.get(level).map(|set| &**set),
+        }
+    }
+
+    /// Whether the organization's policies of this kind have nothing to say about the request.
+    fn is_exempt(&self, layer: Layer, request: &Request<'_>, owner: Option<&AccountId>) -> bool {
+        let management = self.guardrails.management;
+        let own = request.who.account();
+        match layer {
+            Layer::ServiceControl => request.who.is_service_linked() || own.is_none() || own == management,
+            Layer::ResourceControl => {
+                let managed = owner.is_some() && owner == management;
+                request.who.is_service_linked() || managed || !has_resource_control(request)
+            }
+            Layer::Resource | Layer::Identity | Layer::Boundary | Layer::Session => false,
         }
     }
 
@@ -217,6 +225,11 @@ impl Layers<'_> {
         let sets = [Layer::Resource, Layer::Identity, Layer::Boundary, Layer::Session].into_iter().filter_map(single);
         let sets = sets.chain(scps.iter().map(|set| (Layer::ServiceControl, &**set)));
         let sets = sets.chain(rcps.iter().map(|set| (Layer::ResourceControl, &**set)));
+        // Only what was asked.
+        let subject = owner.or(request.who.account());
+        let asked =
+            |layer| !self.is_exempt(layer, request, subject) && (layer != Layer::Identity || request.who.has_identity_side());
+        let sets = sets.filter(|(layer, _)| asked(*layer));
         let policies = sets.flat_map(|(layer, set)| {
             let many = set.policies().iter().map(|named| named.policy.statements.len()).sum::<usize>() > MOST_EXPLAINED;
             set.policies().iter().map(move |named| {

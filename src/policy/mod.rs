@@ -12,8 +12,8 @@
 //!
 //! 1. **An explicit deny anywhere wins**, in any layer.
 //! 2. **Guardrails of the organization** cap: each level of service control policies on the way to the caller's account, and
-//!    of resource control policies on the way to the resource's, must allow. The management account, service-linked roles
-//!    and services (the former two only) are exempt.
+//!    of resource control policies on the way to the resource's, must allow. The management account and service-linked
+//!    roles are exempt from both, services from the former.
 //! 3. **The resource's policy** (for us: a role's trust policy). In one account it may allow by itself: naming the caller's
 //!    session or everyone needs nothing else; naming its role is capped by boundary and session policy; naming its account
 //!    only *opens the door* for identity policies. Trust policies must allow in any case.

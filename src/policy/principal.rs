@@ -77,8 +77,9 @@ impl Identity {
                 let role = Arn::iam(&account, &format!("role/{}", rest.split('/').next()?));
                 Self::Session { role, role_id: unknown, account, session: arn }
             }
-            Some(("federated-user", name)) => {
-                let user = Arn::iam(&account, &format!("user/{name}"));
+            // The name of a federated user is free: whose session it is, it does not tell. No policy can name this one.
+            Some(("federated-user", _)) => {
+                let user = Arn::iam(&account, "user/?");
                 Self::FederatedUser { user, user_id: unknown, account, session: arn }
             }
             Some(("saml-provider" | "oidc-provider", _)) => Self::Federated(arn),
@@ -251,8 +252,8 @@ fn aws(value: &str) -> Option<PrincipalPattern> {
         return Some(PrincipalPattern::Account(account));
     }
     if let Ok(arn) = Arn::parse(value) {
-        return Some(match (arn.account(), arn.resource()) {
-            (Some(account), "root") if arn.service() == "iam" => PrincipalPattern::Account(account),
+        return Some(match arn.account() {
+            Some(account) if arn == Arn::iam(&account, "root") => PrincipalPattern::Account(account),
             _ => PrincipalPattern::Aws(value.into()),
         });
     }
@@ -264,7 +265,8 @@ fn aws(value: &str) -> Option<PrincipalPattern> {
 pub fn is_unique_id(value: &str) -> bool {
     let (id, session) = value.split_once(':').map_or((value, None), |(id, session)| (id, Some(session)));
     let plain = id.len() >= 16 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    plain && id.starts_with('A') && session.is_none_or(|session| id.starts_with("AROA") && !session.is_empty())
+    let role = id.starts_with("AROA");
+    plain && (role || id.starts_with("AIDA")) && session.is_none_or(|session| role && !session.is_empty())
 }
 
 /// A compiled `Principal` or `NotPrincipal`.

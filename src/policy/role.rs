@@ -95,6 +95,12 @@ impl CompiledRole {
         Ok(Self { role, trust, policies: library.set(policies), boundary: None })
     }
 
+    /// The role, closed: its documents can't be read, so it trusts nobody and may nothing.
+    #[must_use]
+    pub fn closed(role: Role) -> Self {
+        Self { role, trust: Arc::default(), policies: Arc::default(), boundary: None }
+    }
+
     /// The role with another trust policy, to try it.
     ///
     /// # Errors

@@ -72,8 +72,13 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
     }
     for role in roles.into_values() {
         let key = (role.account.clone(), role.name.as_str().to_lowercase());
-        let compiled = CompiledRole::compile(role, &mut library, |arn| find(&snapshot.policies, arn));
-        let compiled = compiled.map_err(|e| damaged("role", e))?;
+        let id = role.id.clone();
+        // A role that can't be read is a role that nobody can take: the others live on.
+        let compiled = CompiledRole::compile(role.clone(), &mut library, |arn| find(&snapshot.policies, arn));
+        let compiled = compiled.unwrap_or_else(|error| {
+            tracing::error!(role = id, %error, "a role in the store can't be read and is closed");
+            CompiledRole::closed(role)
+        });
         snapshot.roles.insert(key, Arc::new(compiled));
     }
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";

@@ -96,7 +96,15 @@ async fn trust_in_a_role_ends_with_the_role() {
     let worker = "arn:aws:iam::111122223333:role/Worker";
     let session = "arn:aws:sts::111122223333:assumed-role/Worker/jane";
 
-    for nobody in ["arn:aws:iam::111122223333:role/Nobody", "arn:aws:iam::111122223333:user/jane", "999999999999"] {
+    for nobody in [
+        "arn:aws:iam::111122223333:role/Nobody",
+        "arn:aws:iam::111122223333:user/jane",
+        "999999999999",
+        "arn:aws-cn:iam::111122223333:root",
+        "arn:aws:sts::111122223333:assumed-role/Worker/",
+        "arn:aws:sts::111122223333:assumed-role/Worker/a b",
+        "AROANOBODYATALL000000",
+    ] {
         let refused = admin.call(trusting(nobody)).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::MalformedPolicy);
         assert_eq!(refused.public, format!("Invalid principal in policy: \"AWS\":\"{nobody}\""));
@@ -118,6 +126,16 @@ async fn trust_in_a_role_ends_with_the_role() {
     assert_ne!(again.role_id, trusted.role_id);
     let shown = admin.call(GetRole { role_name: name("Vault") }).await.unwrap().role;
     assert_eq!(shown.assume_role_policy_document.0, naming(&trusted.role_id), "the trust went with the role");
+}
+
+#[tokio::test]
+async fn reserved_paths_are_not_for_anybody() {
+    let world = World::demo().await;
+    let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    for path in ["/aws-service-role/mine/", "/AWS-Service-Role/", "/aws-reserved/sso.amazonaws.com/"] {
+        let refused = admin.call(CreateRole { path: Some(path.to_owned()), ..create("Mine") }).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::InvalidInput, "{path}");
+    }
 }
 
 #[tokio::test]

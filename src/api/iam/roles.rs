@@ -94,6 +94,10 @@ fn check_seconds(seconds: u32) -> Result<u32, Error> {
 fn check_path(path: &str) -> Result<&str, Error> {
     let well_formed = path == "/" || (path.starts_with('/') && path.ends_with('/') && path.len() <= 512);
     let plain = path.chars().all(|c| c.is_ascii_graphic());
+    // Roles under these are exempt from guardrails, and are not for anybody to make.
+    if ["/aws-service-role/", "/aws-reserved/"].iter().any(|reserved| path.to_ascii_lowercase().starts_with(reserved)) {
+        return Err(Error::invalid(format!("The path {path} is reserved")));
+    }
     if well_formed && plain { Ok(path) } else { Err(Error::invalid("a Path begins and ends with /")) }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         name::RoleName,
         session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
     },
-    gateway::{Access, Call, Operation, Read, Scope},
+    gateway::{Access, Call, Operation, Read, Scope, base_context},
     policy::{
         Explanation,
         evaluate::{Check, Guardrails, explain_federated},
@@ -89,8 +89,20 @@ impl Operation for SimulateTrust {
         };
         let identity =
             identity.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That sign-in is not among the recent ones any more."))?;
-        let context = tried.trust_context(&identity, &call.scope.context);
-        let explanation = explain_federated(tried, &identity, Guardrails::NONE, &context);
+        // As the person would come: with the keys of a request, and none of the administrator who tries it.
+        let context = tried.trust_context(&identity, &base_context(&call.caller.origin));
+        let mut explanation = explain_federated(tried, &identity, Guardrails::NONE, &context);
+        let refused = if call.tx.snapshot.standing(&identity.provider, &tried.role.account).is_none() {
+            Some("because another provider stands under this ARN in the role's account")
+        } else if !identity.is_for(&tried.role.arn()) {
+            Some("because the assertion lists the roles it is for, and this one is not among them")
+        } else {
+            None
+        };
+        if let Some(reason) = refused.filter(|_| explanation.allowed) {
+            explanation.allowed = false;
+            reason.clone_into(&mut explanation.reason);
+        }
         Ok(Simulation { explanation, person: identity.display_name().to_owned() })
     }
 }

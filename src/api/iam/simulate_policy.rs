@@ -16,6 +16,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Most questions in one call: actions times resources.
 const MOST_QUESTIONS: usize = 10_000;
+/// Most statements, and missing keys, that one answer lists.
+const MOST_MATCHED: usize = 50;
 /// Most statements of all policies together.
 const MOST_STATEMENTS: usize = 1_000;
 
@@ -185,6 +187,15 @@ impl Source {
     }
 }
 
+/// Adds a policy under a name of its own: positions are looked up by it.
+fn add(sources: &mut Vec<Source>, layer: Layer, label: &str, text: &str) -> Result<(), Error> {
+    let taken = |name: &str| sources.iter().any(|source| *source.named.label == *name);
+    let numbered = (2..).map(|number| format!("{label} ({number})"));
+    let name = std::iter::once(label.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default();
+    sources.push(Source::parse(layer, name, text, DocumentKind::Identity)?);
+    Ok(())
+}
+
 /// Both operations, once their policies are together.
 struct Simulation {
     sources: Vec<Source>,
@@ -250,8 +261,12 @@ impl Simulation {
     fn matched(&self, explanation: &Explanation) -> Vec<MatchedStatement> {
         let mut all = Vec::new();
         for policy in &explanation.policies {
+            if all.len() >= MOST_MATCHED {
+                break;
+            }
             let Some(source) = self.sources.iter().find(|source| *source.named.label == *policy.policy) else { continue };
-            for trace in policy.statements.iter().filter(|trace| trace.applies && trace.allow != explanation.explicit_deny) {
+            let decided = policy.statements.iter().filter(|trace| trace.applies && trace.allow != explanation.explicit_deny);
+            for trace in decided.take(MOST_MATCHED) {
                 let Some((start, end)) = source.places.get(trace.number - 1) else { continue };
                 all.push(MatchedStatement {
                     source_policy_id: policy.policy.clone(),
@@ -272,7 +287,7 @@ impl Simulation {
         let covering = explanation.statements().filter(|trace| trace.action_matched);
         let keys = covering.flat_map(|trace| &trace.conditions).map(|condition| condition.key.clone());
         let missing: BTreeSet<String> = keys.filter(|key| !self.given.contains(&key.to_lowercase())).collect();
-        missing.into_iter().collect()
+        missing.into_iter().take(MOST_MATCHED).collect()
     }
 }
 
@@ -371,11 +386,11 @@ impl Operation for SimulatePrincipalPolicy {
         let mut sources =
             inputs(&self.policy_input_list, &self.permissions_boundary_policy_input_list, self.resource_policy.as_deref())?;
         for (name, text) in &entity.inline_policies {
-            sources.push(Source::parse(Layer::Identity, format!("role_{}_{name}", entity.name), text, DocumentKind::Identity)?);
+            add(&mut sources, Layer::Identity, &format!("role_{}_{name}", entity.name), text)?;
         }
         for arn in &entity.attached_policies {
             if let Some(text) = snapshot.policy_text(arn) {
-                sources.push(Source::parse(Layer::Identity, arn.resource_name().to_owned(), text, DocumentKind::Identity)?);
+                add(&mut sources, Layer::Identity, arn.resource_name(), text)?;
             }
         }
         let session = Identity::Session {

@@ -7,9 +7,12 @@
 
 use super::MAX_TRUST_POLICY;
 use crate::{
-    domain::{Arn, Error, ErrorKind, name::AccountId},
+    domain::{
+        Arn, Error, ErrorKind,
+        name::{AccountId, RoleSessionName},
+    },
     policy::{
-        Document, DocumentKind,
+        Document, DocumentKind, Policy,
         document::{Located, PrincipalValue},
         principal::is_unique_id,
         validate::trust::shared_issuer_left_open,
@@ -40,8 +43,12 @@ impl Known {
 
     /// What stands in the store for a principal as written; none when there is nobody of that name.
     fn stored(&self, written: &str) -> Option<String> {
-        if written == "*" || is_unique_id(written) {
+        if written == "*" {
             return Some(written.to_owned());
+        }
+        if is_unique_id(written) {
+            let id = written.split_once(':').map_or(written, |(id, _)| id);
+            return self.roles.values().any(|(_, known)| known == id).then(|| written.to_owned());
         }
         if let Ok(account) = AccountId::parse(written) {
             return self.accounts.contains(&account).then(|| written.to_owned());
@@ -50,11 +57,13 @@ impl Known {
         let account = arn.account().filter(|account| self.accounts.contains(account))?;
         let role = |name: &str| self.roles.get(&(account.clone(), name.to_lowercase()));
         match (arn.service(), arn.resource().split_once('/')) {
-            ("iam", None) if arn.resource() == "root" => Some(written.to_owned()),
+            ("iam", None) => (arn == Arn::iam(&account, "root")).then(|| written.to_owned()),
             ("iam", Some(("role", _))) => role(arn.resource_name()).filter(|(known, _)| *known == arn).map(|(_, id)| id.clone()),
             ("sts", Some(("assumed-role", rest))) => {
-                let (name, session) = rest.split_once('/').filter(|(_, session)| !session.contains('/'))?;
-                role(name).filter(|(known, _)| known.resource_name() == name).map(|(_, id)| format!("{id}:{session}"))
+                let (name, session) = rest.split_once('/')?;
+                let session = RoleSessionName::parse(session).ok()?;
+                let same = arn == Arn::assumed_role(&account, name, session.as_str());
+                role(name).filter(|(known, _)| same && known.resource_name() == name).map(|(_, id)| format!("{id}:{session}"))
             }
             _ => None,
         }
@@ -70,15 +79,25 @@ pub(in crate::api) fn stored(text: &str, known: &Known) -> Result<String, Error>
     super::check_document(text, DocumentKind::Trust, MAX_TRUST_POLICY)?;
     let malformed = |message: String| Error::new(ErrorKind::MalformedPolicy, message);
     let document = Document::parse(text, DocumentKind::Trust).map_err(|error| malformed(error.to_string()))?;
-    if let Some((statement, host)) = shared_issuer_left_open(&document) {
-        return Err(malformed(format!(
-            "Statement {statement} trusts every tenant of {host}: add a condition on {host}:sub, or on an id of your tenant."
-        )));
+    match shared_issuer_left_open(&document) {
+        Some((statement, "*")) => {
+            let message = "lets in whoever any provider vouches for: name the provider in Principal, or require its `sub`.";
+            return Err(malformed(format!("Statement {statement} {message}")));
+        }
+        Some((statement, host)) => {
+            return Err(malformed(format!(
+                "Statement {statement} trusts every tenant of {host}: add a condition on {host}:sub, or on an id of your tenant."
+            )));
+        }
+        None => {}
     }
-    replace(text, &document, |written| {
+    let stored = replace(text, &document, |written| {
         let unknown = || malformed(format!("Invalid principal in policy: \"AWS\":\"{written}\""));
         known.stored(written).ok_or_else(unknown)
-    })
+    })?;
+    // What can't be read back must not get there.
+    Policy::parse(&stored, DocumentKind::Trust).map_err(Error::internal)?;
+    Ok(stored)
 }
 
 /// The trust policy as people know it: ids that belong to somebody become ARNs.

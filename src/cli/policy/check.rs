@@ -1,6 +1,6 @@
 //! `daypass policy check`.
 
-use super::{Format, Kind, Paint, only_once, read, shown};
+use super::{Format, Kind, Paint, only_once, read, say, shown};
 use crate::{
     cli::Failure,
     domain::name::AccountId,
@@ -48,15 +48,15 @@ impl Check {
                 let is_serious = matches!(finding.kind, FindingType::Error | FindingType::SecurityWarning);
                 *(if is_serious { &mut serious } else { &mut rest }) += 1;
                 match self.format {
-                    Format::Text => println!("{}", in_text(&text, &shown(file), finding, paint)),
+                    Format::Text => say(&format!("{}\n", in_text(&text, &shown(file), finding, paint))),
                     Format::Json => all.push(in_json(&text, &shown(file), finding)),
                 }
             }
         }
         match self.format {
-            Format::Json => println!("{:#}", Value::Array(all)),
-            Format::Text if serious + rest == 0 => println!("{}", paint.green("Nothing to complain about.")),
-            Format::Text => println!("{serious} serious, {rest} to think about."),
+            Format::Json => say(&format!("{:#}\n", Value::Array(all))),
+            Format::Text if serious + rest == 0 => say(&format!("{}\n", paint.green("Nothing to complain about."))),
+            Format::Text => say(&format!("{serious} serious, {rest} to think about.\n")),
         }
         if serious > 0 { Err(Failure::silent(1)) } else { Ok(()) }
     }
@@ -106,7 +106,7 @@ fn in_text(text: &str, file: &str, finding: &Finding, paint: Paint) -> String {
     let source: String = text.lines().nth(line - 1).unwrap_or_default().replace('\t', " ");
     // Long lines (policies on one line) are shown around the place.
     let skipped = if source.chars().count() > 110 { column.saturating_sub(40).max(1) - 1 } else { 0 };
-    let visible: String = source.chars().skip(skipped).take(110).collect();
+    let visible: String = source.chars().skip(skipped).take(110).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let marked = text.get(finding.span.start..finding.span.end).unwrap_or_default();
     let length = marked.lines().next().unwrap_or_default().chars().count();
     let under = length.clamp(1, (visible.chars().count() + 1).saturating_sub(column - skipped).max(1));

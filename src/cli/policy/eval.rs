@@ -1,6 +1,6 @@
 //! `daypass policy eval`.
 
-use super::{Format, Paint, only_once, read, shown};
+use super::{Format, Paint, only_once, read, say, shown};
 use crate::{
     cli::Failure,
     domain::{Arn, name::AccountId},
@@ -88,6 +88,15 @@ impl Eval {
         };
         let service_control = levels(&self.service_control, DocumentKind::ServiceControl)?;
         let resource_control = levels(&self.resource_control, DocumentKind::ResourceControl)?;
+        // Each level has it, and nobody can detach it.
+        let everything = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}"#;
+        let everything =
+            Policy::parse(everything, DocumentKind::ResourceControl).map_err(|error| Failure::new(error.to_string()))?;
+        let full_access = Named { label: "RCPFullAWSAccess".into(), policy: Arc::new(everything) };
+        let with_full_access = |level: Arc<PolicySet>| {
+            Arc::new(PolicySet::new(level.policies().iter().cloned().chain([full_access.clone()]).collect()))
+        };
+        let resource_control: Vec<Arc<PolicySet>> = resource_control.into_iter().map(with_full_access).collect();
         let layers = Layers {
             identity: &identity,
             boundary: boundary.as_ref(),
@@ -99,8 +108,8 @@ impl Eval {
         request.bounded = boundary.is_some();
         let explanation = layers.explain(&request, owner.as_ref());
         match self.format {
-            Format::Json => println!("{:#}", serde_json::to_value(&explanation).unwrap_or_default()),
-            Format::Text => print!("{}", in_text(&explanation, who.describe(), Paint::new())),
+            Format::Json => say(&format!("{:#}\n", serde_json::to_value(&explanation).unwrap_or_default())),
+            Format::Text => say(&in_text(&explanation, who.describe(), Paint::new())),
         }
         if explanation.allowed { Ok(()) } else { Err(Failure::silent(4)) }
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
-    io::{IsTerminal as _, Read as _},
+    io::{IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -98,6 +98,27 @@ fn read(file: &Path) -> Result<String, Failure> {
 fn shown(file: &Path) -> String {
     if file.as_os_str() == "-" { "<stdin>".to_owned() } else { file.display().to_string() }
 }
+
+/// Prints, without the control characters that a policy may hold for the terminal. Whoever reads may stop reading.
+fn say(text: &str) {
+    let harmless = |c: char| !c.is_control() || c == '\n';
+    // Colours are ours: escape sequences begin with what no value can bring along.
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| !harmless(c)) {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let ours = COLOURS.iter().find(|colour| after.starts_with(*colour));
+        let taken = ours.map_or_else(|| after.chars().next().map_or(0, char::len_utf8), |colour| colour.len());
+        out.push_str(ours.unwrap_or(&"\u{fffd}"));
+        rest = after.get(taken..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    let _ = std::io::stdout().write_all(out.as_bytes());
+}
+
+/// The escape sequences that are printed.
+const COLOURS: [&str; 6] = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[1;31m", "\u{1b}[1;32m", "\u{1b}[1;33m", "\u{1b}[1;34m"];
 
 /// Standard input can be read once.
 fn only_once(files: &[&PathBuf]) -> Result<(), Failure> {

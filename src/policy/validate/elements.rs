@@ -38,7 +38,12 @@ impl Check<'_> {
             }
         }
         if self.surroundings.kind == DocumentKind::ResourceControl {
-            if written.allow && written.resource.as_ref().is_some_and(|resource| resource.values.iter().any(|v| v.value != "*")) {
+            let all = |values: &[Located<String>]| values.iter().all(|value| value.value == "*");
+            let everything = !written.action.negated
+                && all(&written.action.values)
+                && written.resource.as_ref().is_some_and(|resource| !resource.negated && all(&resource.values))
+                && written.conditions.is_empty();
+            if written.allow && !everything {
                 let message = "A resource control policy only denies; everything is allowed to begin with.";
                 self.at(Error, "RCP_SYNTAX_ERROR_ALLOW", statement, message);
             }
@@ -88,7 +93,9 @@ impl Check<'_> {
         let wild: Vec<(usize, &Pattern)> = patterns.iter().enumerate().filter_map(|(i, p)| Some((i, p.as_ref()?))).collect();
         let wild: Vec<(usize, &Pattern)> = wild.into_iter().filter(|(_, p)| !matches!(p, Pattern::Exact(_))).collect();
         // Lists that nobody writes are not worth the time.
-        let wild = if wild.len().saturating_mul(values.len()) > 1_000_000 { Vec::new() } else { wild };
+        let pattern_bytes: usize = wild.iter().map(|(_, pattern)| pattern.text().len()).sum();
+        let value_bytes: usize = values.iter().map(|value| value.value.len()).sum();
+        let wild = if pattern_bytes.saturating_mul(value_bytes) > 20_000_000 { Vec::new() } else { wild };
         let mut seen = std::collections::HashSet::new();
         for (index, value) in values.iter().enumerate() {
             let folded = fold(&value.value);

@@ -1,6 +1,7 @@
 //! Validation in the shape of IAM Access Analyzer's `ValidatePolicy`: what is wrong with a policy, what gives away too much,
 //! what does not do what it seems to, and what could be simpler. The names of the checks are the published ones
-//! (IAM user guide, "Access Analyzer policy check reference"); `TP01` to `TP25` are ours, for trust in federated identities.
+//! (IAM user guide, "Access Analyzer policy check reference"). Ours are `TP01` to `TP25`, for trust in federated identities,
+//! and [`OWN_CODES`].
 //!
 //! Findings are about the text, never about a request. Storing refuses a policy with a mistake of the grammar or a value that
 //! means nothing ([`super::Policy::parse`]); the rest is advice, with one exception: see [`trust::shared_issuer_left_open`].
@@ -77,6 +78,17 @@ const fn quota(kind: DocumentKind) -> (usize, FindingType, &'static str) {
     }
 }
 
+/// Names of checks that AWS does not publish.
+pub const OWN_CODES: [&str; 7] = [
+    "FORALLVALUES_WITHOUT_NULL_CHECK",
+    "LIMIT_EXCEEDED",
+    "NON_PORTABLE_CHARACTER",
+    "POLICY_SIZE_EXCEEDS_QUOTA",
+    "RCP_SYNTAX_ERROR_ALLOW",
+    "RCP_SYNTAX_ERROR_PRINCIPAL",
+    "REDUNDANT_CONDITION_VALUE",
+];
+
 struct Check<'a> {
     text: &'a str,
     surroundings: &'a Surroundings<'a>,
@@ -93,7 +105,10 @@ impl Check<'_> {
     }
 
     fn note(&mut self, kind: FindingType, code: &'static str, pointer: &str, span: Span, message: impl Into<String>) {
-        self.findings.push(Finding::new(kind, code, pointer, span, message));
+        // Twice as many as are shown, so that errors are not crowded out by what comes before them.
+        if self.findings.len() < 2 * MOST_FINDINGS {
+            self.findings.push(Finding::new(kind, code, pointer, span, message));
+        }
     }
 
     fn at<T>(&mut self, kind: FindingType, code: &'static str, place: &Located<T>, message: impl Into<String>) {

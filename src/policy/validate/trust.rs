@@ -5,8 +5,10 @@ use crate::{
     domain::{Arn, name::AccountId},
     policy::{
         condition::{Operator, Set, Test},
+        context::Context,
         document::{ConditionEntry, Document, Located, PrincipalValue, Statement},
         finding::FindingType::{self, Error, SecurityWarning, Suggestion, Warning},
+        pattern::{Pattern, Syntax},
     },
 };
 
@@ -30,14 +32,8 @@ const SHARED_ISSUERS: &[SharedIssuer] = &[
         host: "token.actions.githubusercontent.com",
         subject_start: "repo:",
         delimiter: '/',
-        tenant_claims: &[
-            "repository_owner_id",
-            "repository_id",
-            "enterprise_id",
-            "repository_owner",
-            "repository",
-            "job_workflow_ref",
-        ],
+        // Not `job_workflow_ref`: it names the workflow that is called, whoever calls it.
+        tenant_claims: &["repository_owner_id", "repository_id", "enterprise_id", "repository_owner", "repository"],
         lasting: 3,
     },
     SharedIssuer {
@@ -106,7 +102,10 @@ struct Read<'e> {
 impl Read<'_> {
     /// Holds only for a request that carries the key with one of the values.
     fn is_strict(&self) -> bool {
-        !self.operator.negated && !self.operator.if_exists && self.operator.set != Set::ForAllValues
+        self.operator.test != Test::Null
+            && !self.operator.negated
+            && !self.operator.if_exists
+            && self.operator.set != Set::ForAllValues
     }
     fn key(&self) -> String {
         self.entry.key.value.to_lowercase()
@@ -133,12 +132,42 @@ pub fn shared_issuer_left_open(document: &Document) -> Option<(usize, &'static s
         principals.values.iter().find_map(|value| match provider(&value.value) {
             Some(Provider::Oidc(host)) => {
                 let issuer = shared(host)?;
-                let tenant = |read: &Read<'_>| is_tenant_key(issuer, &read.key());
+                let tenant = |read: &Read<'_>| names_a_tenant(issuer, read);
                 (!conditions(&statement.value).iter().any(tenant)).then_some((index + 1, issuer.host))
+            }
+            // Everyone is also whoever any provider vouches for.
+            None if value.value.value == "*" => {
+                let federates = |action: &str| covers_action(&statement.value, action);
+                let federated = federates("sts:assumerolewithwebidentity") || federates("sts:assumerolewithsaml");
+                // Keys of principals are never in an unsigned call.
+                let known = |read: &Read<'_>| {
+                    let key = read.key();
+                    let names = key == "aws:federatedprovider" || key.ends_with(":sub") || key.starts_with("aws:principal");
+                    read.is_strict() && !read.is_open() && names
+                };
+                (federated && !conditions(&statement.value).iter().any(known)).then_some((index + 1, "*"))
             }
             _ => None,
         })
     })
+}
+
+fn covers_action(statement: &Statement, folded: &str) -> bool {
+    let syntax = Syntax { wildcards: true, variables: false };
+    let covers = |value: &Located<String>| {
+        Pattern::compile(&value.value.to_lowercase(), syntax).is_ok_and(|pattern| pattern.matches(folded, &Context::default()))
+    };
+    statement.action.values.iter().any(covers) != statement.action.negated
+}
+
+/// Whether a condition holds for tokens of one tenant (or some) only.
+fn names_a_tenant(issuer: &SharedIssuer, read: &Read<'_>) -> bool {
+    let start = if read.key().ends_with(":sub") { issuer.subject_start } else { "" };
+    let named = |value: &Located<String>| {
+        let literal = value.value.split(['*', '?']).next().unwrap_or_default();
+        literal.strip_prefix(start).is_some_and(|tenant| !tenant.is_empty())
+    };
+    is_tenant_key(issuer, &read.key()) && read.is_strict() && read.entry.values.iter().all(named)
 }
 
 fn is_tenant_key(issuer: &SharedIssuer, folded: &str) -> bool {
@@ -162,7 +191,11 @@ impl Check<'_> {
         }
         let conditions = conditions(written);
         self.multi_factor(&conditions);
+        let mut looked_at = HashSet::new();
         for value in &principal.values {
+            if !looked_at.insert((value.value.kind, &value.value.value)) || !self.may_look_up() {
+                continue;
+            }
             match provider(&value.value) {
                 Some(Provider::Saml) => {
                     self.saml(statement, &conditions, value);
@@ -253,8 +286,8 @@ impl Check<'_> {
         let issuer = shared(host);
         for read in conditions {
             let folded = read.key();
-            let other =
-                folded.rsplit_once(':').map(|(prefix, _)| prefix).filter(|prefix| prefix.contains('.') && *prefix != host);
+            let own = folded.starts_with(&format!("{}:", host.to_lowercase()));
+            let other = folded.split_once(':').map(|(prefix, _)| prefix).filter(|prefix| prefix.contains('.') && !own);
             if let Some(other) = other {
                 let message = format!("`{}` is a key of {other}, and a token of {host} never carries it.", read.entry.key.value);
                 self.at(Error, "TP10", &read.entry.key, message);
@@ -318,7 +351,12 @@ impl Check<'_> {
     }
 
     fn subjects(&mut self, identity: &[&Read<'_>], issuer: &SharedIssuer) {
-        for read in identity.iter().filter(|read| read.is_on(&format!("{}:sub", issuer.host)) && !read.operator.negated) {
+        let subject = format!("{}:sub", issuer.host);
+        for read in identity.iter().filter(|read| !read.is_on(&subject) && read.is_strict() && !names_a_tenant(issuer, read)) {
+            let message = "The pattern fits every tenant: name yours.";
+            self.at(SecurityWarning, "TP02", &read.entry.key, message);
+        }
+        for read in identity.iter().filter(|read| read.is_on(&subject) && !read.operator.negated) {
             for value in &read.entry.values {
                 let text = value.value.as_str();
                 let wild = text.find(['*', '?']);
@@ -456,6 +494,7 @@ impl Check<'_> {
             let values = || read.entry.values.iter().map(|value| value.value.as_str());
             let fixed_account = |text: &str| text.split(':').nth(4).is_some_and(|account| AccountId::parse(account).is_ok());
             read.is_strict()
+                && !read.is_open()
                 && match read.key().as_str() {
                     "aws:principalorgid" | "aws:principalorgpaths" | "aws:principalaccount" | "aws:sourceaccount" => {
                         values().all(|text| !text.starts_with('*'))
@@ -463,7 +502,8 @@ impl Check<'_> {
                     "aws:principalarn" | "aws:sourcearn" => values().all(fixed_account),
                     "aws:sourceip" => values().all(|text| !text.ends_with("/0")),
                     "sts:externalid" | "aws:userid" => values().all(|text| !text.starts_with('*')),
-                    key => !key.starts_with("aws:") && !key.starts_with("sts:"),
+                    // An audience is no identity: everybody can ask for it.
+                    key => !key.starts_with("aws:") && !key.starts_with("sts:") && !key.ends_with(":aud"),
                 }
         };
         if !conditions.iter().any(limits) {

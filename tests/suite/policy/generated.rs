@@ -37,7 +37,7 @@ impl Numbers {
     }
 }
 
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 9] = [
     "s3:GetObject",
     "s3:GetObjectAcl",
     "s3:PutObject",
@@ -46,8 +46,9 @@ const ACTIONS: [&str; 8] = [
     "sts:AssumeRole",
     "sqs:SendMessage",
     "sts:GetCallerIdentity",
+    "sts:TagSession",
 ];
-const ACTION_PATTERNS: [&str; 14] = [
+const ACTION_PATTERNS: [&str; 15] = [
     "*",
     "s3:*",
     "s3:Get*",
@@ -62,6 +63,7 @@ const ACTION_PATTERNS: [&str; 14] = [
     "sqs:*",
     "s3:*Object*",
     "sts:Assume*",
+    "sts:Tag*",
 ];
 const RESOURCES: [&str; 9] = [
     "*",
@@ -119,7 +121,7 @@ const CALLERS: [&str; 11] = [
     "own session",
 ];
 /// Operator, key, values that policies hold.
-const CONDITIONS: [(&str, &str, &[&str]); 22] = [
+const CONDITIONS: [(&str, &str, &[&str]); 23] = [
     ("StringEquals", "aws:PrincipalTag/Team", &["blue", "red", "${aws:username}"]),
     ("StringEquals", "aws:username", &["jane", "joe"]),
     ("StringNotEquals", "aws:PrincipalTag/team", &["blue", "Red"]),
@@ -141,12 +143,14 @@ const CONDITIONS: [(&str, &str, &[&str]); 22] = [
     ("Null", "aws:PrincipalTag/Team", &["true", "false"]),
     ("IpAddress", "aws:SourceIp", &["10.0.0.0/8", "10.1.2.3"]),
     ("NotIpAddress", "aws:SourceIp", &["10.0.0.0/8"]),
-    ("ArnLike", "aws:PrincipalArn", &["arn:aws:iam::*:role/*", "arn:aws:iam::111122223333:user/team/jane", "*"]),
+    ("ArnLike", "aws:PrincipalArn", &["arn:aws:iam::*:role/*", "arn:aws:iam::${aws:PrincipalAccount}:user/team/jane", "*"]),
+    ("ArnNotLike", "aws:PrincipalArn", &["arn:aws:iam::${aws:PrincipalAccount}:role/*", "arn:*:iam::*:user/*"]),
 ];
 /// Key, values that requests carry.
-const KEYS: [(&str, &[&str]); 7] = [
+const KEYS: [(&str, &[&str]); 8] = [
     ("aws:PrincipalTag/Team", &["blue", "red", "Red", "jane", "b"]),
     ("aws:username", &["jane", "joe", "b*"]),
+    ("aws:PrincipalAccount", &["111122223333", "444455556666"]),
     ("aws:TagKeys", &["a", "b", "c"]),
     ("aws:MultiFactorAuthAge", &["3.5", "50", "100", "soon"]),
     ("aws:MultiFactorAuthPresent", &["true", "false", "TRUE"]),

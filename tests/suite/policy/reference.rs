@@ -280,9 +280,18 @@ fn any_expected(base: &str, expected: &[&str], value: &str, variables: bool, ask
                 if !value.starts_with("arn:") || value.matches(':').count() < 5 {
                     return None;
                 }
-                let fields: Vec<&str> = wanted.splitn(6, ':').collect();
-                let expanded: Option<Vec<_>> =
-                    fields.iter().enumerate().map(|(index, field)| expand(field, true, variables && index == 5, ask)).collect();
+                // Cut at the colons outside of variables.
+                let mut fields = vec![String::new()];
+                let mut inside = false;
+                for letter in wanted.chars() {
+                    inside = (inside || letter == '{') && letter != '}';
+                    if letter == ':' && !inside && fields.len() < 6 {
+                        fields.push(String::new());
+                    } else {
+                        fields.last_mut().unwrap().push(letter);
+                    }
+                }
+                let expanded: Option<Vec<_>> = fields.iter().map(|field| expand(field, true, variables, ask)).collect();
                 *wanted == "*" || expanded.is_some_and(|fields| in_fields(&fields, 0, &plain(value), false))
             }
             "IpAddress" => {
@@ -356,6 +365,8 @@ pub(super) fn decide(stack: &Stack, same_account: bool, question: &Ask<'_>) -> &
     permit(match (same_account, r) {
         (false, None) => false,
         (true, None) if stack.mandatory && stack.resource.is_some() => false,
+        // Both sides.
+        (true, Some(_)) if question.action == "sts:TagSession" => i && b && s,
         (true, Some(Form::Itself | Form::Everyone)) => true,
         (true, Some(Form::Behind)) => b && s,
         _ => i && b && s,
