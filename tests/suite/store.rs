@@ -114,3 +114,27 @@ client_secret = "MARKER-SECRET"
         assert!(!bytes.windows(7).any(|window| window == b"MARKER-"), "{} holds a secret in the clear", path.display());
     }
 }
+
+#[tokio::test]
+async fn a_role_that_can_t_be_read_is_closed_and_the_others_live_on() {
+    use sqlx::{Connection as _, SqliteConnection};
+    let world = World::demo().await;
+    let store = &world.gateway.broker.store;
+    let roles = store.snapshot().roles.len();
+    let file = format!("sqlite://{}", world.folder.path().join("daypass.sqlite").display());
+    let mut damage = SqliteConnection::connect(&file).await.unwrap();
+    for change in [
+        "UPDATE role SET trust_policy = '{' WHERE name = 'Administrator' AND account = '111122223333'",
+        "UPDATE revision SET number = number + 1",
+    ] {
+        sqlx::query(change).execute(&mut damage).await.unwrap();
+    }
+    store.refresh().await.unwrap();
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.roles.len(), roles);
+    let account = "111122223333".to_owned().try_into().unwrap();
+    assert!(snapshot.role(&account, "Administrator").unwrap().trust.policies().is_empty());
+    // Signing in as another role goes on as before.
+    let developer = world.session("333344445555", "Developer", &["developers"]);
+    assert!(developer.call(daypass::api::sts::GetCallerIdentity {}).await.is_ok());
+}
