@@ -295,6 +295,7 @@ impl Gateway {
             // Only principals of member accounts have it: not people, not workloads, not anonymous callers.
             if let Some(organization) = &snapshot.organization {
                 context.set("aws:PrincipalOrgID", organization.id.clone());
+                context.set("aws:ResourceOrgID", organization.id.clone());
             }
             if let Some(role) = snapshot.role_by_id(&session.role_id) {
                 context.set("aws:PrincipalArn", role.role.arn().to_string());
@@ -335,12 +336,17 @@ pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
     context.set_instant("aws:EpochTime", origin.time.seconds().to_string(), origin.time.0);
     context.set("aws:SecureTransport", origin.secure.to_string());
     context.set("aws:UserAgent", origin.user_agent.clone());
+    context.set("aws:ViaAWSService", "false");
     context
 }
 
 fn session_context(context: &mut Context, session: &RoleSession) {
     context.set("aws:PrincipalAccount", session.account.to_string());
     context.set("aws:PrincipalType", "AssumedRole");
+    context.set("aws:PrincipalIsAWSService", "false");
+    // There with temporary credentials, and true only when a factor was given to this broker's own operations.
+    context.set("aws:MultiFactorAuthPresent", "false");
+    context.set("aws:ResourceAccount", session.account.to_string());
     context.set("aws:userid", session.user_id());
     context.set_instant("aws:TokenIssueTime", session.issued.to_string(), session.issued.0);
     for (key, value) in session.tags.iter() {

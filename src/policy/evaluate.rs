@@ -309,10 +309,14 @@ pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, 
     let mut grant = None;
     for check in checks {
         let keyed;
-        let context = if check.keys.is_empty() {
+        let elsewhere = check.account.as_ref().filter(|account| **account != session.account);
+        let context = if check.keys.is_empty() && elsewhere.is_none() {
             common
         } else {
             let mut context = common.clone();
+            if let Some(account) = elsewhere {
+                context.set("aws:ResourceAccount", account.to_string());
+            }
             for (key, values) in &check.keys {
                 context.set_list(key, values.clone());
             }

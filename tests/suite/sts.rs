@@ -265,6 +265,22 @@ async fn chains_last_as_long_as_the_broker_lets_them() {
 }
 
 #[tokio::test]
+async fn policies_see_whose_the_resource_is() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let only = |account: &str| {
+        let statement = json!({"Effect": "Allow", "Action": "sts:*", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:ResourceAccount": account}, "Bool": {"aws:MultiFactorAuthPresent": "false"}}});
+        json!({"Version": "2012-10-17", "Statement": statement}).to_string()
+    };
+    for (account, allowed) in [(MANAGEMENT, true), ("333344445555", false)] {
+        let capped = taken(&world, &admin, AssumeRole { policy: Some(only(account)), ..assume("One") }).await.unwrap();
+        let caller = world.caller(Principal::Session(Arc::new(capped)));
+        assert_eq!(caller.call(assume("Two")).await.is_ok(), allowed, "{account}");
+    }
+}
+
+#[tokio::test]
 async fn an_access_key_id_holds_its_account() {
     let world = World::demo().await;
     let admin = roles(&world).await;
