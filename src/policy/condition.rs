@@ -241,12 +241,12 @@ impl Condition {
     /// counts as `when_unclear`, which is false in an `Allow` and true in a `Deny`.
     #[must_use]
     pub fn holds(&self, context: &Context, when_unclear: bool) -> bool {
-        let values = context.of(&self.key);
+        let found = context.typed(&self.key);
         if let Expected::Null(wanted) = &self.expected {
-            return wanted.contains(&values.is_none());
+            return wanted.contains(&found.is_none());
         }
         let Operator { set, negated, if_exists, .. } = self.operator;
-        let Some(values) = values else {
+        let Some((values, typed)) = found else {
             return match set {
                 Set::ForAllValues => true,
                 Set::ForAnyValue => if_exists,
@@ -254,7 +254,7 @@ impl Condition {
             };
         };
         match (set, values) {
-            (Set::Single, [only]) => self.value_holds(only, context.typed(&self.key), context, when_unclear),
+            (Set::Single, [only]) => self.value_holds(only, typed, context, when_unclear),
             (Set::Single, _) => when_unclear,
             (Set::ForAllValues, _) => values.iter().all(|value| self.value_holds(value, None, context, when_unclear)),
             (Set::ForAnyValue, _) => values.iter().any(|value| self.value_holds(value, None, context, when_unclear)),

@@ -103,11 +103,11 @@ impl Context {
         self.entry(key).map(Values::list).filter(|values| !values.is_empty())
     }
 
-    /// The value as it was parsed when it was set.
-    pub(super) fn typed(&self, key: &Key) -> Option<Typed> {
-        match self.entry(key) {
-            Some(Values::One(_, typed)) => *typed,
-            Some(Values::Many(_)) | None => None,
+    /// The values of a key, and the only one as it was parsed when it was set.
+    pub(super) fn typed(&self, key: &Key) -> Option<(&[String], Option<Typed>)> {
+        match self.entry(key)? {
+            Values::One(one, typed) => Some((one, *typed)),
+            Values::Many(many) => (!many.is_empty()).then_some((many, None)),
         }
     }
 
