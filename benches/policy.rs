@@ -14,6 +14,8 @@
 
 #[path = "../tests/suite/allocations.rs"]
 mod allocations;
+#[path = "../tests/suite/numbers.rs"]
+mod numbers;
 
 use allocations::taken;
 use cedar_policy::{Authorizer, Decision, Entities, EntityUid, PolicySet as CedarPolicies};
@@ -29,6 +31,7 @@ use daypass::{
         evaluate::{Guardrails, Layers, ResourcePolicy, Verdict, decide},
     },
 };
+use numbers::Numbers;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -65,17 +68,6 @@ fn nanoseconds(mut call: impl FnMut()) -> f64 {
         best = best.min(start.elapsed().as_nanos() as f64 / calls as f64);
     }
     best
-}
-
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
-    }
 }
 
 /// The same policy for both engines.

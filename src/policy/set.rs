@@ -129,13 +129,6 @@ impl PolicySet {
         }
         said
     }
-
-    /// Bytes on the heap that belong to the set alone, the policies themselves not counted.
-    #[must_use]
-    pub fn index_bytes(&self) -> usize {
-        let own = size_of_val(&*self.policies) + size_of_val(&*self.places);
-        own + self.index.as_ref().map_or(0, |index| index.bytes())
-    }
 }
 
 /// Lists of statements by hash.
@@ -283,12 +276,6 @@ impl Index {
         } else {
             request.context.hashed().any(|(key, values)| values.iter().any(|value| all(self.values.list(value_hash(key, value)))))
         }
-    }
-
-    fn bytes(&self) -> usize {
-        let postings = |one: &Postings| one.table.capacity() * 17 + size_of_val(&*one.numbers);
-        let all = [&self.exact_actions, &self.action_starts, &self.resources, &self.values];
-        size_of::<Self>() + all.into_iter().map(postings).sum::<usize>() + size_of_val(&*self.rest)
     }
 }
 

@@ -16,6 +16,7 @@ mod floors;
 mod gateway;
 mod golden;
 mod idp;
+mod numbers;
 mod policy;
 mod saml;
 mod store;

@@ -1,6 +1,9 @@
 //! Sessions made from sessions: what goes along, what can't be changed, and what bounds them.
 
-use crate::world::{MANAGEMENT, Persona, World};
+use crate::{
+    numbers::Numbers,
+    world::{MANAGEMENT, Persona, World},
+};
 use daypass::{
     api::{
         iam::{policies::PutRolePolicy, roles::CreateRole},
@@ -294,18 +297,6 @@ async fn an_access_key_id_holds_its_account() {
         let account = AccountId::parse(account).unwrap();
         let random: &dyn Random = &*world.gateway.broker.random;
         assert_eq!(account_of_access_key(&random.access_key_id("AKIA", &account)), Some(account));
-    }
-}
-
-/// Numbers that look random and never change (xorshift64*).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
     }
 }
 

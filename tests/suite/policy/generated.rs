@@ -5,6 +5,7 @@ use super::{
     cases::identity,
     reference::{self, Ask, Stack},
 };
+use crate::numbers::Numbers;
 use daypass::{
     domain::name::AccountId,
     policy::{
@@ -15,16 +16,7 @@ use daypass::{
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Numbers that look random and never change (xorshift64*).
-struct Numbers(u64);
-
 impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
-    }
     fn one_in(&mut self, chance: usize) -> bool {
         self.below(chance) == 0
     }
