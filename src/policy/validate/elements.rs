@@ -69,7 +69,7 @@ impl Check<'_> {
             };
             let Ok(pattern) = Pattern::compile(&name.to_lowercase(), GLOBS) else { continue };
             let found = match &pattern {
-                Pattern::Exact(_) => service.action(name).is_some(),
+                Pattern::Exact(_) => service.has(name),
                 glob => !self.may_look_up() || service.actions().any(|(name, _)| glob.matches(name, &Default::default())),
             };
             if !found {
@@ -77,7 +77,7 @@ impl Check<'_> {
                 let likeness = |(known, _): &(&str, _)| distance(known, &folded);
                 let near = (folded.len() <= 64 && self.may_look_up()).then(|| service.actions().min_by_key(likeness)).flatten();
                 let near = near.filter(|known| likeness(known) <= 3);
-                let hint = near.map(|(_, action)| format!(" Did you mean `{prefix}:{}`?", action.name)).unwrap_or_default();
+                let hint = near.map(|(_, name)| format!(" Did you mean `{prefix}:{name}`?")).unwrap_or_default();
                 self.at(Error, "INVALID_ACTION", value, format!("`{}` is no action of AWS.{hint}", value.value));
             }
         }
