@@ -15,7 +15,7 @@ use crate::{
     federation::{directory, metadata},
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
     policy::{DocumentKind, Policy},
-    store::{Snapshot, WriteTx, snapshot::ADMINISTRATOR_ACCESS},
+    store::{Snapshot, WriteTx},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::{BTreeMap, BTreeSet};
@@ -472,7 +472,7 @@ fn draft(
         for arn in &entry.attached_policies {
             let listed = file.policies.iter().any(|policy| Arn::iam(&policy.account, &format!("policy/{}", policy.name)) == *arn);
             let own = arn.account().is_none_or(|account| account == entry.account);
-            if !own || !(listed || arn.as_str() == ADMINISTRATOR_ACCESS || snapshot.policies.contains_key(arn)) {
+            if !own || !(listed || snapshot.policy(arn).is_some()) {
                 return Err(bad(
                     &format!("roles[{index}].attached_policies"),
                     format!("there is no policy {arn} for a role of this account"),

@@ -42,6 +42,11 @@ impl Service for Sso {
             ErrorKind::InvalidInput
             | ErrorKind::InvalidParameterValue
             | ErrorKind::InvalidAuthorizationMessage
+            | ErrorKind::InvalidAuthenticationCode
+            | ErrorKind::FeatureDisabled
+            | ErrorKind::SessionDurationEscalation
+            | ErrorKind::TokenTooLarge
+            | ErrorKind::ExpiredTradeInToken
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

@@ -57,6 +57,11 @@ impl Service for SsoOidc {
             ErrorKind::InvalidInput
             | ErrorKind::InvalidParameterValue
             | ErrorKind::InvalidAuthorizationMessage
+            | ErrorKind::InvalidAuthenticationCode
+            | ErrorKind::FeatureDisabled
+            | ErrorKind::SessionDurationEscalation
+            | ErrorKind::TokenTooLarge
+            | ErrorKind::ExpiredTradeInToken
             | ErrorKind::UnknownOperation
             | ErrorKind::MalformedPolicy
             | ErrorKind::PolicyTooLarge

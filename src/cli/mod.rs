@@ -11,6 +11,7 @@ pub mod explain;
 pub mod login;
 mod policy;
 pub mod revoke;
+pub mod root_key;
 pub mod serve;
 pub mod whoami;
 
@@ -46,6 +47,8 @@ enum Command {
     Sessions(revoke::Sessions),
     /// End sessions before their time.
     Revoke(revoke::Revoke),
+    /// Make an access key for an account's root user.
+    RootKey(root_key::RootKey),
     /// Check policies in files, and try what they decide.
     Policy(policy::PolicyCommand),
 }
@@ -150,6 +153,7 @@ pub fn run() -> ExitCode {
             Command::Explain(command) => command.run().await,
             Command::Sessions(command) => command.run().await,
             Command::Revoke(command) => command.run().await,
+            Command::RootKey(command) => command.run().await,
             Command::Policy(command) => command.run(),
         }
     });

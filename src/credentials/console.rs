@@ -52,7 +52,7 @@ pub fn signin_token(
     now: Timestamp,
 ) -> Result<(Secret<String>, RoleSession), Error> {
     let wrong = || Error::new(ErrorKind::UnknownKey, "The credentials in Session are not valid");
-    let session = super::open(ring, credentials.session_token.expose()).ok_or_else(wrong)?;
+    let session = super::open_role(ring, credentials.session_token.expose()).ok_or_else(wrong)?;
     let whole = same(&session.access_key_id, &credentials.session_id)
         && same(session.secret_access_key.expose(), credentials.session_key.expose());
     if !whole {

@@ -7,14 +7,20 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind, Random, Secret, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
-        name::{RoleSessionName, SourceIdentity},
-        session::{RoleSession, SessionTags},
+        name::{AccountId, RoleSessionName, SourceIdentity},
+        session::{FederationProtocol, RoleSession, SessionTags},
+        user::UserSession,
     },
-    policy::{DocumentKind, Permit, Policy, decision::GrantBasis},
+    policy::{DocumentKind, Permit, Policy, decision::GrantBasis, role::saml_name_qualifier},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
-use std::io::{Read as _, Write as _};
+use serde::Serialize;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+};
 
 /// Session length when nobody asks for one, in seconds.
 pub const DEFAULT_SESSION_SECONDS: u32 = 3600;
@@ -92,49 +98,26 @@ pub fn issue(
 ) -> Result<Issued, Error> {
     let grant = permit.grant().ok_or_else(|| Error::new(ErrorKind::AccessDenied, "no role was granted"))?;
     let role = &grant.role.role;
-    let (chained, not_after, source_identity, federated_provider, person) = match &grant.basis {
-        GrantBasis::Federated(assertion) => {
-            let provider = assertion.provider.arn_in(&role.account).map(|arn| arn.to_string());
-            (false, assertion.not_after, assertion.source_identity.clone(), provider, Some(assertion.person()))
-        }
-        GrantBasis::Chained(parent) => {
-            (true, None, parent.source_identity.clone(), parent.federated_provider.clone(), parent.person.clone())
-        }
-    };
-    let source_identity = match (source_identity, request.source_identity) {
+    let origin = Origin::of(&grant.basis, &role.account);
+    let source_identity = match (origin.source_identity, request.source_identity) {
         (Some(fixed), Some(asked)) if fixed != asked => {
             return Err(Error::new(ErrorKind::AccessDenied, "The source identity of a session can't be changed by a later one."));
         }
         (fixed, asked) => fixed.or(asked),
     };
     let tags = match &grant.basis {
-        GrantBasis::Federated(_) => request.tags,
+        GrantBasis::Federated(_) | GrantBasis::User(_) => request.tags,
         GrantBasis::Chained(parent) => request.tags.after(&parent.tags)?,
     };
-    let seconds = session_seconds(request.seconds, role.max_session_seconds, chained.then_some(chained_seconds))?;
+    let seconds = session_seconds(request.seconds, role.max_session_seconds, origin.chained.then_some(chained_seconds))?;
     let mut expires = now.plus_seconds(i64::from(seconds));
-    if let Some(end) = not_after {
+    if let Some(end) = origin.not_after {
         expires = expires.min(end);
     }
-    if let Some(policy) = &request.policy {
-        if policy.chars().count() > MAX_SESSION_POLICY {
-            return Err(Error::new(
-                ErrorKind::PolicyTooLarge,
-                format!("The session policy has more than {MAX_SESSION_POLICY} characters"),
-            ));
-        }
-        Policy::parse(policy, DocumentKind::Identity)
-            .map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
-    }
-    if request.policy_arns.len() > MAX_SESSION_POLICY_ARNS {
-        return Err(Error::invalid(format!("at most {MAX_SESSION_POLICY_ARNS} session policy ARNs")));
-    }
-    let packed = request.policy.as_ref().map_or(0, String::len)
-        + request.policy_arns.iter().map(|arn| arn.as_str().len()).sum::<usize>()
-        + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let packed = check_caps(request.policy.as_deref(), &request.policy_arns, &tags)?;
     let session = RoleSession {
         access_key_id: random.access_key_id("ASIA", &role.account),
-        secret_access_key: Secret::new(random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40)),
+        secret_access_key: secret_access_key(random),
         account: role.account.clone(),
         role_name: role.name.clone(),
         role_id: role.id.clone(),
@@ -145,23 +128,102 @@ pub fn issue(
         tags,
         session_policy: request.policy,
         session_policy_arns: request.policy_arns,
-        federated_provider,
-        person,
-        chained,
+        federated_provider: origin.federated_provider,
+        person: origin.person,
+        claims: origin.claims,
+        chained: origin.chained,
     };
-    let plain = pack(&serde_json::to_vec(&session).map_err(Error::internal)?)?;
-    let token = URL_SAFE_NO_PAD.encode(ring.seal(Purpose::SessionToken, "", &plain).map_err(Error::internal)?);
-    if token.len() > MAX_TOKEN {
-        return Err(Error::new(ErrorKind::PolicyTooLarge, "The session policies and tags do not fit into a session token"));
-    }
     let credentials = SessionCredentials {
         access_key_id: session.access_key_id.clone(),
         secret_access_key: session.secret_access_key.clone(),
-        session_token: Secret::new(token),
+        session_token: seal(ring, Holder::Role, &session)?,
         expiration: expires,
     };
-    let packed_policy_size = (packed > 0).then(|| u32::try_from(packed * 100 / MAX_TOKEN).unwrap_or(100).max(1));
-    Ok(Issued { session, credentials, packed_policy_size })
+    Ok(Issued { session, credentials, packed_policy_size: packed })
+}
+
+/// What a role session keeps of where it came from.
+#[derive(Default)]
+struct Origin {
+    chained: bool,
+    not_after: Option<Timestamp>,
+    source_identity: Option<SourceIdentity>,
+    federated_provider: Option<String>,
+    person: Option<String>,
+    claims: BTreeMap<String, Vec<String>>,
+}
+
+impl Origin {
+    fn of(basis: &GrantBasis, account: &AccountId) -> Self {
+        match basis {
+            GrantBasis::Federated(assertion) => {
+                let mut claims = assertion.lasting_claims();
+                if assertion.provider.protocol == FederationProtocol::Saml {
+                    let qualifier = saml_name_qualifier(&assertion.issuer, account.as_str(), &assertion.provider.name);
+                    claims.insert("saml:namequalifier".to_owned(), vec![qualifier]);
+                }
+                Self {
+                    chained: false,
+                    not_after: assertion.not_after,
+                    source_identity: assertion.source_identity.clone(),
+                    federated_provider: assertion.provider.arn_in(account).map(|arn| arn.to_string()),
+                    person: Some(assertion.person()),
+                    claims,
+                }
+            }
+            GrantBasis::Chained(parent) => Self {
+                chained: true,
+                source_identity: parent.source_identity.clone(),
+                federated_provider: parent.federated_provider.clone(),
+                person: parent.person.clone(),
+                ..Self::default()
+            },
+            GrantBasis::User(user) => Self { person: Some(user.user.to_string()), ..Self::default() },
+        }
+    }
+}
+
+/// Forty characters.
+pub fn secret_access_key(random: &dyn Random) -> Secret<String> {
+    Secret::new(random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40))
+}
+
+/// Seals temporary credentials of a user or root user into their token.
+///
+/// # Errors
+/// `PolicyTooLarge` when policies and tags do not fit.
+pub fn issue_user(session: &UserSession, ring: &KeyRing) -> Result<SessionCredentials, Error> {
+    let endless = || Error::internal("an access key is no session");
+    Ok(SessionCredentials {
+        access_key_id: session.access_key_id.clone(),
+        secret_access_key: session.secret_access_key.clone(),
+        session_token: seal(ring, Holder::User, session)?,
+        expiration: session.expires.ok_or_else(endless)?,
+    })
+}
+
+/// Checks what caps a session; percent of the room in the token that policies and tags take, where there are any.
+///
+/// # Errors
+/// `PolicyTooLarge`, `MalformedPolicy`, `InvalidInput`.
+pub fn check_caps(policy: Option<&str>, arns: &[Arn], tags: &SessionTags) -> Result<Option<u32>, Error> {
+    if let Some(policy) = policy {
+        if policy.chars().count() > MAX_SESSION_POLICY {
+            return Err(Error::new(
+                ErrorKind::PolicyTooLarge,
+                format!("The session policy has more than {MAX_SESSION_POLICY} characters"),
+            ));
+        }
+        Policy::parse(policy, DocumentKind::Identity)
+            .map_err(|error| Error::new(ErrorKind::MalformedPolicy, error.to_string()))?;
+    }
+    if arns.len() > MAX_SESSION_POLICY_ARNS {
+        return Err(Error::invalid(format!("at most {MAX_SESSION_POLICY_ARNS} session policy ARNs")));
+    }
+    let packed = policy.map_or(0, str::len)
+        + arns.iter().map(|arn| arn.as_str().len()).sum::<usize>()
+        + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    Ok((packed > 0).then(|| u32::try_from(packed * 100 / MAX_TOKEN).unwrap_or(100).max(1)))
 }
 
 fn session_seconds(asked: Option<u32>, role_maximum: u32, chain_limit: Option<u32>) -> Result<u32, Error> {
@@ -185,19 +247,55 @@ fn session_seconds(asked: Option<u32>, role_maximum: u32, chain_limit: Option<u3
     Ok(seconds)
 }
 
+/// Whose a token is.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// A role session's.
+    Role(RoleSession),
+    /// A user's, a federated user's or a root user's.
+    User(UserSession),
+}
+
 /// Opens a session token; none when it is not ours. Expiry is the caller's to judge, after the signature.
 #[must_use]
-pub fn open(ring: &KeyRing, token: &str) -> Option<RoleSession> {
+pub fn open(ring: &KeyRing, token: &str) -> Option<Opened> {
     if token.len() > MAX_TOKEN {
         return None;
     }
     let plain = ring.open(Purpose::SessionToken, "", &URL_SAFE_NO_PAD.decode(token).ok()?)?;
-    serde_json::from_slice(&unpack(&plain)?).ok()
+    let (holder, json) = unpack(&plain)?;
+    match holder {
+        Holder::Role => serde_json::from_slice(&json).ok().map(Opened::Role),
+        Holder::User => serde_json::from_slice(&json).ok().map(Opened::User),
+    }
 }
 
-/// First byte of what a token holds: as it is.
-const PLAIN: u8 = 0;
-/// First byte of what a token holds: compressed (DEFLATE, RFC 1951).
+/// Opens the session token of a role session; none when it is something else.
+#[must_use]
+pub fn open_role(ring: &KeyRing, token: &str) -> Option<RoleSession> {
+    match open(ring, token)? {
+        Opened::Role(session) => Some(session),
+        Opened::User(_) => None,
+    }
+}
+
+fn seal(ring: &KeyRing, holder: Holder, session: &impl Serialize) -> Result<Secret<String>, Error> {
+    let plain = pack(holder, &serde_json::to_vec(session).map_err(Error::internal)?)?;
+    let token = URL_SAFE_NO_PAD.encode(ring.seal(Purpose::SessionToken, "", &plain).map_err(Error::internal)?);
+    if token.len() > MAX_TOKEN {
+        return Err(Error::new(ErrorKind::PolicyTooLarge, "The session policies and tags do not fit into a session token"));
+    }
+    Ok(Secret::new(token))
+}
+
+/// Whose session a token holds: a bit of its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Role = 0,
+    User = 2,
+}
+
+/// In the first byte of what a token holds: it is compressed (DEFLATE, RFC 1951).
 const DEFLATED: u8 = 1;
 /// Most bytes a token unfolds to.
 const MAX_UNFOLDED: u64 = 65_536;
@@ -207,24 +305,28 @@ const WORTH_DEFLATING: usize = 512;
 
 /// Compresses where that helps: policies and tags repeat themselves, a plain session hardly does. The secret in a token is
 /// new in each, so that its length tells nothing about it.
-fn pack(json: &[u8]) -> Result<Vec<u8>, Error> {
+fn pack(holder: Holder, json: &[u8]) -> Result<Vec<u8>, Error> {
+    let plain = || [&[holder as u8], json].concat();
     if json.len() < WORTH_DEFLATING {
-        return Ok([&[PLAIN], json].concat());
+        return Ok(plain());
     }
-    let mut encoder = DeflateEncoder::new(vec![DEFLATED], Compression::default());
+    let mut encoder = DeflateEncoder::new(vec![holder as u8 | DEFLATED], Compression::default());
     encoder.write_all(json).map_err(Error::internal)?;
     let deflated = encoder.finish().map_err(Error::internal)?;
-    Ok(if deflated.len() <= json.len() { deflated } else { [&[PLAIN], json].concat() })
+    Ok(if deflated.len() <= json.len() { deflated } else { plain() })
 }
 
-fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
-    match packed.split_first()? {
-        (&PLAIN, json) => Some(json.to_vec()),
-        (&DEFLATED, rest) => {
-            let mut json = Vec::new();
-            DeflateDecoder::new(rest).take(MAX_UNFOLDED).read_to_end(&mut json).ok()?;
-            Some(json)
-        }
-        _ => None,
+fn unpack(packed: &[u8]) -> Option<(Holder, Cow<'_, [u8]>)> {
+    let (first, rest) = packed.split_first()?;
+    let holder = match first & !DEFLATED {
+        0 => Holder::Role,
+        2 => Holder::User,
+        _ => return None,
+    };
+    if first & DEFLATED == 0 {
+        return Some((holder, rest.into()));
     }
+    let mut json = Vec::new();
+    DeflateDecoder::new(rest).take(MAX_UNFOLDED).read_to_end(&mut json).ok()?;
+    Some((holder, json.into()))
 }

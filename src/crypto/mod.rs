@@ -3,6 +3,7 @@
 pub mod jose;
 pub mod seal;
 pub mod sigv4;
+pub mod totp;
 pub mod xmldsig;
 
 use aws_lc_rs::digest;

@@ -43,6 +43,18 @@ impl Arn {
         Self(format!("arn:aws:sts::{account}:assumed-role/{role}/{session}"))
     }
 
+    /// The ARN of a session from `GetFederationToken`: `arn:aws:sts::<account>:federated-user/<name>`.
+    #[must_use]
+    pub fn federated_user(account: &AccountId, name: &str) -> Self {
+        Self(format!("arn:aws:sts::{account}:federated-user/{name}"))
+    }
+
+    /// The ARN of a session from `AssumeRoot`: `arn:aws:sts::<account>:assumed-root`.
+    #[must_use]
+    pub fn assumed_root(account: &AccountId) -> Self {
+        Self(format!("arn:aws:sts::{account}:assumed-root"))
+    }
+
     /// The text of the ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {

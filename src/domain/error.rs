@@ -59,6 +59,16 @@ pub enum ErrorKind {
     RejectedIdentity,
     /// The encoded authorization message is not ours, or not for this account.
     InvalidAuthorizationMessage,
+    /// The one-time code is wrong.
+    InvalidAuthenticationCode,
+    /// The account has not allowed it.
+    FeatureDisabled,
+    /// What is asked for would outlive what asks for it.
+    SessionDurationEscalation,
+    /// The token would have more than its limit.
+    TokenTooLarge,
+    /// The trade-in token is unknown or has expired.
+    ExpiredTradeInToken,
     /// The identity provider could not be reached.
     IdentityProviderUnreachable,
     /// The person has not decided about the device code yet.
@@ -106,6 +116,11 @@ impl ErrorKind {
         Self::ExpiredIdentityToken,
         Self::RejectedIdentity,
         Self::InvalidAuthorizationMessage,
+        Self::InvalidAuthenticationCode,
+        Self::FeatureDisabled,
+        Self::SessionDurationEscalation,
+        Self::TokenTooLarge,
+        Self::ExpiredTradeInToken,
         Self::IdentityProviderUnreachable,
         Self::AuthorizationPending,
         Self::SlowDown,

@@ -13,6 +13,7 @@ pub mod secret;
 pub mod session;
 pub mod sso;
 pub mod time;
+pub mod user;
 
 pub use arn::Arn;
 pub use error::{Error, ErrorKind};

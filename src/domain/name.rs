@@ -74,6 +74,21 @@ name!(
     "Member must have 2 to 64 characters and satisfy regular expression pattern: [\\w+=,.@-]*"
 );
 name!(
+    /// The name of an IAM user or of a virtual MFA device, 1–64 of `[\w+=,.@-]`.
+    IamUserName, "userName", 1..=64, word,
+    "Member must have 1 to 64 characters and satisfy regular expression pattern: [\\w+=,.@-]+"
+);
+name!(
+    /// The name of a federated user, 2–32 of `[\w+=,.@-]`.
+    FederatedUserName, "name", 2..=32, word,
+    "Member must have 2 to 32 characters and satisfy regular expression pattern: [\\w+=,.@-]*"
+);
+name!(
+    /// The name of an instance profile, 1–128 of `[\w+=,.@-]`.
+    InstanceProfileName, "instanceProfileName", 1..=128, word,
+    "Member must have 1 to 128 characters and satisfy regular expression pattern: [\\w+=,.@-]+"
+);
+name!(
     /// A source identity, 2–64 of `[\w+=,.@-]`; fixed along a role chain.
     SourceIdentity, "sourceIdentity", 2..=64, word,
     "Member must have 2 to 64 characters and satisfy regular expression pattern: [\\w+=,.@-]*"

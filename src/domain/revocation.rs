@@ -3,6 +3,7 @@
 use super::{
     Timestamp,
     session::{PortalSession, RoleSession},
+    user::UserSession,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt};
@@ -15,7 +16,7 @@ pub enum RevocationScope {
     Session(String),
     /// Sessions of a role, by unique id.
     Role(String),
-    /// Everything a person holds, as `<provider>:<subject>`; sessions made from others included.
+    /// Everything a person holds, as `<provider>:<subject>` or the ARN of an IAM user; sessions made from others included.
     Person(String),
     /// Everything with this source identity.
     SourceIdentity(String),
@@ -105,6 +106,18 @@ impl Revocations {
             || covers(RevocationScope::Role(session.role_id.clone()))
             || session.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string())))
             || session.person.as_ref().is_some_and(|person| self.end_person(person, session.issued))
+    }
+
+    /// Whether temporary credentials of a user are over. An access key is not a session: it is made inactive instead.
+    #[must_use]
+    pub fn end_user(&self, user: &UserSession) -> bool {
+        let covers = |scope| self.covers(scope, user.issued);
+        !self.0.is_empty()
+            && user.is_temporary()
+            && (covers(RevocationScope::Everything)
+                || covers(RevocationScope::Session(user.access_key_id.clone()))
+                || covers(RevocationScope::Person(user.user.to_string()))
+                || user.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string()))))
     }
 
     /// Whether a portal session is over.

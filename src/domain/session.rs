@@ -4,6 +4,7 @@ use super::{
     Arn, Error, ErrorKind, Secret, Timestamp,
     iam::ProviderOwner,
     name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
+    user::UserSession,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -194,6 +195,18 @@ impl IdentityAssertion {
         format!("{}:{}", self.provider.name, self.subject)
     }
 
+    /// The claims that stay with a session (IAM user guide, "Available keys for AWS web identity federation" and "for
+    /// SAML-based federation"): who it is about, and for whom it was made. All others are for the trust policy alone.
+    #[must_use]
+    pub fn lasting_claims(&self) -> BTreeMap<String, Vec<String>> {
+        let lasting: &[&str] = match self.provider.protocol {
+            FederationProtocol::Saml => &["sub", "sub_type"],
+            FederationProtocol::WebIdentity => &["sub", "aud", "amr", "id"],
+        };
+        let lasts = |key: &str| key.rsplit_once(':').is_some_and(|(_, claim)| lasting.contains(&claim));
+        self.claims.iter().filter(|(key, _)| lasts(key)).map(|(key, values)| (key.clone(), values.clone())).collect()
+    }
+
     /// Whether the assertion may be used for the role: one that lists roles is for those alone.
     #[must_use]
     pub fn is_for(&self, role: &Arn) -> bool {
@@ -268,6 +281,9 @@ pub struct RoleSession {
     /// Whose session the chain began with, as `<provider>:<subject>`.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
+    /// What the provider said that later calls may be judged by (`saml:sub`, `<issuer>:aud` …).
+    #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, Vec<String>>,
     /// Whether the session was made from another role session.
     #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
     pub chained: bool,
@@ -308,6 +324,8 @@ pub enum Principal {
     Anonymous,
     /// A role session that signed the request, or whose console session this is.
     Session(Arc<RoleSession>),
+    /// A user or root user who signed the request.
+    User(Arc<UserSession>),
     /// A person with a portal session: may see and take roles, nothing else.
     Person(Arc<PortalSession>),
     /// Whoever holds the data folder and its master key, on the machine itself (`daypass apply`).
@@ -324,12 +342,30 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The session, where the caller is one.
+    /// The account of who signed.
     #[must_use]
-    pub fn session(&self) -> Option<&RoleSession> {
+    pub fn account(&self) -> Option<&AccountId> {
         match &self.principal {
-            Principal::Session(session) => Some(session),
+            Principal::Session(session) => Some(&session.account),
+            Principal::User(user) => Some(&user.account),
             Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
+        }
+    }
+    /// ARN and `UserId` of who signed.
+    #[must_use]
+    pub fn identity(&self) -> Option<(Arn, String)> {
+        match &self.principal {
+            Principal::Session(session) => Some((session.arn(), session.user_id())),
+            Principal::User(user) => Some((user.arn(), user.unique_id())),
+            Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
+        }
+    }
+    /// The user or root user, where the caller is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<UserSession>> {
+        match &self.principal {
+            Principal::User(user) => Some(user),
+            Principal::Anonymous | Principal::Session(_) | Principal::Person(_) | Principal::Operator => None,
         }
     }
     /// The person, where the caller is one.
@@ -337,7 +373,7 @@ impl Caller {
     pub fn person(&self) -> Option<&PortalSession> {
         match &self.principal {
             Principal::Person(person) => Some(person),
-            Principal::Anonymous | Principal::Session(_) | Principal::Operator => None,
+            Principal::Anonymous | Principal::Session(_) | Principal::User(_) | Principal::Operator => None,
         }
     }
     /// How audit records name the caller.
@@ -346,6 +382,7 @@ impl Caller {
         match &self.principal {
             Principal::Anonymous => "anonymous".to_owned(),
             Principal::Session(session) => session.arn().to_string(),
+            Principal::User(user) => user.arn().to_string(),
             Principal::Person(person) => {
                 format!("{}:{}", person.identity.provider.name, person.identity.session_name())
             }

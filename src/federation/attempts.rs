@@ -30,11 +30,11 @@ struct Counter {
 
 /// The counters.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(Mutex<HashMap<(String, IpAddr), Counter>>);
+pub(crate) struct Attempts(Mutex<HashMap<(String, IpAddr), Counter>>);
 
 impl Attempts {
     /// Seconds until this address may try this account again; none when it may now.
-    pub(super) fn pause(&self, account: &str, source: IpAddr, now: Timestamp) -> Option<i64> {
+    pub(crate) fn pause(&self, account: &str, source: IpAddr, now: Timestamp) -> Option<i64> {
         let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = [(account.to_lowercase(), source), (String::new(), source)];
         let longest = keys.iter().filter_map(|key| counters.get(key)).map(|counter| counter.paused_until).max()?;
@@ -42,7 +42,7 @@ impl Attempts {
     }
 
     /// Counts an attempt as failed until [`Attempts::succeeded`] takes it back.
-    pub(super) fn attempted(&self, account: &str, source: IpAddr, now: Timestamp) {
+    pub(crate) fn attempted(&self, account: &str, source: IpAddr, now: Timestamp) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counters.len() >= MAX_COUNTERS {
             counters.retain(|_, counter| now.seconds_since(counter.last) < WINDOW);
@@ -65,7 +65,7 @@ impl Attempts {
     }
 
     /// Takes the attempt back, and forgets the account's failures from this address: the person is here.
-    pub(super) fn succeeded(&self, account: &str, source: IpAddr) {
+    pub(crate) fn succeeded(&self, account: &str, source: IpAddr) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counters.remove(&(account.to_lowercase(), source));
         if let Some(counter) = counters.get_mut(&(String::new(), source)) {

@@ -22,6 +22,7 @@ use crate::{
     domain::{
         Arn, Clock, Error, ErrorKind, Random,
         iam::{IdentityProvider, ProviderKind},
+        name::AccountId,
         session::IdentityAssertion,
     },
     store::Store,
@@ -58,6 +59,12 @@ impl Addresses {
     #[must_use]
     pub fn saml_entity_id(&self) -> String {
         self.at("/saml/metadata")
+    }
+    /// The issuer of the web identity tokens that an account's principals get: each account has its own, so that who trusts
+    /// one account does not trust the others.
+    #[must_use]
+    pub fn token_issuer(&self, account: &AccountId) -> String {
+        self.at(&format!("/issuer/{account}"))
     }
     /// Where an OIDC provider sends the browser back to; one per source, so that answers can't be mixed up.
     #[must_use]
@@ -135,7 +142,7 @@ pub struct Federation {
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
     verifications: Arc<Semaphore>,
     passwords: directory::Passwords,
-    attempts: attempts::Attempts,
+    pub(crate) attempts: attempts::Attempts,
 }
 
 impl std::fmt::Debug for Federation {

@@ -1,8 +1,9 @@
-//! Who signed: SigV4 with a session token that carries everything, so that no store is touched.
+//! Who signed: SigV4 with a session token that carries everything, or with a long-term key of the snapshot: no store is
+//! touched.
 
 use super::{Gateway, unknown_key};
 use crate::{
-    credentials,
+    credentials::{self, Opened},
     crypto::{
         same,
         sigv4::{Authorization, HttpRequest},
@@ -39,20 +40,43 @@ impl Gateway {
         service: &str,
         now: Timestamp,
     ) -> Result<Principal, Error> {
-        let token = authorization.session_token.as_deref().ok_or_else(unknown_key)?;
-        let session = credentials::open(self.broker.store.ring(), token).ok_or_else(unknown_key)?;
-        if !same(&session.access_key_id, &authorization.access_key_id) {
-            return Err(unknown_key());
-        }
-        authorization.verify(request, session.secret_access_key.expose(), service, now)?;
-        if session.expires <= now {
-            return Err(Error::new(ErrorKind::ExpiredCredentials, "The security token included in the request is expired"));
-        }
-        // A role made anew under the same name has another id: old sessions end with their role.
         let snapshot = self.broker.store.snapshot();
-        match snapshot.role_by_id(&session.role_id) {
-            Some(role) if role.role.account == session.account => Ok(Principal::Session(Arc::new(session))),
-            _ => Err(unknown_key()),
+        let Some(token) = authorization.session_token.as_deref() else {
+            // A long-term key: an inactive one is like one that does not exist.
+            let (key, signer) = snapshot.access_keys.get(&authorization.access_key_id).ok_or_else(unknown_key)?;
+            if !key.active {
+                return Err(unknown_key());
+            }
+            authorization.verify(request, key.secret.expose(), service, now)?;
+            self.broker.store.note_use(&key.id, now, &authorization.service, &authorization.region);
+            return Ok(Principal::User(signer.clone()));
+        };
+        let check = |id: &str, secret: &str, expires: Timestamp| {
+            if !same(id, &authorization.access_key_id) {
+                return Err(unknown_key());
+            }
+            authorization.verify(request, secret, service, now)?;
+            if expires <= now {
+                return Err(Error::new(ErrorKind::ExpiredCredentials, "The security token included in the request is expired"));
+            }
+            Ok(())
+        };
+        match credentials::open(self.broker.store.ring(), token).ok_or_else(unknown_key)? {
+            Opened::Role(session) => {
+                check(&session.access_key_id, session.secret_access_key.expose(), session.expires)?;
+                // A role made anew under the same name has another id: old sessions end with their role.
+                let role = snapshot.role_by_id(&session.role_id).filter(|role| role.role.account == session.account);
+                role.map(|_| Principal::Session(Arc::new(session))).ok_or_else(unknown_key)
+            }
+            Opened::User(user) => {
+                check(&user.access_key_id, user.secret_access_key.expose(), user.expires.unwrap_or(user.issued))?;
+                // Temporary credentials end with their user.
+                let known = match &user.user_id {
+                    Some(id) => snapshot.user_by_id(id).is_some_and(|known| known.user.account == user.account),
+                    None => snapshot.accounts.contains_key(&user.account),
+                };
+                if known { Ok(Principal::User(Arc::new(user))) } else { Err(unknown_key()) }
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::ExpiredIdentityToken => (400, "ExpiredTokenException"),
         ErrorKind::RejectedIdentity => (403, "IDPRejectedClaim"),
         ErrorKind::InvalidAuthorizationMessage => (400, "InvalidAuthorizationMessageException"),
+        ErrorKind::InvalidAuthenticationCode => (403, "InvalidAuthenticationCode"),
+        ErrorKind::FeatureDisabled => (404, "FeatureDisabled"),
+        ErrorKind::SessionDurationEscalation => (403, "SessionDurationEscalationException"),
+        ErrorKind::TokenTooLarge => (400, "JWTPayloadSizeExceededException"),
+        ErrorKind::ExpiredTradeInToken => (400, "ExpiredTradeInTokenException"),
         ErrorKind::IdentityProviderUnreachable => (400, "IDPCommunicationError"),
         ErrorKind::AuthorizationPending | ErrorKind::SlowDown => (400, "Throttling"),
         ErrorKind::Unavailable => (503, "ServiceUnavailable"),
@@ -68,6 +73,11 @@ pub fn json_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidInput
         | ErrorKind::InvalidParameterValue
         | ErrorKind::InvalidAuthorizationMessage
+        | ErrorKind::InvalidAuthenticationCode
+        | ErrorKind::FeatureDisabled
+        | ErrorKind::SessionDurationEscalation
+        | ErrorKind::TokenTooLarge
+        | ErrorKind::ExpiredTradeInToken
         | ErrorKind::InvalidRedirect
         | ErrorKind::UnsupportedGrant
         | ErrorKind::MalformedPolicy

@@ -1,6 +1,7 @@
 //! The one door: wire codecs, pages, CLI and tests all come through [`Gateway::call`].
 
 pub mod authenticate;
+pub mod factor;
 pub mod fault;
 pub mod operation;
 pub mod query;
@@ -16,11 +17,12 @@ use crate::{
         Arn, Clock, Error, ErrorKind, Random, Timestamp,
         name::AccountId,
         session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
+        user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
-        Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet,
-        evaluate::{Guardrails, SessionCaller, authorize_federated, authorize_session, companions},
+        Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
+        evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_signed, companions},
     },
     store::{AuditRecord, Snapshot, Store},
 };
@@ -120,43 +122,98 @@ impl Gateway {
 
     /// Asks the policy engine, after everything it needs has been verified.
     async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut AuditRecord) -> Result<Permit, Error> {
+        if let Access::WithFactor(access, given) = access {
+            factor::verify(&self.broker, caller, scope, &given).await?;
+            record.note("serialNumber", &given.serial_number);
+            let mut context = scope.context.clone();
+            context.set("aws:MultiFactorAuthPresent", "true");
+            context.set("aws:MultiFactorAuthAge", "0");
+            let scope = Scope {
+                snapshot: scope.snapshot.clone(),
+                principal: scope.principal.clone(),
+                account: scope.account.clone(),
+                context,
+            };
+            return Box::pin(self.decide(caller, *access, &scope, record)).await;
+        }
         let over = match &caller.principal {
             Principal::Session(session) if scope.snapshot.revocations.end(session) => Some(ErrorKind::ExpiredCredentials),
+            Principal::User(user) if scope.snapshot.revocations.end_user(user) => Some(ErrorKind::ExpiredCredentials),
             Principal::Person(session) if scope.snapshot.revocations.end_portal(session) => Some(ErrorKind::InvalidBearer),
-            Principal::Session(_) | Principal::Person(_) | Principal::Anonymous | Principal::Operator => None,
+            Principal::Session(_) | Principal::User(_) | Principal::Person(_) | Principal::Anonymous | Principal::Operator => {
+                None
+            }
         };
         if let Some(kind) = over {
             return Err(Error::new(kind, "The security token included in the request has been revoked"));
         }
         match (access, &caller.principal) {
             (Access::Public { because }, _)
-            | (Access::Caller { because }, Principal::Session(_))
+            | (Access::Caller { because }, Principal::Session(_) | Principal::User(_))
             | (Access::Person { because }, Principal::Person(_))
             | (Access::Operator { because }, Principal::Operator) => Ok(Permit::open(because)),
-            (Access::Caller { .. } | Access::Signed(_), _) if caller.session().is_none() => Err(missing_credentials()),
             (Access::Signed(checks), Principal::Session(session)) => {
                 let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
-                let caps = session_policies(session, scope, &self.broker.session_policies)?;
-                let asking = SessionCaller { session, role, caps: caps.as_ref() };
-                match authorize_session(asking, Guardrails::NONE, &scope.context, &checks) {
-                    Decision::Allow(permit) => Ok(permit),
-                    Decision::Deny(Denial { message, explanation, .. }) => {
-                        let refused = Error::new(ErrorKind::AccessDenied, message);
-                        let Some(explanation) = explanation else { return Err(refused) };
-                        let owners = checks.iter().filter_map(|check| check.account.clone());
-                        let mut accounts: Vec<AccountId> = owners.chain([session.account.clone()]).collect();
-                        accounts.sort();
-                        accounts.dedup();
-                        Err(self.with_receipt(refused, caller, accounts, session.arn().to_string(), *explanation))
-                    }
-                }
+                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, scope)?;
+                self.authorize(&SignedCaller::of_role(session, role, caps.as_ref()), caller, scope, &checks)
             }
+            (Access::Signed(checks), Principal::User(session)) => {
+                barred(session, &checks)?;
+                let user = session.user_id.as_deref().and_then(|id| scope.snapshot.user_by_id(id));
+                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, scope)?;
+                self.authorize(&SignedCaller::of_user(session, user.map(|user| &**user), caps.as_ref()), caller, scope, &checks)
+            }
+            (Access::Caller { .. } | Access::Signed(_), Principal::Anonymous | Principal::Person(_)) => {
+                Err(missing_credentials())
+            }
+            (Access::WithFactor(..), _) => Err(Error::internal("a factor within a factor")),
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
             (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
             (Access::Operator { .. } | Access::Caller { .. } | Access::Signed(_), _) => {
                 Err(Error::new(ErrorKind::AccessDenied, "only the operator of this broker may do this"))
             }
         }
+    }
+
+    /// Asks the policies of whoever signed. A refused `sts` action carries a receipt.
+    fn authorize(&self, asking: &SignedCaller<'_>, caller: &Caller, scope: &Scope, checks: &[Check]) -> Result<Permit, Error> {
+        match authorize_signed(asking, Guardrails::NONE, &scope.context, checks) {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(Denial { message, explanation, .. }) => {
+                let refused = Error::new(ErrorKind::AccessDenied, message);
+                let Some(explanation) = explanation else { return Err(refused) };
+                let owners = checks.iter().filter_map(|check| check.account.clone());
+                let mut accounts: Vec<AccountId> = owners.chain(caller.account().cloned()).collect();
+                accounts.sort();
+                accounts.dedup();
+                Err(self.with_receipt(refused, caller, accounts, caller.describe(), *explanation))
+            }
+        }
+    }
+
+    /// A session's caps. A managed one that has been deleted since allows nothing.
+    fn caps(&self, inline: Option<&str>, managed: &[Arn], scope: &Scope) -> Result<Option<PolicySet>, Error> {
+        if inline.is_none() && managed.is_empty() {
+            return Ok(None);
+        }
+        let mut caps = Vec::new();
+        if let Some(text) = inline {
+            caps.push(Named {
+                label: "the session's inline policy".into(),
+                policy: self.broker.session_policies.compiled(text)?,
+            });
+        }
+        if managed.iter().any(aws_managed::is_root_task)
+            && let Some(everything) = scope.snapshot.policy(&Arn::parse(aws_managed::ADMINISTRATOR_ACCESS)?)
+        {
+            caps.push(Named { label: "what the task leaves".into(), policy: everything });
+        }
+        for arn in managed {
+            if let Some(policy) = scope.snapshot.policy(arn) {
+                caps.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
+            }
+        }
+        Ok(Some(PolicySet::new(caps)))
     }
 
     /// Verifies a provider's word, then asks the role's trust policy.
@@ -289,17 +346,26 @@ impl Gateway {
     fn scope(&self, caller: &Caller) -> Scope {
         let snapshot = self.broker.store.snapshot();
         let mut context = base_context(&caller.origin);
-        let account = caller.session().map(|session| session.account.clone());
-        if let Some(session) = caller.session() {
-            session_context(&mut context, session);
+        let account = caller.account().cloned();
+        if let Some(account) = &account {
+            context.set("aws:PrincipalAccount", account.to_string());
+            context.set("aws:ResourceAccount", account.to_string());
+            context.set("aws:PrincipalIsAWSService", "false");
             // Only principals of member accounts have it: not people, not workloads, not anonymous callers.
             if let Some(organization) = &snapshot.organization {
                 context.set("aws:PrincipalOrgID", organization.id.clone());
                 context.set("aws:ResourceOrgID", organization.id.clone());
             }
-            if let Some(role) = snapshot.role_by_id(&session.role_id) {
-                context.set("aws:PrincipalArn", role.role.arn().to_string());
+        }
+        match &caller.principal {
+            Principal::Session(session) => {
+                session_context(&mut context, session);
+                if let Some(role) = snapshot.role_by_id(&session.role_id) {
+                    context.set("aws:PrincipalArn", role.role.arn().to_string());
+                }
             }
+            Principal::User(user) => user_context(&mut context, user, caller.origin.time),
+            Principal::Anonymous | Principal::Person(_) | Principal::Operator => {}
         }
         Scope { snapshot, principal: caller.principal.clone(), account, context }
     }
@@ -341,12 +407,9 @@ pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
 }
 
 fn session_context(context: &mut Context, session: &RoleSession) {
-    context.set("aws:PrincipalAccount", session.account.to_string());
     context.set("aws:PrincipalType", "AssumedRole");
-    context.set("aws:PrincipalIsAWSService", "false");
     // There with temporary credentials, and true only when a factor was given to this broker's own operations.
     context.set("aws:MultiFactorAuthPresent", "false");
-    context.set("aws:ResourceAccount", session.account.to_string());
     context.set("aws:userid", session.user_id());
     context.set_instant("aws:TokenIssueTime", session.issued.to_string(), session.issued.0);
     for (key, value) in session.tags.iter() {
@@ -358,6 +421,69 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     if let Some(provider) = &session.federated_provider {
         context.set("aws:FederatedProvider", provider.clone());
     }
+    for (key, values) in &session.claims {
+        context.set_list(key, values.clone());
+    }
+}
+
+/// IAM user guide, "Principal key values": which keys each kind of caller has.
+fn user_context(context: &mut Context, user: &UserSession, now: Timestamp) {
+    let kind = match (&user.credentials, user.is_root()) {
+        (UserCredentials::Federation(_), _) => "FederatedUser",
+        (_, true) => "Account",
+        (_, false) => {
+            context.set("aws:username", user.user.resource_name());
+            "User"
+        }
+    };
+    context.set("aws:PrincipalType", kind);
+    context.set("aws:PrincipalArn", if user.is_root() { user.user.to_string() } else { user.arn().to_string() });
+    context.set("aws:userid", user.unique_id());
+    if user.credentials == UserCredentials::AssumedRoot {
+        context.set("aws:AssumedRoot", "true");
+    }
+    // Long-term keys have neither.
+    if user.is_temporary() {
+        context.set_instant("aws:TokenIssueTime", user.issued.to_string(), user.issued.0);
+        context.set("aws:MultiFactorAuthPresent", user.mfa.is_some().to_string());
+    }
+    if let Some(given) = user.mfa {
+        context.set("aws:MultiFactorAuthAge", now.seconds_since(given).max(0).to_string());
+    }
+    for (key, value) in user.tags.iter() {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
+    }
+    if let Some(source) = &user.source_identity {
+        context.set("aws:SourceIdentity", source.to_string());
+    }
+}
+
+/// What temporary credentials of a user can't call, whatever policies say (IAM user guide, "Compare AWS STS credentials").
+fn barred(user: &UserSession, checks: &[Check]) -> Result<(), Error> {
+    let calls = |service: &str| checks.iter().any(|check| check.action.to_lowercase().starts_with(service));
+    let sts_but_assume = || {
+        checks.iter().any(|check| {
+            let companion = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"].contains(&check.action.as_str());
+            check.action.starts_with("sts:") && !companion
+        })
+    };
+    match &user.credentials {
+        UserCredentials::AccessKey | UserCredentials::AssumedRoot => {}
+        UserCredentials::Session if calls("iam:") && user.mfa.is_none() => return Err(unknown_key()),
+        UserCredentials::Session if sts_but_assume() => {
+            return Err(Error::new(ErrorKind::AccessDenied, "Cannot call this operation with session credentials"));
+        }
+        UserCredentials::Session => {}
+        UserCredentials::Federation(_) if calls("iam:") => return Err(unknown_key()),
+        UserCredentials::Federation(_) if calls("sts:") => {
+            return Err(Error::new(ErrorKind::AccessDenied, "Cannot call this operation with federation credentials"));
+        }
+        UserCredentials::Federation(_) => {}
+    }
+    if user.is_root() && checks.iter().any(|check| check.action == "sts:AssumeRole") {
+        return Err(Error::new(ErrorKind::AccessDenied, "Roles may not be assumed by root accounts."));
+    }
+    Ok(())
 }
 
 /// Inline session policies by text. A session signs many calls; its policy is compiled once.
@@ -380,23 +506,6 @@ impl SessionPolicies {
         kept.insert(text.to_owned(), policy.clone());
         Ok(policy)
     }
-}
-
-/// The session's caps. A managed one that has been deleted since allows nothing.
-fn session_policies(session: &RoleSession, scope: &Scope, inline: &SessionPolicies) -> Result<Option<PolicySet>, Error> {
-    if session.session_policy.is_none() && session.session_policy_arns.is_empty() {
-        return Ok(None);
-    }
-    let mut caps = Vec::new();
-    if let Some(text) = &session.session_policy {
-        caps.push(Named { label: "the session's inline policy".into(), policy: inline.compiled(text)? });
-    }
-    for arn in &session.session_policy_arns {
-        if let Some(policy) = scope.snapshot.policy(arn) {
-            caps.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
-        }
-    }
-    Ok(Some(PolicySet::new(caps)))
 }
 
 /// The one public sentence for every refusal of a federated caller.

@@ -1,6 +1,6 @@
 //! One operation: a small declarative unit. Nothing here has a default, so nothing can be forgotten.
 
-use super::{Broker, fault::Fault};
+use super::{Broker, factor::OneTimeCode, fault::Fault};
 use crate::{
     domain::{
         Arn, Error, Secret,
@@ -66,6 +66,8 @@ pub enum Protocol {
 pub enum Access {
     /// A SigV4 principal, all policy layers.
     Signed(Vec<Check>),
+    /// The same, after a second factor of the caller was checked and used up.
+    WithFactor(Box<Access>, OneTimeCode),
     /// A role to be taken on a provider's word: verified, then its trust policy.
     Trusted(Box<TrustedAccess>),
     /// A person's bearer token or browser session, for their own scope only.
@@ -73,7 +75,7 @@ pub enum Access {
         /// Why no policy is asked.
         because: &'static str,
     },
-    /// Any role session.
+    /// Whoever signed.
     Caller {
         /// Why no policy is asked.
         because: &'static str,
@@ -88,6 +90,17 @@ pub enum Access {
         /// Why nobody is asked.
         because: &'static str,
     },
+}
+
+impl Access {
+    /// Asks for the factor first, where one is given.
+    #[must_use]
+    pub fn with_factor(self, given: Option<OneTimeCode>) -> Self {
+        match given {
+            Some(given) => Self::WithFactor(Box::new(self), given),
+            None => self,
+        }
+    }
 }
 
 /// What [`Access::Trusted`] is about.
@@ -146,6 +159,17 @@ impl Scope {
     pub fn role_arn(&self, name: &str) -> Result<Arn, Error> {
         let account = self.account()?;
         Ok(self.snapshot.role(account, name).map_or_else(|| Arn::iam(account, &format!("role/{name}")), |role| role.role.arn()))
+    }
+}
+
+impl Scope {
+    /// The ARN a user of the caller's account has, or would have.
+    ///
+    /// # Errors
+    /// `MissingCredentials`.
+    pub fn user_arn(&self, name: &str) -> Result<Arn, Error> {
+        let account = self.account()?;
+        Ok(self.snapshot.user(account, name).map_or_else(|| Arn::iam(account, &format!("user/{name}")), |user| user.user.arn()))
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod approve;
 pub mod console;
+mod issuer;
 pub mod portal;
 pub mod sign_in;
 
@@ -46,6 +47,7 @@ pub fn router(pages: Pages) -> Router {
         .merge(approve::router())
         .merge(console::router())
         .merge(admin::router())
+        .merge(issuer::router())
         .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
         .with_state(pages)
         .route("/static/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../templates/static/app.css"))))

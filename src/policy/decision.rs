@@ -1,7 +1,10 @@
 //! Decisions and their reasons, and the one thing that lets anything happen: [`Permit`].
 
 use super::{condition::ConditionTrace, role::CompiledRole};
-use crate::domain::session::{IdentityAssertion, RoleSession};
+use crate::domain::{
+    session::{IdentityAssertion, RoleSession},
+    user::UserSession,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
@@ -59,12 +62,14 @@ pub struct Grant {
 }
 
 /// On whose word a role is taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum GrantBasis {
     /// A verified assertion.
     Federated(Box<IdentityAssertion>),
     /// Another role session.
     Chained(Arc<RoleSession>),
+    /// An IAM user.
+    User(Arc<UserSession>),
 }
 
 /// A kind of policy (IAM user guide, "Policy types").

@@ -5,12 +5,13 @@ use super::{
     decision::{Decision, Denial, Explanation, Grant, GrantBasis, Layer, Permit, PolicyTrace},
     principal::{Form, Identity},
     request::Request,
-    role::CompiledRole,
+    role::{CompiledRole, CompiledUser, NO_POLICIES, user_identity},
     set::{Place, PolicySet},
 };
 use crate::domain::{
     name::AccountId,
     session::{IdentityAssertion, RoleSession},
+    user::UserSession,
 };
 use std::sync::{Arc, LazyLock};
 
@@ -290,26 +291,56 @@ impl Check {
     }
 }
 
-/// Who calls with a role session, and what caps it.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionCaller<'a> {
-    /// The session.
-    pub session: &'a Arc<RoleSession>,
-    /// Its role.
-    pub role: &'a CompiledRole,
-    /// The caps passed when it was made.
+/// Who signed, and what speaks for and against them.
+#[derive(Clone, Debug)]
+pub struct SignedCaller<'a> {
+    /// As `Principal` elements see them.
+    pub who: Identity,
+    /// Their identity policies.
+    pub policies: &'a PolicySet,
+    /// Their permissions boundary.
+    pub boundary: Option<&'a PolicySet>,
+    /// The caps passed when the session was made.
     pub caps: Option<&'a PolicySet>,
+    /// On whose word a role would be taken.
+    pub basis: GrantBasis,
 }
 
-/// Decides whether a role session may do all of the checks.
+impl<'a> SignedCaller<'a> {
+    /// A session of a role.
+    #[must_use]
+    pub fn of_role(session: &Arc<RoleSession>, role: &'a CompiledRole, caps: Option<&'a PolicySet>) -> Self {
+        Self {
+            who: role.identity(session),
+            policies: &role.policies,
+            boundary: role.boundary.as_deref(),
+            caps,
+            basis: GrantBasis::Chained(session.clone()),
+        }
+    }
+
+    /// A user, or a root user, who has no policies.
+    #[must_use]
+    pub fn of_user(session: &Arc<UserSession>, user: Option<&'a CompiledUser>, caps: Option<&'a PolicySet>) -> Self {
+        Self {
+            who: user_identity(session),
+            policies: user.map_or(&NO_POLICIES, |user| &*user.policies),
+            boundary: None,
+            caps,
+            basis: GrantBasis::User(session.clone()),
+        }
+    }
+}
+
+/// Decides whether whoever signed may do all of the checks.
 #[must_use]
-pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, common: &Context, checks: &[Check]) -> Decision {
-    let SessionCaller { session, role, caps } = caller;
-    let who = role.identity(session);
+pub fn authorize_signed(caller: &SignedCaller<'_>, guardrails: Guardrails<'_>, common: &Context, checks: &[Check]) -> Decision {
+    let SignedCaller { who, policies, boundary, caps, basis } = caller;
+    let own = who.account();
     let mut grant = None;
     for check in checks {
         let keyed;
-        let elsewhere = check.account.as_ref().filter(|account| **account != session.account);
+        let elsewhere = check.account.as_ref().filter(|account| Some(*account) != own);
         let context = if check.keys.is_empty() && elsewhere.is_none() {
             common
         } else {
@@ -324,8 +355,8 @@ pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, 
             &keyed
         };
         let resource = check.trust.as_ref().map(|role| ResourcePolicy { policies: &role.trust, mandatory: true });
-        let layers = Layers { identity: &role.policies, boundary: role.boundary.as_deref(), session: caps, resource, guardrails };
-        let mut request = Request::new(&who, &check.action, &check.resource, context);
+        let layers = Layers { identity: policies, boundary: *boundary, session: *caps, resource, guardrails };
+        let mut request = Request::new(who, &check.action, &check.resource, context);
         request.bounded = layers.boundary.is_some();
         let verdict = decide(&request, &layers, check.account.as_ref());
         if !matches!(verdict, Verdict::Allowed(_)) {
@@ -338,7 +369,7 @@ pub fn authorize_session(caller: SessionCaller<'_>, guardrails: Guardrails<'_>, 
             return Decision::Deny(denial);
         }
         if check.action == "sts:AssumeRole" {
-            grant = check.trust.clone().map(|role| Grant { role, basis: GrantBasis::Chained(session.clone()) });
+            grant = check.trust.clone().map(|role| Grant { role, basis: basis.clone() });
         }
     }
     let actions = checks.iter().map(|check| check.action.clone()).collect();

@@ -24,6 +24,7 @@
 //!
 //! Nothing matched is a denial. [`Permit`] can only be made here, and without one there is no transaction and no credential.
 
+pub mod aws_managed;
 pub mod catalogue;
 pub mod condition;
 pub mod context;
@@ -51,6 +52,6 @@ pub use finding::{Finding, FindingType, MalformedDocument};
 pub use policy::Policy;
 pub use principal::Identity;
 pub use request::Request;
-pub use role::{CompiledRole, Library};
+pub use role::{CompiledRole, CompiledUser, Library};
 pub use set::{Named, PolicySet};
 pub use takeable::TakeableRoles;

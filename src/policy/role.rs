@@ -12,12 +12,13 @@ use super::{
 use crate::domain::{
     Arn,
     iam::Role,
-    name::AccountId,
+    name::{AccountId, PolicyName},
     session::{FederationProtocol, IdentityAssertion, RoleSession},
+    user::{User, UserCredentials, UserSession},
 };
 use base64::Engine as _;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, LazyLock},
 };
 
@@ -45,6 +46,27 @@ impl Library {
         Ok((text.clone(), policy))
     }
 
+    /// The identity policies of a role or user. `managed` finds attached ones; one that is missing grants nothing.
+    fn identity(
+        &mut self,
+        inline: &mut BTreeMap<PolicyName, Arc<str>>,
+        attached: &[Arn],
+        managed: impl Fn(&Arn) -> Option<Arc<Policy>>,
+    ) -> Result<Arc<PolicySet>, MalformedDocument> {
+        let mut policies = Vec::new();
+        for (name, text) in inline {
+            let (kept, policy) = self.policy(text, DocumentKind::Identity)?;
+            *text = kept;
+            policies.push(Named { label: format!("inline policy {name}").into(), policy });
+        }
+        for arn in attached {
+            if let Some(policy) = managed(arn) {
+                policies.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
+            }
+        }
+        Ok(self.set(policies))
+    }
+
     /// The set of these policies.
     pub fn set(&mut self, policies: Vec<Named>) -> Arc<PolicySet> {
         let key = policies.iter().map(|named| (named.label.clone(), Arc::as_ptr(&named.policy) as usize)).collect();
@@ -65,8 +87,54 @@ pub struct CompiledRole {
     pub boundary: Option<Arc<PolicySet>>,
 }
 
+/// A user with its documents compiled.
+#[derive(Clone, Debug)]
+pub struct CompiledUser {
+    /// The entity.
+    pub user: User,
+    /// Its permissions.
+    pub policies: Arc<PolicySet>,
+}
+
+impl CompiledUser {
+    /// Compiles the user's documents.
+    ///
+    /// # Errors
+    /// The first document that does not parse: a damaged store.
+    pub fn compile(
+        mut user: User,
+        library: &mut Library,
+        managed: impl Fn(&Arn) -> Option<Arc<Policy>>,
+    ) -> Result<Self, MalformedDocument> {
+        let policies = library.identity(&mut user.inline_policies, &user.attached_policies, managed)?;
+        Ok(Self { user, policies })
+    }
+
+    /// The user without permissions: its documents can't be read.
+    #[must_use]
+    pub fn closed(user: User) -> Self {
+        Self { user, policies: Arc::default() }
+    }
+}
+
+/// A user or root user who signs, as `Principal` elements see it.
+#[must_use]
+pub fn user_identity(session: &UserSession) -> Identity {
+    let account = session.account.clone();
+    match (&session.credentials, &session.user_id) {
+        (UserCredentials::Federation(_), id) => Identity::FederatedUser {
+            account,
+            session: session.arn(),
+            user: session.user.clone(),
+            user_id: id.clone().unwrap_or_default(),
+        },
+        (_, Some(id)) => Identity::User { account, arn: session.user.clone(), id: id.clone() },
+        (_, None) => Identity::Root { account },
+    }
+}
+
 /// Nothing.
-static NO_POLICIES: LazyLock<PolicySet> = LazyLock::new(PolicySet::default);
+pub static NO_POLICIES: LazyLock<PolicySet> = LazyLock::new(PolicySet::default);
 
 impl CompiledRole {
     /// Compiles the role's documents. `managed` finds attached policies; one that is missing grants nothing.
@@ -80,19 +148,9 @@ impl CompiledRole {
     ) -> Result<Self, MalformedDocument> {
         let (text, trust) = library.policy(&role.trust_policy, DocumentKind::Trust)?;
         role.trust_policy = text;
-        let mut policies = Vec::new();
-        for (name, text) in &mut role.inline_policies {
-            let (kept, policy) = library.policy(text, DocumentKind::Identity)?;
-            *text = kept;
-            policies.push(Named { label: format!("inline policy {name}").into(), policy });
-        }
-        for arn in &role.attached_policies {
-            if let Some(policy) = managed(arn) {
-                policies.push(Named { label: format!("managed policy {}", arn.resource_name()).into(), policy });
-            }
-        }
+        let policies = library.identity(&mut role.inline_policies, &role.attached_policies, managed)?;
         let trust = library.set(vec![Named { label: "the role's trust policy".into(), policy: trust }]);
-        Ok(Self { role, trust, policies: library.set(policies), boundary: None })
+        Ok(Self { role, trust, policies, boundary: None })
     }
 
     /// The role, closed: its documents can't be read, so it trusts nobody and may nothing.

@@ -1,12 +1,18 @@
-//! The key ring and the SAML signing key: made on first start, sealed under the master key.
+//! The key ring, the SAML signing key and the keys of web identity tokens: made on first start, sealed under the master key.
 
 use super::unavailable;
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{Error, ErrorKind, Random, Secret, Timestamp},
 };
+use base64::Engine as _;
+use jsonwebtoken::{
+    Algorithm, EncodingKey, Header,
+    jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
+};
+use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqlitePool};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// The RSA key that signs SAML requests, and the certificate that our metadata publishes.
 #[derive(Debug)]
@@ -70,6 +76,115 @@ pub(super) async fn open_signing_key(pool: &SqlitePool, ring: &KeyRing) -> Resul
         .await
         .map_err(unavailable)?;
     Ok(SigningKey { private_key: Secret::new(private_key), certificate })
+}
+
+/// How web identity tokens of ours are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TokenAlgorithm {
+    /// RSA, PKCS #1 v1.5, SHA-256.
+    RS256,
+    /// ECDSA, P-384, SHA-384.
+    ES384,
+}
+
+impl fmt::Display for TokenAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RS256 => "RS256",
+            Self::ES384 => "ES384",
+        })
+    }
+}
+
+impl TokenAlgorithm {
+    const ALL: [Self; 2] = [Self::RS256, Self::ES384];
+
+    const fn of_jose(self) -> Algorithm {
+        match self {
+            Self::RS256 => Algorithm::RS256,
+            Self::ES384 => Algorithm::ES384,
+        }
+    }
+    const fn row(self) -> &'static str {
+        match self {
+            Self::RS256 => "token-rs256",
+            Self::ES384 => "token-es384",
+        }
+    }
+    fn make(self) -> Result<Vec<u8>, rcgen::Error> {
+        let key = match self {
+            Self::RS256 => rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?,
+            Self::ES384 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?,
+        };
+        Ok(key.serialize_der())
+    }
+}
+
+/// The keys that sign web identity tokens of ours.
+pub struct TokenKeys {
+    keys: Vec<(TokenAlgorithm, EncodingKey, String)>,
+    set: JwkSet,
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKeys")
+    }
+}
+
+impl TokenKeys {
+    /// Signs claims as a compact JWS (RFC 7515).
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn sign(&self, algorithm: TokenAlgorithm, claims: &serde_json::Value) -> Result<Secret<String>, Error> {
+        let found = self.keys.iter().find(|(known, _, _)| *known == algorithm);
+        let (_, key, id) = found.ok_or_else(|| Error::internal("a token algorithm without a key"))?;
+        let header = Header { kid: Some(id.clone()), ..Header::new(algorithm.of_jose()) };
+        jsonwebtoken::encode(&header, claims, key).map(Secret::new).map_err(Error::internal)
+    }
+
+    /// What verifies them (RFC 7517).
+    #[must_use]
+    pub const fn public(&self) -> &JwkSet {
+        &self.set
+    }
+}
+
+pub(super) async fn open_token_keys(pool: &SqlitePool, ring: &KeyRing) -> Result<TokenKeys, Error> {
+    let (mut keys, mut set) = (Vec::new(), JwkSet { keys: Vec::new() });
+    for algorithm in TokenAlgorithm::ALL {
+        let (name, context) = (algorithm.row(), format!("signing_key/{}", algorithm.row()));
+        let select = sqlx::query("SELECT sealed FROM signing_key WHERE name = $1").bind(name);
+        let private = match select.fetch_optional(pool).await.map_err(unavailable)? {
+            Some(row) => {
+                let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
+                opened.ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the signing key {name} can't be opened")))?
+            }
+            None => {
+                let made = algorithm.make().map_err(Error::internal)?;
+                let sealed = ring.seal(Purpose::StoredSecret, &context, &made).map_err(Error::internal)?;
+                let insert = sqlx::query("INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, x'')");
+                insert.bind(name).bind(sealed).execute(pool).await.map_err(unavailable)?;
+                made
+            }
+        };
+        let private = Secret::new(private);
+        let text = base64::engine::general_purpose::STANDARD.encode(private.expose());
+        let pem = Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"));
+        let key = match algorithm {
+            TokenAlgorithm::RS256 => EncodingKey::from_rsa_pem(pem.expose().as_bytes()),
+            TokenAlgorithm::ES384 => EncodingKey::from_ec_pem(pem.expose().as_bytes()),
+        };
+        let key = key.map_err(Error::internal)?;
+        let mut jwk = Jwk::from_encoding_key(&key, algorithm.of_jose()).map_err(Error::internal)?;
+        let id = jwk.thumbprint(ThumbprintHash::SHA256).map_err(Error::internal)?;
+        jwk.common.key_id = Some(id.clone());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        set.keys.push(jwk);
+        keys.push((algorithm, key, id));
+    }
+    Ok(TokenKeys { keys, set })
 }
 
 fn make_certificate() -> Result<(Vec<u8>, Vec<u8>), rcgen::Error> {

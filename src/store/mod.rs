@@ -9,6 +9,7 @@ pub mod ephemeral;
 pub mod keys;
 pub mod snapshot;
 mod sqlite;
+mod users;
 
 pub use audit::{AuditEvent, AuditRecord};
 pub use ephemeral::Ephemeral;
@@ -38,7 +39,9 @@ pub struct Store {
     ring: Arc<KeyRing>,
     ephemeral: Ephemeral,
     keys: keys::SigningKey,
+    token_keys: keys::TokenKeys,
     refusals: audit::RefusalBudget,
+    last_uses: users::LastUses,
 }
 
 impl Store {
@@ -58,6 +61,7 @@ impl Store {
         let readers = pool(&file, 4).await?;
         let ring = Arc::new(keys::open_ring(&writer, master_key, random.clone(), clock.now()).await?);
         let signing = keys::open_signing_key(&writer, &ring).await?;
+        let token_keys = keys::open_token_keys(&writer, &ring).await?;
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock).await?;
         let snapshot = sqlite::load(&readers, &ring).await?;
         Ok(Arc::new(Self {
@@ -67,7 +71,9 @@ impl Store {
             ring,
             ephemeral,
             keys: signing,
+            token_keys,
             refusals: audit::RefusalBudget::default(),
+            last_uses: users::LastUses::default(),
         }))
     }
 
@@ -87,6 +93,12 @@ impl Store {
     #[must_use]
     pub const fn signing_key(&self) -> &keys::SigningKey {
         &self.keys
+    }
+
+    /// The keys that sign web identity tokens of ours.
+    #[must_use]
+    pub const fn token_keys(&self) -> &keys::TokenKeys {
+        &self.token_keys
     }
 
     /// What may be forgotten after its time.
@@ -146,6 +158,11 @@ impl Store {
                 tracing::warn!(error = error.private.as_deref(), "the store can't be read");
             }
             ticks += 1;
+            if ticks.is_multiple_of(15)
+                && let Err(error) = self.write_last_uses().await
+            {
+                tracing::warn!(error = error.private.as_deref(), "last uses of access keys could not be written");
+            }
             if ticks.is_multiple_of(60)
                 && let Err(error) = self.ephemeral.sweep().await
             {
@@ -171,6 +188,9 @@ impl Store {
 
     /// Closes the files in order.
     pub async fn close(&self) {
+        if let Err(error) = self.write_last_uses().await {
+            tracing::warn!(error = error.private.as_deref(), "last uses of access keys could not be written");
+        }
         self.readers.close().await;
         self.writer.close().await;
         self.ephemeral.close().await;

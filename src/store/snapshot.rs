@@ -8,19 +8,14 @@ use crate::{
         organization::{Account, Organization},
         revocation::Revocations,
         session::ProviderRef,
+        user::{AccessKey, MfaDevice, UserSession},
     },
-    policy::{CompiledRole, Policy, TakeableRoles},
+    policy::{CompiledRole, CompiledUser, Policy, TakeableRoles, aws_managed},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-
-/// ARN of the one AWS-managed policy that is built in.
-pub const ADMINISTRATOR_ACCESS: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
-/// Its document.
-pub const ADMINISTRATOR_ACCESS_DOCUMENT: &str =
-    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
 /// One state of the organization.
 #[derive(Debug, Default)]
@@ -33,6 +28,14 @@ pub struct Snapshot {
     pub accounts: BTreeMap<AccountId, Account>,
     /// By account and lower-case name.
     pub roles: BTreeMap<(AccountId, String), Arc<CompiledRole>>,
+    /// IAM users, by account and lower-case name.
+    pub users: BTreeMap<(AccountId, String), Arc<CompiledUser>>,
+    /// Long-term access keys by id, and who signs with them.
+    pub access_keys: HashMap<String, (AccessKey, Arc<UserSession>)>,
+    /// Virtual MFA devices by serial number.
+    pub mfa_devices: BTreeMap<Arn, Arc<MfaDevice>>,
+    /// Accounts whose principals may ask for web identity tokens.
+    pub outbound_federation: BTreeSet<AccountId>,
     /// By ARN.
     pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>,
     /// In order of owner and name; those of the organization are the identity sources.
@@ -44,6 +47,7 @@ pub struct Snapshot {
     /// Which roles an assertion may take.
     pub takeable: TakeableRoles,
     by_role_id: HashMap<String, Arc<CompiledRole>>,
+    by_user_id: HashMap<String, Arc<CompiledUser>>,
 }
 
 impl Snapshot {
@@ -58,6 +62,39 @@ impl Snapshot {
         }
         self.takeable = TakeableRoles::new(self.roles.values().cloned().collect());
         self
+    }
+
+    /// Finds users by id from here on.
+    pub(super) fn index_users(&mut self) {
+        self.by_user_id = self.users.values().map(|user| (user.user.id.clone(), user.clone())).collect();
+    }
+
+    /// A user by account and name, without regard to case.
+    #[must_use]
+    pub fn user(&self, account: &AccountId, name: &str) -> Option<&Arc<CompiledUser>> {
+        self.users.get(&(account.clone(), name.to_lowercase()))
+    }
+
+    /// A user by its ARN, path included.
+    #[must_use]
+    pub fn user_by_arn(&self, arn: &Arn) -> Option<&Arc<CompiledUser>> {
+        let user = self.user(&arn.account()?, arn.resource_name())?;
+        (user.user.arn() == *arn).then_some(user)
+    }
+
+    /// A user by its unique id.
+    #[must_use]
+    pub fn user_by_id(&self, id: &str) -> Option<&Arc<CompiledUser>> {
+        self.by_user_id.get(id)
+    }
+
+    /// The access keys of a user, or of an account's root user, by id.
+    #[must_use]
+    pub fn keys_of(&self, account: &AccountId, user_id: Option<&str>) -> Vec<&AccessKey> {
+        let keys = self.access_keys.values().map(|(key, _)| key);
+        let mut own: Vec<_> = keys.filter(|key| key.account == *account && key.user_id.as_deref() == user_id).collect();
+        own.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        own
     }
 
     /// A role by account and name, without regard to case.
@@ -108,19 +145,18 @@ impl Snapshot {
         (provider.owner == verified.owner && provider.name.as_str() == verified.name).then_some(arn)
     }
 
-    /// A managed policy's document by ARN.
+    /// A managed policy's document by ARN: customer-managed, or AWS-managed and built in.
     #[must_use]
     pub fn policy(&self, arn: &Arn) -> Option<Arc<Policy>> {
-        self.policies.get(arn).map(|(_, document)| document.clone())
+        let own = self.policies.get(arn).map(|(_, document)| document.clone());
+        own.or_else(|| aws_managed::find(arn).map(|managed| managed.policy.clone()))
     }
 
     /// A managed policy's text by ARN.
     #[must_use]
     pub fn policy_text(&self, arn: &Arn) -> Option<&str> {
-        if arn.as_str() == ADMINISTRATOR_ACCESS {
-            return Some(ADMINISTRATOR_ACCESS_DOCUMENT);
-        }
-        self.policies.get(arn).map(|(policy, _)| policy.document.as_str())
+        let own = self.policies.get(arn).map(|(policy, _)| policy.document.as_str());
+        own.or_else(|| aws_managed::find(arn).map(|managed| managed.text.as_str()))
     }
 
     /// The account that owns the organization.

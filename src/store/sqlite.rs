@@ -1,6 +1,6 @@
 //! The SQL: loading a snapshot, and the writes of a transaction.
 
-use super::{ReadTx, Snapshot, Store, WriteTx, snapshot, unavailable};
+use super::{ReadTx, Snapshot, Store, WriteTx, unavailable, users};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
@@ -11,13 +11,13 @@ use crate::{
         organization::{Account, Organization},
         revocation::RevocationScope,
     },
-    policy::{CompiledRole, DocumentKind, Library, Policy},
+    policy::{CompiledRole, DocumentKind, Library},
 };
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A stored value that breaks its own rules: the file was changed by another hand.
-fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
+pub(super) fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
     unavailable(format!("the store is damaged: {what}: {error}"))
 }
 
@@ -44,15 +44,6 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
         let (_, compiled) = parsed.map_err(|e| damaged("managed_policy", e))?;
         snapshot.policies.insert(policy.arn(), (policy, compiled));
     }
-    let administrator = Policy::parse(snapshot::ADMINISTRATOR_ACCESS_DOCUMENT, DocumentKind::Identity)
-        .map_err(|e| damaged("AdministratorAccess", e))
-        .map(Arc::new)?;
-    let find = |policies: &BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>, arn: &Arn| {
-        if arn.as_str() == snapshot::ADMINISTRATOR_ACCESS {
-            return Some(administrator.clone());
-        }
-        policies.get(arn).map(|(_, document)| document.clone())
-    };
     let mut roles: BTreeMap<String, Role> = BTreeMap::new();
     for row in sqlx::query("SELECT * FROM role").fetch_all(&mut *tx).await.map_err(unavailable)? {
         let role = role(&row)?;
@@ -74,13 +65,14 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
         let key = (role.account.clone(), role.name.as_str().to_lowercase());
         let id = role.id.clone();
         // A role that can't be read is a role that nobody can take: the others live on.
-        let compiled = CompiledRole::compile(role.clone(), &mut library, |arn| find(&snapshot.policies, arn));
+        let compiled = CompiledRole::compile(role.clone(), &mut library, |arn| snapshot.policy(arn));
         let compiled = compiled.unwrap_or_else(|error| {
             tracing::error!(role = id, %error, "a role in the store can't be read and is closed");
             CompiledRole::closed(role)
         });
         snapshot.roles.insert(key, Arc::new(compiled));
     }
+    users::load(&mut tx, ring, &mut snapshot, &mut library).await?;
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
     for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
         snapshot.providers.push(Arc::new(provider(&row, ring)?));
@@ -381,7 +373,10 @@ impl WriteTx<'_> {
         users_where(self.store, None).await
     }
 
-    async fn execute(&mut self, query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>) -> Result<(), Error> {
+    pub(super) async fn execute(
+        &mut self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<(), Error> {
         self.changed = true;
         query.execute(&mut *self.tx).await.map_err(unavailable)?;
         Ok(())

@@ -21,4 +21,5 @@ mod policy;
 mod saml;
 mod store;
 mod sts;
+mod users;
 mod world;

@@ -6,7 +6,7 @@ use crate::{
 };
 use daypass::{
     api::{
-        iam::{policies::PutRolePolicy, roles::CreateRole},
+        iam::{role_policies::PutRolePolicy, roles::CreateRole},
         sso::ListRoleOffers,
         sts::{
             AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity, Tag,
@@ -63,6 +63,9 @@ fn assume(role: &str) -> AssumeRole {
         transitive_tag_keys: Vec::new(),
         external_id: None,
         source_identity: None,
+        serial_number: None,
+        token_code: None,
+        provided_contexts: Vec::new(),
     }
 }
 
@@ -73,7 +76,7 @@ fn tag(key: &str, value: &str) -> Tag {
 async fn taken(world: &World, caller: &Persona<'_>, request: AssumeRole) -> Result<RoleSession, daypass::domain::Error> {
     let answer = caller.call(request).await?;
     let token = answer.credentials.session_token.expose();
-    Ok(credentials::open(world.gateway.broker.store.ring(), token).expect("a token of ours"))
+    Ok(credentials::open_role(world.gateway.broker.store.ring(), token).expect("a token of ours"))
 }
 
 #[tokio::test]
@@ -241,10 +244,10 @@ async fn tokens_are_short_and_long_policies_fit() {
     let token = answer.credentials.session_token.expose();
     assert!(token.len() < policy.len(), "{} characters", token.len());
     assert!(answer.packed_policy_size.is_some());
-    let opened = credentials::open(world.gateway.broker.store.ring(), token).unwrap();
+    let opened = credentials::open_role(world.gateway.broker.store.ring(), token).unwrap();
     assert_eq!(opened.session_policy, Some(policy));
     for cut in [0, 1, 20, token.len() - 1] {
-        assert!(credentials::open(world.gateway.broker.store.ring(), &token[..cut]).is_none());
+        assert!(credentials::open_role(world.gateway.broker.store.ring(), &token[..cut]).is_none());
     }
 }
 

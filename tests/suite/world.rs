@@ -5,11 +5,12 @@ use daypass::{
     cli::apply::parse,
     credentials::{SessionRequest, issue},
     domain::{
-        Clock, Error, Random, Timestamp,
+        Arn, Clock, Error, Random, Secret, Timestamp,
         name::{AccountId, RoleSessionName},
         session::{
             Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin, SessionTags,
         },
+        user::{AccessKey, UserSession},
     },
     federation::{Addresses, Federation},
     gateway::{Broker, Gateway, Operation, SessionLimits},
@@ -111,6 +112,19 @@ impl World {
     }
     pub fn operator(&self) -> Persona<'_> {
         self.caller(Principal::Operator)
+    }
+    /// The root user of an account, with an access key.
+    pub fn root(&self, account: &str) -> Persona<'_> {
+        let account = AccountId::parse(account).unwrap();
+        let key = AccessKey {
+            id: "AKIAROOT".to_owned(),
+            user_id: None,
+            secret: Secret::new("secret".to_owned()),
+            active: true,
+            created: self.clock.now(),
+            account: account.clone(),
+        };
+        self.caller(Principal::User(Arc::new(UserSession::of_key(&key, Arn::iam(&account, "root")))))
     }
     /// Somebody of the directory with these groups, signed in.
     pub fn person(&self, groups: &[&str]) -> Persona<'_> {

@@ -1,11 +1,18 @@
-//! AWS Identity and Access Management (API version 2010-05-08): roles, policies, providers.
+//! AWS Identity and Access Management (API version 2010-05-08): roles, users, policies, providers.
 
+pub mod access_keys;
+mod holder;
+pub mod mfa;
+pub mod outbound;
 pub mod policies;
 pub mod providers;
+pub mod role_policies;
 pub mod roles;
 pub mod simulate;
 pub mod simulate_policy;
 pub(super) mod trust;
+pub mod user_policies;
+pub mod users;
 
 use crate::{
     domain::{Error, ErrorKind},
@@ -40,13 +47,39 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<roles::UpdateRole>(),
     Entry::rpc::<roles::UpdateAssumeRolePolicy>(),
     Entry::rpc::<roles::DeleteRole>(),
-    Entry::rpc::<policies::PutRolePolicy>(),
-    Entry::rpc::<policies::GetRolePolicy>(),
-    Entry::rpc::<policies::ListRolePolicies>(),
-    Entry::rpc::<policies::DeleteRolePolicy>(),
-    Entry::rpc::<policies::AttachRolePolicy>(),
-    Entry::rpc::<policies::DetachRolePolicy>(),
-    Entry::rpc::<policies::ListAttachedRolePolicies>(),
+    Entry::rpc::<role_policies::PutRolePolicy>(),
+    Entry::rpc::<role_policies::GetRolePolicy>(),
+    Entry::rpc::<role_policies::ListRolePolicies>(),
+    Entry::rpc::<role_policies::DeleteRolePolicy>(),
+    Entry::rpc::<role_policies::AttachRolePolicy>(),
+    Entry::rpc::<role_policies::DetachRolePolicy>(),
+    Entry::rpc::<role_policies::ListAttachedRolePolicies>(),
+    Entry::rpc::<users::CreateUser>(),
+    Entry::rpc::<users::GetUser>(),
+    Entry::rpc::<users::ListUsers>(),
+    Entry::rpc::<users::UpdateUser>(),
+    Entry::rpc::<users::DeleteUser>(),
+    Entry::rpc::<user_policies::PutUserPolicy>(),
+    Entry::rpc::<user_policies::GetUserPolicy>(),
+    Entry::rpc::<user_policies::ListUserPolicies>(),
+    Entry::rpc::<user_policies::DeleteUserPolicy>(),
+    Entry::rpc::<user_policies::AttachUserPolicy>(),
+    Entry::rpc::<user_policies::DetachUserPolicy>(),
+    Entry::rpc::<user_policies::ListAttachedUserPolicies>(),
+    Entry::rpc::<access_keys::CreateAccessKey>(),
+    Entry::rpc::<access_keys::ListAccessKeys>(),
+    Entry::rpc::<access_keys::UpdateAccessKey>(),
+    Entry::rpc::<access_keys::DeleteAccessKey>(),
+    Entry::rpc::<access_keys::GetAccessKeyLastUsed>(),
+    Entry::rpc::<mfa::CreateVirtualMFADevice>(),
+    Entry::rpc::<mfa::EnableMFADevice>(),
+    Entry::rpc::<mfa::DeactivateMFADevice>(),
+    Entry::rpc::<mfa::DeleteVirtualMFADevice>(),
+    Entry::rpc::<mfa::ListMFADevices>(),
+    Entry::rpc::<mfa::ListVirtualMFADevices>(),
+    Entry::rpc::<outbound::EnableOutboundWebIdentityFederation>(),
+    Entry::rpc::<outbound::DisableOutboundWebIdentityFederation>(),
+    Entry::rpc::<outbound::GetOutboundWebIdentityFederationInfo>(),
     Entry::rpc::<policies::CreatePolicy>(),
     Entry::rpc::<policies::GetPolicy>(),
     Entry::rpc::<policies::ListPolicies>(),
@@ -55,6 +88,7 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<providers::ListOpenIDConnectProviders>(),
     Entry::rpc::<simulate_policy::SimulateCustomPolicy>(),
     Entry::rpc::<simulate_policy::SimulatePrincipalPolicy>(),
+    Entry::inner::<access_keys::CreateRootAccessKey>(),
     Entry::inner::<simulate::SimulateTrust>(),
     Entry::inner::<simulate::ListSignIns>(),
 ];
@@ -63,6 +97,8 @@ pub const TABLE: &[Entry] = &[
 pub const MAX_TRUST_POLICY: usize = 4096;
 /// All inline policies of a role together, in characters without white space.
 pub const MAX_INLINE_POLICIES: usize = 10_240;
+/// All inline policies of a user together, in characters without white space.
+pub const MAX_USER_INLINE_POLICIES: usize = 2048;
 /// Longest managed policy, in characters without white space.
 pub const MAX_MANAGED_POLICY: usize = 6144;
 /// Most managed policies on a role.

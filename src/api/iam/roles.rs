@@ -1,14 +1,16 @@
 //! Roles and their trust policies.
 
 use super::{
-    EncodedDocument, Iam, no_such,
+    EncodedDocument, Iam,
+    holder::change,
+    no_such,
     trust::{self, Known},
 };
 use crate::{
     domain::{Arn, Error, ErrorKind, Timestamp, iam::Role, name::RoleName},
     gateway::{Access, Call, Operation, Read, Scope, Write},
     policy::{CompiledRole, evaluate::Check},
-    store::{Snapshot, WriteTx},
+    store::Snapshot,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -64,20 +66,6 @@ pub(super) fn find<'s>(snapshot: &'s Snapshot, scope: &Scope, name: &RoleName) -
     snapshot.role(scope.account()?, name.as_str()).ok_or_else(|| no_such("role", name.as_str()))
 }
 
-/// Changes a role in the transaction.
-pub(super) async fn change(
-    tx: &mut WriteTx<'_>,
-    scope: &Scope,
-    name: &RoleName,
-    edit: impl FnOnce(&mut Role) -> Result<(), Error>,
-) -> Result<Role, Error> {
-    let mut role = find(&tx.snapshot, scope, name)?.role.clone();
-    edit(&mut role)?;
-    tx.note("roleArn", role.arn());
-    tx.put_role(&role).await?;
-    Ok(role)
-}
-
 /// A check on a role of the caller's account.
 pub(super) fn on_role(action: &str, scope: &Scope, name: &RoleName) -> Result<Access, Error> {
     Ok(Access::Signed(vec![Check::new(action, scope.role_arn(name.as_str())?)]))
@@ -91,7 +79,7 @@ fn check_seconds(seconds: u32) -> Result<u32, Error> {
     }
 }
 
-fn check_path(path: &str) -> Result<&str, Error> {
+pub(super) fn check_path(path: &str) -> Result<&str, Error> {
     let well_formed = path == "/" || (path.starts_with('/') && path.ends_with('/') && path.len() <= 512);
     let plain = path.chars().all(|c| c.is_ascii_graphic());
     // Roles under these are exempt from guardrails, and are not for anybody to make.

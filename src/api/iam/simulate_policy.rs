@@ -379,31 +379,39 @@ impl Operation for SimulatePrincipalPolicy {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SimulationResults, Error> {
         let snapshot = &call.tx.snapshot;
-        let role = snapshot.role_by_arn(&self.policy_source_arn).ok_or_else(|| {
-            Error::new(ErrorKind::NoSuchEntity, format!("There is no role {}; roles can be simulated.", self.policy_source_arn))
-        })?;
-        let entity = &role.role;
+        let source = &self.policy_source_arn;
+        let (account, inline, attached, prefix, somebody) = if let Some(role) = snapshot.role_by_arn(source) {
+            let role = &role.role;
+            let session = Identity::Session {
+                role: role.arn(),
+                role_id: role.id.clone(),
+                session: Arn::assumed_role(&role.account, role.name.as_str(), "simulated"),
+                account: role.account.clone(),
+            };
+            (&role.account, &role.inline_policies, &role.attached_policies, format!("role_{}", role.name), session)
+        } else if let Some(user) = snapshot.user_by_arn(source) {
+            let user = &user.user;
+            let itself = Identity::User { account: user.account.clone(), arn: user.arn(), id: user.id.clone() };
+            (&user.account, &user.inline_policies, &user.attached_policies, format!("user_{}", user.name), itself)
+        } else {
+            let message = format!("There is no {source}; roles and users can be simulated.");
+            return Err(Error::new(ErrorKind::NoSuchEntity, message));
+        };
         let mut sources =
             inputs(&self.policy_input_list, &self.permissions_boundary_policy_input_list, self.resource_policy.as_deref())?;
-        for (name, text) in &entity.inline_policies {
-            add(&mut sources, Layer::Identity, &format!("role_{}_{name}", entity.name), text)?;
+        for (name, text) in inline {
+            add(&mut sources, Layer::Identity, &format!("{prefix}_{name}"), text)?;
         }
-        for arn in &entity.attached_policies {
+        for arn in attached {
             if let Some(text) = snapshot.policy_text(arn) {
                 add(&mut sources, Layer::Identity, arn.resource_name(), text)?;
             }
         }
-        let session = Identity::Session {
-            role: entity.arn(),
-            role_id: entity.id.clone(),
-            session: Arn::assumed_role(&entity.account, entity.name.as_str(), "simulated"),
-            account: entity.account.clone(),
-        };
         let (context, given) = context(&self.context_entries);
         let simulation = Simulation {
             sources,
-            who: caller(self.caller_arn.as_deref())?.unwrap_or(session),
-            owner: owner(self.resource_owner.as_deref(), &entity.account)?,
+            who: caller(self.caller_arn.as_deref())?.unwrap_or(somebody),
+            owner: owner(self.resource_owner.as_deref(), account)?,
             actions: self.action_names,
             resources: resources(self.resource_arns),
             context,

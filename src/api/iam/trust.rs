@@ -1,6 +1,6 @@
 //! Whom a trust policy names, kept by unique id.
 //!
-//! When a trust policy is stored, the ARN of a role or of a role's session in `Principal` becomes the role's unique id
+//! When a trust policy is stored, the ARN of a role, of a role's session or of a user in `Principal` becomes the unique id
 //! (IAM user guide, "Principal": "IAM transforms the ARN to the principal's unique ID when you save the policy"). A role that
 //! is deleted takes the trust in it along: one made anew under its name has another id. When the policy is shown, ids that
 //! still belong to somebody become ARNs again. Nothing else of the text changes.
@@ -9,7 +9,7 @@ use super::MAX_TRUST_POLICY;
 use crate::{
     domain::{
         Arn, Error, ErrorKind,
-        name::{AccountId, RoleSessionName},
+        name::{AccountId, FederatedUserName, RoleSessionName},
     },
     policy::{
         Document, DocumentKind, Policy,
@@ -21,18 +21,20 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// The roles and accounts that a trust policy can name.
+/// The roles, users and accounts that a trust policy can name.
 #[derive(Debug)]
 pub(in crate::api) struct Known {
     accounts: Vec<AccountId>,
     /// Unique id by account and `name` in lower case; and the ARN.
     roles: BTreeMap<(AccountId, String), (Arn, String)>,
+    users: BTreeMap<(AccountId, String), (Arn, String)>,
 }
 
 impl Known {
     pub(in crate::api) fn of(snapshot: &Snapshot) -> Self {
         let roles = snapshot.roles.iter().map(|(key, role)| (key.clone(), (role.role.arn(), role.role.id.clone())));
-        Self { accounts: snapshot.accounts.keys().cloned().collect(), roles: roles.collect() }
+        let users = snapshot.users.iter().map(|(key, user)| (key.clone(), (user.user.arn(), user.user.id.clone())));
+        Self { accounts: snapshot.accounts.keys().cloned().collect(), roles: roles.collect(), users: users.collect() }
     }
     pub(in crate::api) fn add_account(&mut self, account: &AccountId) {
         self.accounts.push(account.clone());
@@ -48,7 +50,8 @@ impl Known {
         }
         if is_unique_id(written) {
             let id = written.split_once(':').map_or(written, |(id, _)| id);
-            return self.roles.values().any(|(_, known)| known == id).then(|| written.to_owned());
+            let mut all = self.roles.values().chain(self.users.values());
+            return all.any(|(_, known)| known == id).then(|| written.to_owned());
         }
         if let Ok(account) = AccountId::parse(written) {
             return self.accounts.contains(&account).then(|| written.to_owned());
@@ -56,9 +59,13 @@ impl Known {
         let arn = Arn::parse(written).ok()?;
         let account = arn.account().filter(|account| self.accounts.contains(account))?;
         let role = |name: &str| self.roles.get(&(account.clone(), name.to_lowercase()));
+        let user = |name: &str| self.users.get(&(account.clone(), name.to_lowercase()));
         match (arn.service(), arn.resource().split_once('/')) {
             ("iam", None) => (arn == Arn::iam(&account, "root")).then(|| written.to_owned()),
             ("iam", Some(("role", _))) => role(arn.resource_name()).filter(|(known, _)| *known == arn).map(|(_, id)| id.clone()),
+            ("iam", Some(("user", _))) => user(arn.resource_name()).filter(|(known, _)| *known == arn).map(|(_, id)| id.clone()),
+            // Whoever has the name: there is no entity behind it.
+            ("sts", Some(("federated-user", name))) => FederatedUserName::parse(name).is_ok().then(|| written.to_owned()),
             ("sts", Some(("assumed-role", rest))) => {
                 let (name, session) = rest.split_once('/')?;
                 let session = RoleSessionName::parse(session).ok()?;
@@ -105,6 +112,9 @@ pub(in crate::api) fn shown(text: &str, snapshot: &Snapshot) -> String {
     let Ok(document) = Document::parse(text, DocumentKind::Trust) else { return text.to_owned() };
     let arn = |stored: &str| {
         let (id, session) = stored.split_once(':').map_or((stored, None), |(id, session)| (id, Some(session)));
+        if let Some(user) = snapshot.user_by_id(id) {
+            return Some(user.user.arn());
+        }
         let role = &snapshot.role_by_id(id)?.role;
         Some(match session {
             Some(session) => Arn::assumed_role(&role.account, role.name.as_str(), session),

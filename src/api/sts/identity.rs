@@ -21,9 +21,9 @@ pub struct GetCallerIdentity {}
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CallerIdentity {
-    /// ARN of the session.
+    /// ARN of the session, user or root user.
     pub arn: Arn,
-    /// `AROA…:<session>`.
+    /// `AROA…:<session>`, `AIDA…`, or the account.
     pub user_id: String,
     /// The account.
     pub account: String,
@@ -40,8 +40,8 @@ impl Operation for GetCallerIdentity {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CallerIdentity, Error> {
-        let session = call.caller.session().ok_or_else(|| Error::internal("a signed call without a session"))?;
-        Ok(CallerIdentity { arn: session.arn(), user_id: session.user_id(), account: session.account.to_string() })
+        let (arn, user_id) = call.caller.identity().ok_or_else(|| Error::internal("a signed call without a signer"))?;
+        Ok(CallerIdentity { arn, user_id, account: call.account()?.to_string() })
     }
 }
 

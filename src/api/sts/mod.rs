@@ -1,19 +1,25 @@
 //! AWS Security Token Service (API version 2011-06-15): taking roles, and saying who one is.
 
 pub mod identity;
+pub mod outbound;
+pub mod root;
 pub mod sessions;
+pub mod users;
 
 pub use identity::{DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity};
 
 use crate::{
-    credentials::{self, Issued, SessionRequest},
+    credentials::{self, Issued, SessionCredentials, SessionRequest},
     domain::{
         Arn, Error, ErrorKind, Secret, Timestamp,
-        name::{RoleSessionName, SourceIdentity},
+        name::{AccountId, RoleSessionName, SourceIdentity},
         session::{Principal, SessionTags},
     },
-    gateway::{Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Scope, Service, TrustedAccess, fault::query_code},
-    policy::{decision::GrantBasis, evaluate::Check, role::saml_name_qualifier},
+    gateway::{
+        Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Scope, Service, TrustedAccess, factor::OneTimeCode,
+        fault::query_code,
+    },
+    policy::{aws_managed, decision::GrantBasis, evaluate::Check, role::saml_name_qualifier},
 };
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
@@ -27,17 +33,25 @@ impl Service for Sts {
     const SIGNING_NAME: &'static str = "sts";
     const PROTOCOL: Protocol = Protocol::Query { version: "2011-06-15" };
     fn fault(error: &Error) -> Fault {
-        let (status, code) = query_code(error.kind);
+        let (status, code) = match error.kind {
+            ErrorKind::FeatureDisabled => (403, "OutboundWebIdentityFederationDisabledException"),
+            kind => query_code(kind),
+        };
         Fault::new(status, code, error)
     }
 }
 
-/// What is served; `tests/golden/operations.txt` lists the rest of the model.
+/// What is served: all of the model, and what the broker's own pages and command line ask.
 pub const TABLE: &[Entry] = &[
     Entry::rpc::<AssumeRole>(),
     Entry::rpc::<AssumeRoleWithSAML>(),
     Entry::rpc::<AssumeRoleWithWebIdentity>(),
     Entry::rpc::<GetCallerIdentity>(),
+    Entry::rpc::<users::GetSessionToken>(),
+    Entry::rpc::<users::GetFederationToken>(),
+    Entry::rpc::<root::AssumeRoot>(),
+    Entry::rpc::<outbound::GetWebIdentityToken>(),
+    Entry::rpc::<outbound::GetDelegatedAccessToken>(),
     Entry::rpc::<GetAccessKeyInfo>(),
     Entry::rpc::<DecodeAuthorizationMessage>(),
     Entry::inner::<sessions::ListSessions>(),
@@ -58,6 +72,13 @@ pub struct Credentials {
     pub session_token: Secret<String>,
     /// When they end.
     pub expiration: Timestamp,
+}
+
+impl From<SessionCredentials> for Credentials {
+    fn from(credentials: SessionCredentials) -> Self {
+        let SessionCredentials { access_key_id, secret_access_key, session_token, expiration } = credentials;
+        Self { access_key_id, secret_access_key, session_token, expiration }
+    }
 }
 
 /// Who the caller has become.
@@ -111,12 +132,7 @@ impl AssumedRole {
     fn new(issued: Issued) -> Self {
         let Issued { session, credentials, packed_policy_size } = issued;
         Self {
-            credentials: Credentials {
-                access_key_id: credentials.access_key_id,
-                secret_access_key: credentials.secret_access_key,
-                session_token: credentials.session_token,
-                expiration: credentials.expiration,
-            },
+            credentials: credentials.into(),
             assumed_role_user: AssumedRoleUser { assumed_role_id: session.user_id(), arn: session.arn() },
             packed_policy_size,
             source_identity: session.source_identity,
@@ -174,11 +190,44 @@ pub struct AssumeRole {
     pub external_id: Option<String>,
     /// Fixed for the rest of the chain.
     pub source_identity: Option<SourceIdentity>,
+    /// The calling user's MFA device.
+    pub serial_number: Option<String>,
+    /// Its code, six digits.
+    pub token_code: Option<Secret<String>>,
+    /// What context providers say about the caller, 1 to 5.
+    #[serde(default)]
+    pub provided_contexts: Vec<ProvidedContext>,
+}
+
+/// `ProvidedContexts.member.N`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ProvidedContext {
+    /// The provider.
+    pub provider_arn: Option<Arn>,
+    /// What it says, 4 to 2048 characters.
+    pub context_assertion: Option<Secret<String>>,
+}
+
+/// Session tags from the wire.
+fn session_tags(tags: &[Tag], transitive: &[String]) -> Result<SessionTags, Error> {
+    SessionTags::new(tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())), transitive)
+}
+
+/// `ExternalId` as the model has it: 2 to 1224 of `[\w+=,.@:/-]`.
+fn check_external_id(id: Option<&str>) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+    match id {
+        Some(id) if !(2..=1224).contains(&id.len()) || !id.chars().all(allowed) => Err(Error::invalid(
+            "1 validation error detected: Value at 'externalId' failed to satisfy constraint: Member must have 2 to 1224 characters and satisfy regular expression pattern: [\\w+=,.@:\\/-]*",
+        )),
+        _ => Ok(()),
+    }
 }
 
 impl AssumeRole {
     fn session_tags(&self) -> Result<SessionTags, Error> {
-        SessionTags::new(self.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())), &self.transitive_tag_keys)
+        session_tags(&self.tags, &self.transitive_tag_keys)
     }
 }
 
@@ -190,9 +239,15 @@ impl Operation for AssumeRole {
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
         let tags = self.session_tags()?;
+        check_external_id(self.external_id.as_deref())?;
+        let factor = OneTimeCode::of(self.serial_number.as_deref(), self.token_code.as_ref())?;
+        // No context provider stands here, so no assertion of one can be genuine. Ignoring it would widen what was asked.
+        if !self.provided_contexts.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidParameterValue, "The context assertion is not valid for this provider."));
+        }
         let inherits = match &scope.principal {
             Principal::Session(session) => session.tags.transitive().next().is_some(),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => false,
+            Principal::Anonymous | Principal::User(_) | Principal::Person(_) | Principal::Operator => false,
         };
         let role = scope.snapshot.role_by_arn(&self.role_arn);
         let mut actions = vec!["sts:AssumeRole"];
@@ -220,7 +275,7 @@ impl Operation for AssumeRole {
                 (None, None) => check,
             }
         };
-        Ok(Access::Signed(actions.into_iter().map(check).collect()))
+        Ok(Access::Signed(actions.into_iter().map(check).collect()).with_factor(factor))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AssumedRole, Error> {
@@ -234,7 +289,7 @@ impl Operation for AssumeRole {
             name: self.role_session_name,
             seconds: self.duration_seconds,
             policy: self.policy,
-            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            policy_arns: session_policy_arns(call.scope, self.role_arn.account().as_ref(), self.policy_arns)?,
             source_identity: self.source_identity,
             tags,
         };
@@ -293,7 +348,7 @@ impl Operation for AssumeRoleWithSAML {
         let request = SessionRequest {
             seconds: self.duration_seconds.or(assertion.session_seconds),
             policy: self.policy,
-            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            policy_arns: session_policy_arns(call.scope, self.role_arn.account().as_ref(), self.policy_arns)?,
             tags: assertion.tags.clone(),
             ..SessionRequest::named(assertion.session_name())
         };
@@ -350,7 +405,7 @@ impl Operation for AssumeRoleWithWebIdentity {
         let request = SessionRequest {
             seconds: self.duration_seconds,
             policy: self.policy,
-            policy_arns: session_policy_arns(call.scope, &self.role_arn, self.policy_arns)?,
+            policy_arns: session_policy_arns(call.scope, self.role_arn.account().as_ref(), self.policy_arns)?,
             tags: assertion.tags.clone(),
             ..SessionRequest::named(self.role_session_name)
         };
@@ -377,11 +432,12 @@ pub(super) fn issue<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>, request:
     Ok(issued)
 }
 
-/// Managed session policies must exist in the role's account.
-fn session_policy_arns(scope: &Scope, role: &Arn, policies: Vec<PolicyDescriptor>) -> Result<Vec<Arn>, Error> {
-    let account = role.account();
+/// Managed session policies must exist in the role's account, or be AWS's.
+fn session_policy_arns(scope: &Scope, account: Option<&AccountId>, policies: Vec<PolicyDescriptor>) -> Result<Vec<Arn>, Error> {
     for policy in &policies {
-        let known = policy.arn.account() == account && scope.snapshot.policy(&policy.arn).is_some();
+        let owner = policy.arn.account();
+        let task = aws_managed::is_root_task(&policy.arn);
+        let known = (owner.is_none() || owner.as_ref() == account) && !task && scope.snapshot.policy(&policy.arn).is_some();
         if !known {
             return Err(Error::invalid(format!(
                 "The session policy {} is not a managed policy of the role's account",

@@ -12,8 +12,17 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Events that issue role sessions.
-const ISSUING: [&str; 4] = ["AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetRoleCredentials"];
+/// Events that issue sessions.
+const ISSUING: [&str; 8] = [
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoot",
+    "CreateSession",
+    "GetFederationToken",
+    "GetRoleCredentials",
+    "GetSessionToken",
+];
 
 /// Ends sessions that were issued until now (or until an instant): within a second on every node, at once on this one.
 #[derive(Debug, Deserialize)]
@@ -32,7 +41,7 @@ pub enum Revoked {
     Session(String),
     /// A role's, by ARN.
     Role(Arn),
-    /// A person's, as `<provider>:<subject>`.
+    /// A person's, as `<provider>:<subject>` or the ARN of an IAM user.
     Person(String),
     /// Those with a source identity.
     SourceIdentity(String),
@@ -102,13 +111,13 @@ fn owned(check: Check, account: Option<AccountId>) -> Check {
     }
 }
 
-/// Lists role sessions that are not over, newest first, as the audit log knows them.
+/// Lists sessions that are not over, newest first, as the audit log knows them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListSessions {
     /// Of this role only.
     pub role_arn: Option<Arn>,
-    /// Of this person only, as `<provider>:<subject>`.
+    /// Of this person only, as `<provider>:<subject>` or the ARN of an IAM user.
     pub person: Option<String>,
 }
 

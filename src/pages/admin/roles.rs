@@ -3,7 +3,7 @@
 use super::{Frame, frame};
 use crate::{
     api::iam::{
-        policies::{ListAttachedRolePolicies, ListRolePolicies},
+        role_policies::{ListAttachedRolePolicies, ListRolePolicies},
         roles::{GetRole, ListRoles, RoleDetail, UpdateAssumeRolePolicy},
     },
     domain::{ErrorKind, name::RoleName},

@@ -12,8 +12,8 @@ use daypass::{
         Context, Decision, Document, DocumentKind, Identity, Named, Policy, PolicySet, Request,
         element::{Actions, arn_condition, resource_pattern},
         evaluate::{
-            Check, Guardrails, Layers, ResourcePolicy, SessionCaller, Verdict, authorize_federated, authorize_session,
-            companions, decide, explain_federated,
+            Check, Guardrails, Layers, ResourcePolicy, SignedCaller, Verdict, authorize_federated, authorize_signed, companions,
+            decide, explain_federated,
         },
         pattern::{Pattern, Syntax},
     },
@@ -179,11 +179,12 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             session_policy_arns: Vec::new(),
             federated_provider: None,
             person: None,
+            claims: BTreeMap::new(),
             chained: false,
         });
         let check = Check::new(&case.action, target.role.arn()).trusted_by(target);
-        let caller = SessionCaller { session: &session, role: &caller_role, caps: caps.as_ref() };
-        return Ok(outcome(authorize_session(caller, guardrails, &context, &[check]), ""));
+        let caller = SignedCaller::of_role(&session, &caller_role, caps.as_ref());
+        return Ok(outcome(authorize_signed(&caller, guardrails, &context, &[check]), ""));
     }
     let resource_set = case
         .resource_policy
