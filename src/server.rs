@@ -13,7 +13,7 @@ use crate::{
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::{Request, State},
+    extract::{RawPathParams, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
@@ -61,14 +61,21 @@ pub fn application(settings: &Settings, gateway: Gateway) -> Router {
     let mut api = Router::new().route("/", get(root).post(call));
     for entry in TABLES.iter().flat_map(|table| table.iter()) {
         let (Some((method, path)), Some(serve)) = (entry.route, entry.serve) else { continue };
-        let filter = if method == "GET" { MethodFilter::GET } else { MethodFilter::POST };
-        let handler =
-            move |State(gateway): State<Gateway>,
-                  Extension(origin): Extension<RequestOrigin>,
-                  method: Method,
-                  uri: Uri,
-                  headers: HeaderMap,
-                  body: Bytes| serve(gateway, WireRequest::new(origin, method, uri, &headers, body));
+        let filter = match method {
+            "GET" => MethodFilter::GET,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::POST,
+        };
+        let handler = move |State(gateway): State<Gateway>,
+                            Extension(origin): Extension<RequestOrigin>,
+                            method: Method,
+                            uri: Uri,
+                            labels: RawPathParams,
+                            headers: HeaderMap,
+                            body: Bytes| {
+            let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            serve(gateway, WireRequest::new(origin, method, uri, &headers, body).with_labels(labels))
+        };
         api = api.route(path, on(filter, handler));
     }
     let proxies: Arc<[std::net::IpAddr]> = settings.trusted_proxies.clone().into();

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cloudtrail;
 pub mod iam;
 pub mod organizations;
+pub mod rolesanywhere;
 pub mod signin;
 pub mod sso;
 pub mod sso_oidc;
@@ -20,6 +21,7 @@ pub const TABLES: &[&[Entry]] = &[
     organizations::TABLE,
     cloudtrail::TABLE,
     access_analyzer::TABLE,
+    rolesanywhere::TABLE,
     sso_oidc::TABLE,
     sso::TABLE,
     signin::TABLE,

@@ -105,8 +105,28 @@ impl BrokerClient {
         form: &[(&str, &str)],
     ) -> Result<Result<T, Refused>, Failure> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(format!("{}{path}", self.url));
+        let request = self.http.post(format!("{}{path}", self.url)).header("accept", "application/json");
         self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
+    }
+
+    /// The value of the `Host` header.
+    pub(super) fn host(&self) -> Result<String, Failure> {
+        let strange = || Failure::new(format!("`{}` is not an address", self.url));
+        let url = url::Url::parse(&self.url).map_err(|_| strange())?;
+        let host = url.host_str().ok_or_else(strange)?;
+        Ok(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    }
+
+    /// A request whose headers were signed.
+    pub(super) async fn signed_post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        body: String,
+    ) -> Result<Result<T, Refused>, Failure> {
+        let request = self.http.post(format!("{}{path}", self.url)).body(body);
+        let headers = headers.iter().filter(|(name, _)| *name != "host");
+        self.send(headers.fold(request, |request, (name, value)| request.header(*name, value))).await
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -134,12 +154,13 @@ impl BrokerClient {
         let code =
             response.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let body = response.bytes().await.map_err(unreachable)?;
-        if status == 200 {
+        if (200..300).contains(&status) {
             let strange = |_| Failure::new(format!("{} does not answer like a Daypass broker", self.url));
             return Ok(Ok(serde_json::from_slice(&body).map_err(strange)?));
         }
         let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = ["error_description", "message"].iter().find_map(|key| fields.get(key)?.as_str());
+        let text = text.or_else(|| fields.pointer("/Error/Message")?.as_str());
         Ok(Err(Refused { code, status, message: text.map_or_else(|| format!("status {status}"), str::to_owned) }))
     }
 }

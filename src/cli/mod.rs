@@ -3,6 +3,7 @@
 //! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it did not work, 2 the command
 //! was typed wrongly, 3 nobody is signed in, 4 the broker refused.
 
+pub mod agent;
 pub mod apply;
 pub mod client;
 pub mod console;
@@ -39,6 +40,8 @@ enum Command {
     Whoami(whoami::Whoami),
     /// Print credentials of a role as JSON, for `credential_process` in ~/.aws/config.
     CredentialProcess(credential_process::CredentialProcess),
+    /// Serve credentials of a role to programs on this machine.
+    Agent(agent::Agent),
     /// Open the console of a role in the browser.
     Console(console::Console),
     /// Say why somebody was refused a role.
@@ -149,6 +152,7 @@ pub fn run() -> ExitCode {
             Command::Login(command) => command.run().await,
             Command::Whoami(command) => command.run().await,
             Command::CredentialProcess(command) => command.run().await,
+            Command::Agent(command) => command.run().await,
             Command::Console(command) => command.run().await,
             Command::Explain(command) => command.run().await,
             Command::Sessions(command) => command.run().await,

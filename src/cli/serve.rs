@@ -40,7 +40,7 @@ impl Serve {
 }
 
 /// Ctrl-C, or a service manager's SIGTERM.
-async fn stop() {
+pub(super) async fn stop() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {

@@ -107,6 +107,8 @@ pub fn issue(
     };
     let tags = match &grant.basis {
         GrantBasis::Federated(_) | GrantBasis::User(_) => request.tags,
+        // What the certificate says, and nothing else.
+        GrantBasis::Certified(identity) => identity.tags.clone(),
         GrantBasis::Chained(parent) => request.tags.after(&parent.tags)?,
     };
     let seconds = session_seconds(request.seconds, role.max_session_seconds, origin.chained.then_some(chained_seconds))?;
@@ -176,6 +178,12 @@ impl Origin {
                 source_identity: parent.source_identity.clone(),
                 federated_provider: parent.federated_provider.clone(),
                 person: parent.person.clone(),
+                ..Self::default()
+            },
+            GrantBasis::Certified(identity) => Self {
+                not_after: Some(identity.not_after),
+                source_identity: identity.source_identity.clone(),
+                person: Some(identity.person()),
                 ..Self::default()
             },
             GrantBasis::User(user) => Self { person: Some(user.user.to_string()), ..Self::default() },

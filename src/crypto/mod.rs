@@ -4,6 +4,7 @@ pub mod jose;
 pub mod seal;
 pub mod sigv4;
 pub mod totp;
+pub mod x509;
 pub mod xmldsig;
 
 use aws_lc_rs::digest;

@@ -78,10 +78,14 @@ impl Authorization {
     }
 
     fn from_header(request: HttpRequest<'_>, header: &str) -> Result<Self, Error> {
+        Self::from_fields(request, header, ALGORITHM)
+    }
+
+    fn from_fields(request: HttpRequest<'_>, header: &str, algorithm: &str) -> Result<Self, Error> {
         let fields = header
-            .strip_prefix(ALGORITHM)
+            .strip_prefix(algorithm)
             .filter(|rest| rest.starts_with(' '))
-            .ok_or_else(|| incomplete(format!("the Authorization header must begin with {ALGORITHM}")))?;
+            .ok_or_else(|| incomplete(format!("the Authorization header must begin with {algorithm}")))?;
         let field = |name: &str| {
             let mut found = fields.split(',').filter_map(|field| field.trim().split_once('=')).filter(|(key, _)| *key == name);
             match (found.next(), found.next()) {
@@ -163,6 +167,12 @@ impl Authorization {
     /// # Errors
     /// `BadSignature`, `ExpiredCredentials` or `IncompleteSignature`.
     pub fn verify(&self, request: HttpRequest<'_>, secret: &str, service: &str, now: Timestamp) -> Result<(), Error> {
+        let canonical = self.checked(request, service, now)?;
+        if same(&self.sign(&canonical, secret), &self.signature) { Ok(()) } else { Err(mismatch()) }
+    }
+
+    /// The canonical request, after everything but the signature itself was checked.
+    fn checked(&self, request: HttpRequest<'_>, service: &str, now: Timestamp) -> Result<String, Error> {
         self.check_scope(request, service)?;
         self.check_time(now)?;
         let body_hash = hex::encode(digest::digest(&digest::SHA256, request.body));
@@ -172,8 +182,7 @@ impl Authorization {
             return Err(mismatch());
         }
         // A presigned GET signs the empty body; so does everything else here, since the body is always at hand.
-        let canonical = self.canonical_request(request, &body_hash);
-        if same(&self.sign(&canonical, secret), &self.signature) { Ok(()) } else { Err(mismatch()) }
+        Ok(self.canonical_request(request, &body_hash))
     }
 
     fn check_scope(&self, request: HttpRequest<'_>, service: &str) -> Result<(), Error> {
@@ -186,7 +195,15 @@ impl Authorization {
         let must_be_signed = |name: &str| {
             name == "host"
                 || (self.expires.is_none()
-                    && matches!(name, "x-amz-date" | "x-amz-target" | "x-amz-security-token" | "x-amz-content-sha256"))
+                    && matches!(
+                        name,
+                        "x-amz-date"
+                            | "x-amz-target"
+                            | "x-amz-security-token"
+                            | "x-amz-content-sha256"
+                            | "x-amz-x509"
+                            | "x-amz-x509-chain"
+                    ))
         };
         let missing = std::iter::once("host")
             .chain(request.headers.iter().map(|(name, _)| name.as_str()))
@@ -236,15 +253,71 @@ impl Authorization {
         canonical
     }
 
-    fn sign(&self, canonical: &str, secret: &str) -> String {
+    fn string_to_sign(&self, algorithm: &str, canonical: &str) -> String {
         let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
         let hash = hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
-        let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{hash}", self.timestamp);
+        format!("{algorithm}\n{}\n{scope}\n{hash}", self.timestamp)
+    }
+
+    fn sign(&self, canonical: &str, secret: &str) -> String {
+        let to_sign = self.string_to_sign(ALGORITHM, canonical);
         let mut key = mac(format!("AWS4{secret}").as_bytes(), &self.date);
         for part in [self.region.as_str(), self.service.as_str(), "aws4_request"] {
             key = mac(key.as_ref(), part);
         }
         hex::encode(mac(key.as_ref(), &to_sign))
+    }
+}
+
+/// How a certificate's key signs a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateAlgorithm {
+    /// RSA, PKCS #1 v1.5, SHA-256.
+    RsaSha256,
+    /// ECDSA, SHA-256.
+    EcdsaSha256,
+}
+
+impl CertificateAlgorithm {
+    const ALL: [(Self, &'static str); 2] =
+        [(Self::RsaSha256, "AWS4-X509-RSA-SHA256"), (Self::EcdsaSha256, "AWS4-X509-ECDSA-SHA256")];
+}
+
+/// What a request says about its signature by a certificate's key (IAM Roles Anywhere user guide, "Authentication signing
+/// process"). Nothing of it is verified yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedRequest {
+    /// Which algorithm.
+    pub algorithm: CertificateAlgorithm,
+    /// Serial number of the certificate, decimal.
+    pub serial: String,
+    /// The signature.
+    pub signature: Vec<u8>,
+    authorization: Authorization,
+    name: &'static str,
+}
+
+impl CertifiedRequest {
+    /// Reads the `Authorization` header; none when it is not of this kind.
+    ///
+    /// # Errors
+    /// `IncompleteSignature` when it is, and can't be read.
+    pub fn read(request: HttpRequest<'_>) -> Result<Option<Self>, Error> {
+        let Some(header) = request.header("authorization") else { return Ok(None) };
+        let known = CertificateAlgorithm::ALL.into_iter().find(|(_, name)| header.split(' ').next() == Some(*name));
+        let Some((algorithm, name)) = known else { return Ok(None) };
+        let authorization = Authorization::from_fields(request, header, name)?;
+        let signature = hex::decode(&authorization.signature).map_err(|_| incomplete("the Signature must be hexadecimal"))?;
+        Ok(Some(Self { algorithm, serial: authorization.access_key_id.clone(), signature, authorization, name }))
+    }
+
+    /// What was signed, after service, time and signed headers were checked.
+    ///
+    /// # Errors
+    /// `BadSignature`, `IncompleteSignature`.
+    pub(super) fn string_to_sign(&self, request: HttpRequest<'_>, service: &str, now: Timestamp) -> Result<String, Error> {
+        let canonical = self.authorization.checked(request, service, now)?;
+        Ok(self.authorization.string_to_sign(self.name, &canonical))
     }
 }
 
@@ -270,7 +343,7 @@ fn incomplete(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::IncompleteSignature, message)
 }
 
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     Error::new(
         ErrorKind::BadSignature,
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",

@@ -2,7 +2,7 @@
 
 use super::{
     Arn, Secret, Timestamp,
-    name::{AccountId, PolicyName, ProviderName, RoleName},
+    name::{AccountId, InstanceProfileName, PolicyName, ProviderName, RoleName},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -44,6 +44,31 @@ impl Role {
     #[must_use]
     pub fn arn(&self) -> Arn {
         Arn::iam(&self.account, &format!("role{}{}", self.path, self.name))
+    }
+}
+
+/// A name under which a machine finds its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceProfile {
+    /// The account it lives in.
+    pub account: AccountId,
+    /// Unique in the account, without regard to case.
+    pub name: InstanceProfileName,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// `AIPA…`.
+    pub id: String,
+    /// Unique id of its role; it has one at most.
+    pub role_id: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl InstanceProfile {
+    /// `arn:aws:iam::<account>:instance-profile<path><name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::iam(&self.account, &format!("instance-profile{}{}", self.path, self.name))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! No async, no sockets, no clock, no randomness: those are passed in (see [`time`]).
 
+pub mod anywhere;
 pub mod arn;
 pub mod directory;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use super::{
     Arn, Error, ErrorKind, Secret, Timestamp,
+    anywhere::PresentedCertificate,
     iam::ProviderOwner,
     name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
     user::UserSession,
@@ -326,10 +327,42 @@ pub enum Principal {
     Session(Arc<RoleSession>),
     /// A user or root user who signed the request.
     User(Arc<UserSession>),
+    /// Whoever holds the key of a certificate, which signed the request: nobody has vouched for them yet.
+    Certificate(Arc<PresentedCertificate>),
     /// A person with a portal session: may see and take roles, nothing else.
     Person(Arc<PortalSession>),
     /// Whoever holds the data folder and its master key, on the machine itself (`daypass apply`).
     Operator,
+}
+
+impl Principal {
+    /// Session tags of who signed.
+    #[must_use]
+    pub fn tags(&self) -> Option<&SessionTags> {
+        match self {
+            Self::Session(session) => Some(&session.tags),
+            Self::User(user) => Some(&user.tags),
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+        }
+    }
+    /// Source identity of who signed.
+    #[must_use]
+    pub fn source_identity(&self) -> Option<&SourceIdentity> {
+        match self {
+            Self::Session(session) => session.source_identity.as_ref(),
+            Self::User(user) => user.source_identity.as_ref(),
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+        }
+    }
+    /// When the credentials of who signed end; none for those that don't.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        match self {
+            Self::Session(session) => Some(session.expires),
+            Self::User(user) => user.expires,
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+        }
+    }
 }
 
 /// A verified principal and where it calls from.
@@ -348,7 +381,7 @@ impl Caller {
         match &self.principal {
             Principal::Session(session) => Some(&session.account),
             Principal::User(user) => Some(&user.account),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
         }
     }
     /// ARN and `UserId` of who signed.
@@ -357,7 +390,7 @@ impl Caller {
         match &self.principal {
             Principal::Session(session) => Some((session.arn(), session.user_id())),
             Principal::User(user) => Some((user.arn(), user.unique_id())),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
         }
     }
     /// The user or root user, where the caller is one.
@@ -365,7 +398,11 @@ impl Caller {
     pub fn user(&self) -> Option<&Arc<UserSession>> {
         match &self.principal {
             Principal::User(user) => Some(user),
-            Principal::Anonymous | Principal::Session(_) | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous
+            | Principal::Session(_)
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Operator => None,
         }
     }
     /// The person, where the caller is one.
@@ -373,7 +410,11 @@ impl Caller {
     pub fn person(&self) -> Option<&PortalSession> {
         match &self.principal {
             Principal::Person(person) => Some(person),
-            Principal::Anonymous | Principal::Session(_) | Principal::User(_) | Principal::Operator => None,
+            Principal::Anonymous
+            | Principal::Session(_)
+            | Principal::User(_)
+            | Principal::Certificate(_)
+            | Principal::Operator => None,
         }
     }
     /// How audit records name the caller.
@@ -383,6 +424,7 @@ impl Caller {
             Principal::Anonymous => "anonymous".to_owned(),
             Principal::Session(session) => session.arn().to_string(),
             Principal::User(user) => user.arn().to_string(),
+            Principal::Certificate(certificate) => format!("x509:{}", certificate.serial),
             Principal::Person(person) => {
                 format!("{}:{}", person.identity.provider.name, person.identity.session_name())
             }

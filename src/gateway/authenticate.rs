@@ -6,7 +6,8 @@ use crate::{
     credentials::{self, Opened},
     crypto::{
         same,
-        sigv4::{Authorization, HttpRequest},
+        sigv4::{Authorization, CertifiedRequest, HttpRequest},
+        x509,
     },
     domain::{Error, ErrorKind, Timestamp, session::Principal},
 };
@@ -26,6 +27,9 @@ impl Gateway {
                 ));
             }
             return self.bearer(token).await;
+        }
+        if let Some(signed) = CertifiedRequest::read(request)? {
+            return x509::possession(&signed, request, service, now).map(|held| Principal::Certificate(Arc::new(held)));
         }
         match Authorization::read(request)? {
             None => Ok(Principal::Anonymous),

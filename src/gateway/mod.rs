@@ -9,20 +9,24 @@ pub mod receipt;
 pub mod wire;
 
 pub use fault::Fault;
-pub use operation::{Access, Call, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write};
+pub use operation::{
+    Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write,
+};
 pub use wire::Entry;
 
 use crate::{
+    crypto::x509,
     domain::{
         Arn, Clock, Error, ErrorKind, Random, Timestamp,
-        name::AccountId,
+        anywhere::{self, CertifiedIdentity, RevocationList},
+        name::{AccountId, RoleSessionName},
         session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
         Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
-        evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_signed, companions},
+        evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
     },
     store::{AuditRecord, Snapshot, Store},
 };
@@ -140,9 +144,12 @@ impl Gateway {
             Principal::Session(session) if scope.snapshot.revocations.end(session) => Some(ErrorKind::ExpiredCredentials),
             Principal::User(user) if scope.snapshot.revocations.end_user(user) => Some(ErrorKind::ExpiredCredentials),
             Principal::Person(session) if scope.snapshot.revocations.end_portal(session) => Some(ErrorKind::InvalidBearer),
-            Principal::Session(_) | Principal::User(_) | Principal::Person(_) | Principal::Anonymous | Principal::Operator => {
-                None
-            }
+            Principal::Session(_)
+            | Principal::User(_)
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Anonymous
+            | Principal::Operator => None,
         };
         if let Some(kind) = over {
             return Err(Error::new(kind, "The security token included in the request has been revoked"));
@@ -163,9 +170,10 @@ impl Gateway {
                 let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, scope)?;
                 self.authorize(&SignedCaller::of_user(session, user.map(|user| &**user), caps.as_ref()), caller, scope, &checks)
             }
-            (Access::Caller { .. } | Access::Signed(_), Principal::Anonymous | Principal::Person(_)) => {
-                Err(missing_credentials())
-            }
+            (
+                Access::Caller { .. } | Access::Signed(_),
+                Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_),
+            ) => Err(missing_credentials()),
             (Access::WithFactor(..), _) => Err(Error::internal("a factor within a factor")),
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
             (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
@@ -224,6 +232,9 @@ impl Gateway {
         scope: &Scope,
         record: &mut AuditRecord,
     ) -> Result<Permit, Error> {
+        if let Proof::Certificate(certified) = trusted.proof {
+            return self.certified(caller, &trusted.role, &certified, trusted.session_name, scope, record);
+        }
         let federation = &self.broker.federation;
         let by_person = matches!(trusted.proof, Proof::Person);
         let account = trusted.role.account().ok_or_else(|| Error::invalid(format!("{} is invalid", trusted.role)))?;
@@ -240,6 +251,7 @@ impl Gateway {
                     })
                 }
             }
+            Proof::Certificate(_) => return Err(Error::internal("a certificate is no assertion")),
             Proof::WebIdentity(token) => federation.verify_web_identity(&account, token.expose()).await,
             Proof::Person => match caller.person() {
                 Some(person) => Ok(Identified { assertion: person.identity.clone(), recording: Recording::default() }),
@@ -284,6 +296,53 @@ impl Gateway {
             |explanation| *explanation,
         );
         Err(self.with_receipt(refused, caller, vec![account], who, explanation))
+    }
+
+    /// Verifies a certificate against its trust anchor, then asks the profile and the role's trust policy.
+    fn certified(
+        &self,
+        caller: &Caller,
+        arn: &Arn,
+        asked: &CertifiedAccess,
+        session_name: Option<RoleSessionName>,
+        scope: &Scope,
+        record: &mut AuditRecord,
+    ) -> Result<Permit, Error> {
+        record.note("roleArn", arn);
+        record.note("trustAnchorArn", &asked.trust_anchor);
+        record.note("profileArn", &asked.profile);
+        let refused = |why: &str| {
+            Error::new(ErrorKind::AccessDenied, "Not authorized to take this role with this certificate").with_private(why)
+        };
+        let Principal::Certificate(presented) = &caller.principal else { return Err(missing_credentials()) };
+        let snapshot = &scope.snapshot;
+        let anchor = snapshot.trust_anchor(&asked.trust_anchor).filter(|anchor| anchor.enabled);
+        let anchor = anchor.ok_or_else(|| refused("there is no such trust anchor, or it is off"))?;
+        let profile = snapshot.anywhere_profile(&asked.profile).filter(|profile| profile.enabled);
+        let profile = profile.ok_or_else(|| refused("there is no such profile, or it is off"))?;
+        let role = snapshot.role_by_arn(arn).ok_or_else(|| refused("no_such_role: there is no such role"))?;
+        if anchor.account != role.role.account || profile.account != role.role.account {
+            return Err(refused("trust anchor, profile and role are not of one account"));
+        }
+        let lists = snapshot.revocation_lists.iter().filter(|list| list.enabled && list.trust_anchor == asked.trust_anchor);
+        let lists: Vec<&RevocationList> = lists.map(|list| &**list).collect();
+        let identity = x509::certify(presented, anchor, &lists, caller.origin.time)?;
+        if !profile.role_arns.contains(arn) {
+            return Err(refused("the profile does not list the role"));
+        }
+        let who = identity.person();
+        record.note("subject", &identity.serial);
+        record.note("provider", &identity.anchor_name);
+        let mut context = base_context(&caller.origin);
+        certified_context(&mut context, &identity, session_name.as_ref(), &role.role.account);
+        match authorize_service(role, anywhere::SERVICE, identity, Guardrails::NONE, &context) {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(Denial { message, explanation, .. }) => {
+                let error = refused(&message);
+                let Some(explanation) = explanation else { return Err(error) };
+                Err(self.with_receipt(error, caller, vec![role.role.account.clone()], who, *explanation))
+            }
+        }
     }
 
     /// The role, if it trusts a verified assertion.
@@ -365,7 +424,7 @@ impl Gateway {
                 }
             }
             Principal::User(user) => user_context(&mut context, user, caller.origin.time),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => {}
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => {}
         }
         Scope { snapshot, principal: caller.principal.clone(), account, context }
     }
@@ -424,6 +483,24 @@ fn session_context(context: &mut Context, session: &RoleSession) {
     for (key, values) in &session.claims {
         context.set_list(key, values.clone());
     }
+}
+
+/// What a role's trust policy sees of a workload with a certificate (IAM Roles Anywhere user guide, "Trust model").
+fn certified_context(context: &mut Context, identity: &CertifiedIdentity, name: Option<&RoleSessionName>, account: &AccountId) {
+    context.set("aws:PrincipalIsAWSService", "true");
+    context.set("aws:PrincipalServiceName", anywhere::SERVICE);
+    context.set("aws:SourceArn", identity.anchor.to_string());
+    context.set("aws:SourceAccount", account.to_string());
+    context.set("aws:ResourceAccount", account.to_string());
+    context.set("sts:RoleSessionName", name.map_or_else(|| identity.serial.clone(), ToString::to_string));
+    if let Some(source) = &identity.source_identity {
+        context.set("sts:SourceIdentity", source.to_string());
+    }
+    for (key, value) in identity.tags.iter() {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
+        context.set(&format!("aws:RequestTag/{key}"), value);
+    }
+    context.set_list("aws:TagKeys", identity.tags.iter().map(|(key, _)| key.to_owned()).collect());
 }
 
 /// IAM user guide, "Principal key values": which keys each kind of caller has.

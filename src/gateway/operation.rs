@@ -126,8 +126,19 @@ pub enum Proof {
     },
     /// An ID token.
     WebIdentity(Secret<String>),
+    /// The certificate whose key signed the request.
+    Certificate(CertifiedAccess),
     /// The caller's own portal session.
     Person,
+}
+
+/// Whom a certificate is shown to, and for what.
+#[derive(Clone, Debug)]
+pub struct CertifiedAccess {
+    /// The authority that should vouch for it.
+    pub trust_anchor: Arn,
+    /// The bounds of the session.
+    pub profile: Arn,
 }
 
 /// What an operation may know before it is allowed to do anything.

@@ -30,6 +30,8 @@ pub struct WireRequest {
     pub headers: Arc<Vec<(String, String)>>,
     /// At most [`MAX_BODY`] bytes.
     pub body: Bytes,
+    /// restJson1: what stands in the path.
+    pub labels: Vec<(String, String)>,
 }
 
 impl WireRequest {
@@ -38,7 +40,14 @@ impl WireRequest {
     pub fn new(origin: RequestOrigin, method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Self {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        Self { origin, method, uri, headers: Arc::new(headers), body }
+        Self { origin, method, uri, headers: Arc::new(headers), body, labels: Vec::new() }
+    }
+
+    /// Adds what stands in the path.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Vec<(String, String)>) -> Self {
+        self.labels = labels;
+        self
     }
 
     fn signed_view(&self) -> HttpRequest<'_> {
@@ -97,12 +106,17 @@ impl Entry {
     /// An operation of a query or JSON service.
     #[must_use]
     pub const fn rpc<O: Operation>() -> Self {
-        Self::of::<O>(None, Some(|gateway, request| Box::pin(serve::<O>(gateway, request))))
+        Self::of::<O>(None, Some(|gateway, request| Box::pin(serve::<O>(gateway, request, StatusCode::OK))))
     }
     /// An operation with a method and path of its own.
     #[must_use]
     pub const fn rest<O: Operation>(method: &'static str, path: &'static str) -> Self {
-        Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(serve::<O>(gateway, request))))
+        Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(serve::<O>(gateway, request, StatusCode::OK))))
+    }
+    /// The same, which answers 201.
+    #[must_use]
+    pub const fn created<O: Operation>(method: &'static str, path: &'static str) -> Self {
+        Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(serve::<O>(gateway, request, StatusCode::CREATED))))
     }
     /// An operation that only pages or the command line of the broker itself call.
     #[must_use]
@@ -126,7 +140,7 @@ impl Entry {
 }
 
 /// Decodes, authenticates, calls, encodes.
-async fn serve<O: Operation>(gateway: Gateway, request: WireRequest) -> Response<Body> {
+async fn serve<O: Operation>(gateway: Gateway, request: WireRequest, status: StatusCode) -> Response<Body> {
     let outcome = handle::<O>(&gateway, &request).await;
     let protocol = O::Service::PROTOCOL;
     let request_id = request.origin.request_id.as_str();
@@ -139,8 +153,8 @@ async fn serve<O: Operation>(gateway: Gateway, request: WireRequest) -> Response
         }
     });
     match encoded {
-        Ok(body) if in_json => respond(StatusCode::OK, "application/json", request_id, body),
-        Ok(body) => respond(StatusCode::OK, content_type(protocol), request_id, body),
+        Ok(body) if in_json => respond(status, "application/json", request_id, body),
+        Ok(body) => respond(status, content_type(protocol), request_id, body),
         Err(error) if in_json => refuse_in_json(&O::Service::fault(&error), request_id),
         Err(error) => refuse(protocol, &O::Service::fault(&error), request_id),
     }
@@ -178,7 +192,8 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
         }
         Protocol::Rest if request.method == Method::GET || request.body.is_empty() => {
             let query = request.uri.query().unwrap_or_default().as_bytes();
-            let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().collect();
+            let labels = request.labels.iter().cloned();
+            let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().chain(labels).collect();
             query::from_parameters(&parameters).map_err(|error| invalid(&error))
         }
         Protocol::Rest => match request.uri.query().filter(|query| !query.is_empty()) {

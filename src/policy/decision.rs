@@ -2,6 +2,7 @@
 
 use super::{condition::ConditionTrace, role::CompiledRole};
 use crate::domain::{
+    anywhere::CertifiedIdentity,
     session::{IdentityAssertion, RoleSession},
     user::UserSession,
 };
@@ -70,6 +71,8 @@ pub enum GrantBasis {
     Chained(Arc<RoleSession>),
     /// An IAM user.
     User(Arc<UserSession>),
+    /// A trust anchor, by a certificate.
+    Certified(Box<CertifiedIdentity>),
 }
 
 /// A kind of policy (IAM user guide, "Policy types").

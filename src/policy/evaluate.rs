@@ -9,6 +9,7 @@ use super::{
     set::{Place, PolicySet},
 };
 use crate::domain::{
+    anywhere::CertifiedIdentity,
     name::AccountId,
     session::{IdentityAssertion, RoleSession},
     user::UserSession,
@@ -411,6 +412,40 @@ pub fn authorize_federated(
     let actions = std::iter::once(action).chain(companions.iter().copied()).map(str::to_owned).collect();
     let grant = Grant { role: role.clone(), basis: GrantBasis::Federated(Box::new(assertion)) };
     Decision::Allow(Permit::mint(actions, Some(grant)))
+}
+
+/// Decides whether a service may give the role to a workload it has identified: the role's trust policy must name the
+/// service, and allow the tags and the source identity that come with the workload.
+#[must_use]
+pub fn authorize_service(
+    role: &Arc<CompiledRole>,
+    service: &str,
+    identity: CertifiedIdentity,
+    guardrails: Guardrails<'_>,
+    context: &Context,
+) -> Decision {
+    let who = Identity::Service(service.to_owned());
+    let arn = role.role.arn();
+    let layers = role.trust_layers(guardrails);
+    let mut actions = vec!["sts:AssumeRole"];
+    if !identity.tags.is_empty() {
+        actions.push("sts:TagSession");
+    }
+    if identity.source_identity.is_some() {
+        actions.push("sts:SetSourceIdentity");
+    }
+    for action in &actions {
+        let request = Request::new(&who, action, arn.as_str(), context);
+        let verdict = decide(&request, &layers, Some(&role.role.account));
+        if !matches!(verdict, Verdict::Allowed(_)) {
+            let explicit = matches!(verdict, Verdict::ExplicitDeny(..));
+            let mut denial = Denial::new(&identity.person(), action, arn.as_str(), explicit, &layers.why(verdict, action));
+            denial.explanation = Some(Box::new(layers.explain(&request, Some(&role.role.account))));
+            return Decision::Deny(denial);
+        }
+    }
+    let grant = Grant { role: role.clone(), basis: GrantBasis::Certified(Box::new(identity)) };
+    Decision::Allow(Permit::mint(actions.into_iter().map(str::to_owned).collect(), Some(grant)))
 }
 
 /// The permission-only actions that an assertion's contents also need.

@@ -67,7 +67,8 @@ impl AuditRecord {
             event_name,
             account,
             principal: caller.describe(),
-            stranger: matches!(caller.principal, Principal::Anonymous),
+            // Anybody can make a certificate.
+            stranger: matches!(caller.principal, Principal::Anonymous | Principal::Certificate(_)),
             source_ip: caller.origin.source_ip.to_string(),
             user_agent: caller.origin.user_agent.clone(),
             request_id: caller.origin.request_id.clone(),

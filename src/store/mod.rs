@@ -5,6 +5,7 @@
 //! before both are on disk.
 
 pub mod audit;
+mod compute;
 pub mod ephemeral;
 pub mod keys;
 pub mod snapshot;

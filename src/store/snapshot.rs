@@ -3,7 +3,8 @@
 use crate::{
     domain::{
         Arn,
-        iam::{IdentityProvider, ManagedPolicy, ProviderOwner},
+        anywhere::{AnywhereProfile, RevocationList, TrustAnchor},
+        iam::{IdentityProvider, InstanceProfile, ManagedPolicy, ProviderOwner},
         name::{AccountId, GroupName},
         organization::{Account, Organization},
         revocation::Revocations,
@@ -36,6 +37,14 @@ pub struct Snapshot {
     pub mfa_devices: BTreeMap<Arn, Arc<MfaDevice>>,
     /// Accounts whose principals may ask for web identity tokens.
     pub outbound_federation: BTreeSet<AccountId>,
+    /// Instance profiles, by account and lower-case name.
+    pub instance_profiles: BTreeMap<(AccountId, String), Arc<InstanceProfile>>,
+    /// Trust anchors of IAM Roles Anywhere.
+    pub trust_anchors: Vec<Arc<TrustAnchor>>,
+    /// Profiles of IAM Roles Anywhere.
+    pub anywhere_profiles: Vec<Arc<AnywhereProfile>>,
+    /// Certificates that authorities took back.
+    pub revocation_lists: Vec<Arc<RevocationList>>,
     /// By ARN.
     pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>,
     /// In order of owner and name; those of the organization are the identity sources.
@@ -86,6 +95,18 @@ impl Snapshot {
     #[must_use]
     pub fn user_by_id(&self, id: &str) -> Option<&Arc<CompiledUser>> {
         self.by_user_id.get(id)
+    }
+
+    /// A trust anchor by its ARN.
+    #[must_use]
+    pub fn trust_anchor(&self, arn: &Arn) -> Option<&Arc<TrustAnchor>> {
+        self.trust_anchors.iter().find(|anchor| anchor.arn().is_ok_and(|own| own == *arn))
+    }
+
+    /// A profile of IAM Roles Anywhere by its ARN.
+    #[must_use]
+    pub fn anywhere_profile(&self, arn: &Arn) -> Option<&Arc<AnywhereProfile>> {
+        self.anywhere_profiles.iter().find(|profile| profile.arn().is_ok_and(|own| own == *arn))
     }
 
     /// The access keys of a user, or of an account's root user, by id.

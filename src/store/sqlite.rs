@@ -1,6 +1,6 @@
 //! The SQL: loading a snapshot, and the writes of a transaction.
 
-use super::{ReadTx, Snapshot, Store, WriteTx, unavailable, users};
+use super::{ReadTx, Snapshot, Store, WriteTx, compute, unavailable, users};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
@@ -73,6 +73,7 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
         snapshot.roles.insert(key, Arc::new(compiled));
     }
     users::load(&mut tx, ring, &mut snapshot, &mut library).await?;
+    compute::load(&mut tx, &mut snapshot).await?;
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
     for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
         snapshot.providers.push(Arc::new(provider(&row, ring)?));

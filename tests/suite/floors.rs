@@ -101,7 +101,11 @@ fn the_outside_world_stays_in_its_rooms() {
             &["federation/http.rs", "cli/client.rs"],
             "only federation's one client opens outbound HTTP (the command line has its own)",
         ),
-        ("axum::", &["gateway/", "pages/", "server.rs"], "only `gateway`, `pages` and `server` know inbound HTTP"),
+        (
+            "axum::",
+            &["gateway/", "pages/", "server.rs", "cli/agent/"],
+            "only `gateway`, `pages`, `server` and the agent know inbound HTTP",
+        ),
         (
             "Permit::open",
             &["gateway/mod.rs"],

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "modules of one binary share their world")]
 
 mod allocations;
+mod anywhere;
 mod apply;
 mod config;
 mod crypto;

@@ -2,6 +2,7 @@
 
 pub mod access_keys;
 mod holder;
+pub mod instance_profiles;
 pub mod mfa;
 pub mod outbound;
 pub mod policies;
@@ -77,6 +78,13 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<mfa::DeleteVirtualMFADevice>(),
     Entry::rpc::<mfa::ListMFADevices>(),
     Entry::rpc::<mfa::ListVirtualMFADevices>(),
+    Entry::rpc::<instance_profiles::CreateInstanceProfile>(),
+    Entry::rpc::<instance_profiles::GetInstanceProfile>(),
+    Entry::rpc::<instance_profiles::ListInstanceProfiles>(),
+    Entry::rpc::<instance_profiles::ListInstanceProfilesForRole>(),
+    Entry::rpc::<instance_profiles::AddRoleToInstanceProfile>(),
+    Entry::rpc::<instance_profiles::RemoveRoleFromInstanceProfile>(),
+    Entry::rpc::<instance_profiles::DeleteInstanceProfile>(),
     Entry::rpc::<outbound::EnableOutboundWebIdentityFederation>(),
     Entry::rpc::<outbound::DisableOutboundWebIdentityFederation>(),
     Entry::rpc::<outbound::GetOutboundWebIdentityFederationInfo>(),

@@ -39,7 +39,7 @@ pub struct RoleDetail {
 }
 
 impl RoleDetail {
-    fn new(role: &Role, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(role: &Role, snapshot: &Snapshot) -> Self {
         Self {
             path: role.path.clone(),
             role_name: role.name.to_string(),
@@ -309,6 +309,10 @@ impl Operation for DeleteRole {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let role = find(&call.tx.snapshot, call.scope, &self.role_name)?.role.clone();
+        if call.tx.snapshot.instance_profiles.values().any(|profile| profile.role_id.as_ref() == Some(&role.id)) {
+            let message = "Cannot delete entity, must remove roles from instance profile first.";
+            return Err(Error::new(ErrorKind::DeleteConflict, message));
+        }
         if !role.inline_policies.is_empty() || !role.attached_policies.is_empty() {
             let message = "Cannot delete entity, must detach all policies first.";
             return Err(Error::new(ErrorKind::DeleteConflict, message));

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind, Secret, Timestamp,
         name::{AccountId, RoleSessionName, SourceIdentity},
-        session::{Principal, SessionTags},
+        session::SessionTags,
     },
     gateway::{
         Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Scope, Service, TrustedAccess, factor::OneTimeCode,
@@ -245,10 +245,7 @@ impl Operation for AssumeRole {
         if !self.provided_contexts.is_empty() {
             return Err(Error::new(ErrorKind::InvalidParameterValue, "The context assertion is not valid for this provider."));
         }
-        let inherits = match &scope.principal {
-            Principal::Session(session) => session.tags.transitive().next().is_some(),
-            Principal::Anonymous | Principal::User(_) | Principal::Person(_) | Principal::Operator => false,
-        };
+        let inherits = scope.principal.tags().is_some_and(|tags| tags.transitive().next().is_some());
         let role = scope.snapshot.role_by_arn(&self.role_arn);
         let mut actions = vec!["sts:AssumeRole"];
         // Tags that go along need the permission at every step, like tags that are passed here.

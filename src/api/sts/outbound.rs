@@ -3,7 +3,7 @@
 
 use super::{Sts, Tag, session_tags};
 use crate::{
-    domain::{Arn, Error, ErrorKind, Secret, Timestamp, session::Principal},
+    domain::{Arn, Error, ErrorKind, Secret, Timestamp, session::SessionTags},
     gateway::{Access, Call, Issue, Operation, Read, Scope},
     policy::evaluate::Check,
     store::keys::TokenAlgorithm,
@@ -40,15 +40,6 @@ pub struct WebIdentityToken {
     pub web_identity_token: Secret<String>,
     /// When it ends.
     pub expiration: Timestamp,
-}
-
-/// When the caller's credentials end.
-fn session_end(principal: &Principal) -> Option<Timestamp> {
-    match principal {
-        Principal::Session(session) => Some(session.expires),
-        Principal::User(user) => user.expires,
-        Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
-    }
 }
 
 impl GetWebIdentityToken {
@@ -101,7 +92,7 @@ impl Operation for GetWebIdentityToken {
         }
         let now = call.caller.origin.time;
         let expiration = now.plus_seconds(i64::from(self.seconds()?));
-        let end = session_end(&call.scope.principal);
+        let end = call.scope.principal.expires();
         if end.is_some_and(|end| expiration > end) {
             let message = "The token would outlive the credentials that ask for it. Ask for a shorter DurationSeconds.";
             return Err(Error::new(ErrorKind::SessionDurationEscalation, message));
@@ -121,11 +112,8 @@ impl Operation for GetWebIdentityToken {
         let principal = call.scope.context.values("aws:PrincipalArn").and_then(|values| values.first());
         let subject = principal.cloned().ok_or_else(|| Error::internal("a caller without an ARN"))?;
         add("principal_id", subject.clone().into());
-        let principal_tags: Map<String, Value> = match &call.scope.principal {
-            Principal::Session(session) => session.tags.iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
-            Principal::User(user) => user.tags.iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => Map::new(),
-        };
+        let principal_tags = call.scope.principal.tags().into_iter().flat_map(SessionTags::iter);
+        let principal_tags: Map<String, Value> = principal_tags.map(|(key, value)| (key.to_owned(), value.into())).collect();
         if !principal_tags.is_empty() {
             add("principal_tags", principal_tags.into());
         }

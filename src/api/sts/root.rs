@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind, Secret, Timestamp,
         name::{AccountId, SourceIdentity},
-        session::{Principal, SessionTags},
+        session::SessionTags,
         user::{UserCredentials, UserSession},
     },
     gateway::{Access, Call, Issue, Operation, Scope},
@@ -84,11 +84,7 @@ impl Operation for AssumeRoot {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RootSession, Error> {
         let account = self.target()?;
-        let source_identity = match &call.scope.principal {
-            Principal::Session(session) => session.source_identity.clone(),
-            Principal::User(user) => user.source_identity.clone(),
-            Principal::Anonymous | Principal::Person(_) | Principal::Operator => None,
-        };
+        let source_identity = call.scope.principal.source_identity().cloned();
         let session = UserSession {
             access_key_id: String::new(),
             secret_access_key: Secret::default(),

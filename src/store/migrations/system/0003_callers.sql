@@ -1,4 +1,5 @@
--- IAM users, long-term access keys and MFA devices. Secrets are sealed by the key ring.
+-- Long-term and machine callers: IAM users, access keys, MFA devices, instance profiles, certificates. Secrets are sealed by
+-- the key ring.
 CREATE TABLE iam_user (
     id      TEXT PRIMARY KEY,
     account TEXT    NOT NULL REFERENCES account (id),
@@ -51,4 +52,45 @@ CREATE TABLE mfa_device (
 -- Accounts whose principals may ask for web identity tokens of this broker.
 CREATE TABLE outbound_federation (
     account TEXT PRIMARY KEY REFERENCES account (id)
+) STRICT;
+
+CREATE TABLE instance_profile (
+    id      TEXT PRIMARY KEY,
+    account TEXT    NOT NULL REFERENCES account (id),
+    name    TEXT    NOT NULL COLLATE NOCASE,
+    path    TEXT    NOT NULL,
+    role_id TEXT    REFERENCES role (id) ON DELETE SET NULL,
+    created INTEGER NOT NULL,
+    UNIQUE (account, name)
+) STRICT;
+
+-- IAM Roles Anywhere.
+CREATE TABLE trust_anchor (
+    id           TEXT PRIMARY KEY,
+    account      TEXT    NOT NULL REFERENCES account (id),
+    name         TEXT    NOT NULL,
+    certificates TEXT    NOT NULL,
+    enabled      INTEGER NOT NULL,
+    created      INTEGER NOT NULL,
+    updated      INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE anywhere_profile (
+    id       TEXT PRIMARY KEY,
+    account  TEXT    NOT NULL REFERENCES account (id),
+    name     TEXT    NOT NULL,
+    settings TEXT    NOT NULL,
+    enabled  INTEGER NOT NULL,
+    created  INTEGER NOT NULL,
+    updated  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE revocation_list (
+    id           TEXT PRIMARY KEY,
+    account      TEXT    NOT NULL REFERENCES account (id),
+    name         TEXT    NOT NULL,
+    trust_anchor TEXT    NOT NULL,
+    list         BLOB    NOT NULL,
+    enabled      INTEGER NOT NULL,
+    created      INTEGER NOT NULL
 ) STRICT;

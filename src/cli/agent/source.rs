@@ -1,0 +1,260 @@
+//! Where the agent's credentials come from, and keeping them fresh.
+
+use super::super::{
+    Failure,
+    client::{BrokerClient, Refused, RoleCredentials, SavedSession},
+    login::now,
+};
+use crate::{
+    crypto::sha256_hex,
+    domain::{Arn, Secret, Timestamp},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::{
+    SignatureScheme,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tokio::sync::Mutex;
+
+/// Credentials are renewed when they have less than this left, in seconds: SDKs ask again five minutes before the end.
+const RENEW_SECONDS: i64 = 600;
+/// After a failure the next attempt waits this long, in seconds: programs are served what is left meanwhile.
+const RETRY_SECONDS: i64 = 10;
+
+/// How the role is taken.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// With the session of `daypass login`.
+    Person { account: String, role: String },
+    /// With a workload's ID token.
+    WebIdentity(WebIdentity),
+    /// With a workload's certificate.
+    Certificate(Certificate),
+}
+
+#[derive(Debug)]
+pub(super) struct WebIdentity {
+    pub(super) url: String,
+    pub(super) role_arn: Arn,
+    pub(super) session_name: Option<String>,
+    pub(super) token_file: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) struct Certificate {
+    pub(super) url: String,
+    pub(super) role_arn: Arn,
+    pub(super) session_name: Option<String>,
+    pub(super) certificate: PathBuf,
+    pub(super) private_key: PathBuf,
+    pub(super) trust_anchor_arn: Arn,
+    pub(super) profile_arn: Arn,
+}
+
+impl Source {
+    pub(super) fn role_name(&self) -> String {
+        match self {
+            Self::Person { role, .. } => role.clone(),
+            Self::WebIdentity(WebIdentity { role_arn, .. }) | Self::Certificate(Certificate { role_arn, .. }) => {
+                role_arn.resource_name().to_owned()
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<RoleCredentials, Failure> {
+        match self {
+            Self::Person { account, role } => SavedSession::load(now())?.role_credentials(account, role).await,
+            Self::WebIdentity(web_identity) => web_identity.fetch().await,
+            Self::Certificate(certificate) => certificate.fetch().await,
+        }
+    }
+}
+
+fn refused(refused: Refused) -> Failure {
+    Failure::refused(format!("{} ({})", refused.message, refused.code))
+}
+
+fn unreadable(file: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("{}: {error}", file.display()))
+}
+
+impl WebIdentity {
+    async fn fetch(&self) -> Result<RoleCredentials, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            assume_role_with_web_identity_response: Response,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Response {
+            assume_role_with_web_identity_result: Outcome,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Outcome {
+            credentials: Credentials,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Credentials {
+            access_key_id: String,
+            secret_access_key: Secret<String>,
+            session_token: Secret<String>,
+            /// Epoch seconds.
+            expiration: f64,
+        }
+        let token = fs::read_to_string(&self.token_file).map(Secret::new).map_err(|error| unreadable(&self.token_file, error))?;
+        let form = [
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", self.role_arn.as_str()),
+            ("RoleSessionName", self.session_name.as_deref().unwrap_or("daypass-agent")),
+            ("WebIdentityToken", token.expose().trim()),
+        ];
+        let answer: Answer = BrokerClient::new(&self.url)?.form("/", &form).await?.map_err(refused)?;
+        let credentials = answer.assume_role_with_web_identity_response.assume_role_with_web_identity_result.credentials;
+        #[allow(clippy::cast_possible_truncation, reason = "seconds of this era fit")]
+        let expiration = Timestamp::from_seconds(credentials.expiration as i64).0;
+        Ok(RoleCredentials {
+            access_key_id: credentials.access_key_id,
+            secret_access_key: credentials.secret_access_key,
+            session_token: credentials.session_token,
+            expiration,
+        })
+    }
+}
+
+impl Certificate {
+    /// Signs `POST /sessions` with the certificate's key (IAM Roles Anywhere user guide, "Authentication signing process").
+    async fn fetch(&self) -> Result<RoleCredentials, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Answer {
+            credential_set: Vec<Set>,
+        }
+        #[derive(Deserialize)]
+        struct Set {
+            credentials: Credentials,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Credentials {
+            access_key_id: String,
+            secret_access_key: Secret<String>,
+            session_token: Secret<String>,
+            expiration: String,
+        }
+        let body = serde_json::json!({
+            "roleArn": self.role_arn, "profileArn": self.profile_arn, "trustAnchorArn": self.trust_anchor_arn,
+            "roleSessionName": self.session_name,
+        })
+        .to_string();
+        let client = BrokerClient::new(&self.url)?;
+        let headers = self.sign(&client.host()?, &body, now())?;
+        let answer: Answer = client.signed_post("/sessions", &headers, body).await?.map_err(refused)?;
+        let strange = || Failure::new(format!("{} does not answer like a Daypass broker", self.url));
+        let credentials = answer.credential_set.into_iter().next().ok_or_else(strange)?.credentials;
+        let expiration = Timestamp::parse(&credentials.expiration).ok_or_else(strange)?.0;
+        Ok(RoleCredentials {
+            access_key_id: credentials.access_key_id,
+            secret_access_key: credentials.secret_access_key,
+            session_token: credentials.session_token,
+            expiration,
+        })
+    }
+
+    fn sign(&self, host: &str, body: &str, now: Timestamp) -> Result<Vec<(&'static str, String)>, Failure> {
+        let certificates: Result<Vec<CertificateDer<'static>>, _> =
+            CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
+        let certificates = certificates.map_err(|error| unreadable(&self.certificate, error))?;
+        let (leaf, chain) = certificates.split_first().ok_or_else(|| unreadable(&self.certificate, "it holds no certificate"))?;
+        let (_, parsed) = <x509_parser::certificate::X509Certificate<'_> as x509_parser::prelude::FromDer<'_, _>>::from_der(leaf)
+            .map_err(|error| unreadable(&self.certificate, error))?;
+        let pem = fs::read(&self.private_key).map(Secret::new).map_err(|error| unreadable(&self.private_key, error))?;
+        let key = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|error| unreadable(&self.private_key, error))?;
+        let key =
+            rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| unreadable(&self.private_key, error))?;
+        let schemes = [
+            (SignatureScheme::RSA_PKCS1_SHA256, "AWS4-X509-RSA-SHA256"),
+            (SignatureScheme::ECDSA_NISTP256_SHA256, "AWS4-X509-ECDSA-SHA256"),
+        ];
+        let chosen = schemes.iter().find_map(|(scheme, name)| Some((key.choose_scheme(&[*scheme])?, *name)));
+        let (signer, algorithm) = chosen.ok_or_else(|| unreadable(&self.private_key, "the key must be RSA or P-256"))?;
+        let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        let date = time.get(..8).unwrap_or_default();
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("host", host.to_owned()),
+            ("x-amz-date", time.clone()),
+            ("x-amz-x509", STANDARD.encode(leaf)),
+        ];
+        if !chain.is_empty() {
+            headers.push(("x-amz-x509-chain", chain.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().join(",")));
+        }
+        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+        let names = names.join(";");
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let canonical = format!("POST\n/sessions\n\n{lines}\n{names}\n{}", sha256_hex(body));
+        let scope = format!("{date}/us-east-1/rolesanywhere/aws4_request");
+        let text = format!("{algorithm}\n{time}\n{scope}\n{}", sha256_hex(canonical));
+        let signature = signer.sign(text.as_bytes()).map_err(|error| unreadable(&self.private_key, error))?;
+        let serial = &parsed.tbs_certificate.serial;
+        let authorization =
+            format!("{algorithm} Credential={serial}/{scope}, SignedHeaders={names}, Signature={}", hex::encode(signature));
+        headers.push(("authorization", authorization));
+        Ok(headers)
+    }
+}
+
+/// Credentials, renewed before they end. Of many who ask at once one renews.
+pub(super) struct Keeper {
+    source: Source,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    credentials: Option<RoleCredentials>,
+    /// No attempt before this.
+    patience: Option<Timestamp>,
+}
+
+impl Keeper {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, kept: Mutex::default() }
+    }
+
+    /// Fresh ones; when they can't be renewed, those that are left while they are good.
+    pub(super) async fn credentials(&self, now: Timestamp) -> Result<RoleCredentials, Failure> {
+        let mut kept = self.kept.lock().await;
+        let lives = |credentials: &RoleCredentials, seconds: i64| Timestamp(credentials.expiration) > now.plus_seconds(seconds);
+        let left = kept.credentials.clone().filter(|credentials| lives(credentials, 0));
+        if let Some(credentials) = &left
+            && (lives(credentials, RENEW_SECONDS) || kept.patience.is_some_and(|until| now < until))
+        {
+            return Ok(credentials.clone());
+        }
+        match self.source.fetch().await {
+            Ok(credentials) => {
+                *kept = Kept { credentials: Some(credentials.clone()), patience: None };
+                Ok(credentials)
+            }
+            Err(failure) => {
+                kept.patience = Some(now.plus_seconds(RETRY_SECONDS));
+                match left {
+                    Some(credentials) => {
+                        eprintln!("{failure}");
+                        Ok(credentials)
+                    }
+                    None => Err(failure),
+                }
+            }
+        }
+    }
+}
