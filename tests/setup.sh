@@ -20,7 +20,8 @@ for tool in cargo-nextest cargo-deny; do
 done
 
 modules=$(tb_npm "$here/testbed/browser")/node_modules
+sdk=$(tb_npm "$here/e2e/sdk")/node_modules
 venv=$(tb_venv "$here/e2e/requirements.txt")
 faketime=$(dpkg -L libfaketime | grep '/libfaketime.so.1$')
-printf 'export TESTBED_NODE_MODULES=%q\nexport E2E_PYTHON=%q\nexport E2E_AWS_V1=%q\nexport E2E_NODE=%q\nexport E2E_FAKETIME=%q\nexport PATH=%q\n' \
-  "$modules" "$venv/bin/python" "$venv/bin/aws" "$(tb_node 22)" "$faketime" "$PATH"
+printf 'export TESTBED_NODE_MODULES=%q\nexport E2E_SDK_MODULES=%q\nexport E2E_PYTHON=%q\nexport E2E_AWS_V1=%q\nexport E2E_NODE=%q\nexport E2E_FAKETIME=%q\nexport PATH=%q\n' \
+  "$modules" "$sdk" "$venv/bin/python" "$venv/bin/aws" "$(tb_node 22)" "$faketime" "$PATH"

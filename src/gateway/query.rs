@@ -184,7 +184,12 @@ impl<'de> MapAccess<'de> for Members {
     }
     fn next_value_seed<V: de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, CodecError> {
         let (name, node) = self.value.take().ok_or_else(|| CodecError("a value is missing".to_owned()))?;
-        seed.deserialize(node).map_err(|error| CodecError(format!("{name}: {error}")))
+        // AWS's own wording names the member already.
+        let placed = |CodecError(message)| match message.starts_with("1 validation error detected") {
+            true => CodecError(message),
+            false => CodecError(format!("{name}: {message}")),
+        };
+        seed.deserialize(node).map_err(placed)
     }
 }
 

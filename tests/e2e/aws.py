@@ -46,6 +46,30 @@ def refusal(call):
     return {"code": "none"}
 
 
+def call(given):
+    """One call of any operation: its answer, or how it was refused."""
+    credentials = given.get("credentials")
+    made = client(given["service"], given["url"], credentials) if credentials else unsigned(given["service"], given["url"])
+    try:
+        answer = getattr(made, botocore.xform_name(given["operation"]))(**given["parameters"])
+    except ClientError as error:
+        data = error.response
+        return {
+            "refused": {
+                "code": data["Error"]["Code"],
+                "status": data["ResponseMetadata"]["HTTPStatusCode"],
+                "message": data["Error"]["Message"],
+            }
+        }
+    answer.pop("ResponseMetadata")
+    return {"answer": json.loads(json.dumps(answer, default=lambda value: value.isoformat() if hasattr(value, "isoformat") else value.decode()))}
+
+
+def provided(given):
+    """Who one is by the default chain alone: container endpoint, metadata service, or whatever the environment says."""
+    return {"arn": boto3.client("sts", endpoint_url=given["url"], region_name="eu-west-1").get_caller_identity()["Arn"]}
+
+
 def assume_with_saml(given):
     sts = unsigned("sts", given["url"])
     ask = {k: given[k] for k in ("RoleArn", "PrincipalArn", "SAMLAssertion", "DurationSeconds") if k in given}

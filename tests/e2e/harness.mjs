@@ -6,6 +6,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { fillLogin } from '../testbed/browser/browser.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const daypass = process.env.DAYPASS ?? path.join(root, 'target/debug/daypass');
@@ -240,6 +241,23 @@ groups = ["staff"]
     role(MANAGEMENT, 'NoIam', directory(MANAGEMENT, 'staff'), `[roles.policies]\ns3 = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'''`),
     role(WORKLOADS, 'Chained', JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${WORKLOADS}:role/SamlDeveloper` }, Action: 'sts:AssumeRole' }] })),
   ].join('');
+}
+
+// What a SAML identity provider would have the browser post to us, unasked.
+export async function samlAssertion(browser, saml, broker, sp = `${broker.url}/saml/metadata`, user = 'alice') {
+  const page = await browser.context.newPage();
+  const posted = new Promise((resolve) => {
+    page.route(`${broker.url}/saml/acs`, async (route) => {
+      const response = new URLSearchParams(route.request().postData()).get('SAMLResponse');
+      await route.fulfill({ body: 'caught' });
+      resolve(response);
+    });
+  });
+  await page.goto(`${saml.info.IDP_SSO_URL}?${new URLSearchParams({ spentityid: sp, RelayState: 'none' })}`);
+  const form = page.locator('input[type=password]');
+  const arrived = await Promise.race([posted.then(() => 'posted'), form.waitFor().then(() => 'form').catch(() => 'gone')]);
+  if (arrived === 'form') await fillLogin(page, user, passwordOf(user));
+  return posted;
 }
 
 // Signs a directory person in, in a browser page that shows our sign-in page or nothing yet.

@@ -10,8 +10,6 @@ import * as e2e from './harness.mjs';
 const { MANAGEMENT, WORKLOADS } = e2e;
 let broker, saml, oidc, passwords, browser;
 
-const idpInitiated = (sp) => `${saml.info.IDP_SSO_URL}?${new URLSearchParams({ spentityid: sp, RelayState: 'none' })}`;
-
 before(async () => {
   broker = new e2e.Broker(await e2e.freePort());
   [saml, oidc] = await Promise.all([
@@ -39,24 +37,7 @@ after(async () => {
   await Promise.all([saml?.stop(), oidc?.stop()]);
 });
 
-// What the identity provider would have the browser post to us.
-async function assertion(sp = `${broker.url}/saml/metadata`, user = 'alice') {
-  const page = await browser.context.newPage();
-  const posted = new Promise((resolve) => {
-    page.route(`${broker.url}/saml/acs`, async (route) => {
-      const response = new URLSearchParams(route.request().postData()).get('SAMLResponse');
-      await route.fulfill({ body: 'caught' });
-      resolve(response);
-    });
-  });
-  await page.goto(idpInitiated(sp));
-  const form = page.locator('input[type=password]');
-  const arrived = await Promise.race([posted.then(() => 'posted'), form.waitFor().then(() => 'form').catch(() => 'gone')]);
-  if (arrived === 'form') await fillLogin(page, user, e2e.passwordOf(user));
-  const response = await posted;
-
-  return response;
-}
+const assertion = (sp = `${broker.url}/saml/metadata`, user = 'alice') => e2e.samlAssertion(browser, saml, broker, sp, user);
 
 async function idToken(client = 'rp-public', user = 'alice') {
   // Always by the form: where a session is found, the provider redirects at once, which can't be caught on the way.

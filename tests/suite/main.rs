@@ -20,6 +20,8 @@ mod idp;
 mod numbers;
 mod policy;
 mod saml;
+mod sdk;
+mod signer;
 mod store;
 mod sts;
 mod users;

@@ -388,6 +388,11 @@ impl Operation for AssumeRoleWithWebIdentity {
     const NAME: &'static str = "AssumeRoleWithWebIdentity";
 
     fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        if !(4..=20_000).contains(&self.web_identity_token.expose().len()) {
+            return Err(Error::invalid(
+                "1 validation error detected: Value at 'webIdentityToken' failed to satisfy constraint: Member must have length between 4 and 20000",
+            ));
+        }
         Ok(Access::Trusted(Box::new(TrustedAccess {
             role: self.role_arn.clone(),
             proof: Proof::WebIdentity(self.web_identity_token.clone()),
