@@ -35,7 +35,12 @@ impl Service for Operator {
 }
 
 /// What the command line calls.
-pub const TABLE: &[Entry] = &[Entry::inner::<PlanOrganization>(), Entry::inner::<ApplyOrganization>()];
+pub const TABLE: &[Entry] = &[
+    Entry::inner::<PlanOrganization>(),
+    Entry::inner::<ApplyOrganization>(),
+    Entry::inner::<super::keys::ListRingKeys>(),
+    Entry::inner::<super::keys::RotateRingKey>(),
+];
 
 /// The document. See `config/organization.toml` for one with every key explained.
 #[derive(Clone, Debug, Deserialize)]
@@ -292,7 +297,7 @@ pub enum Verb {
     Delete,
 }
 
-const OPERATOR: &str = "whoever holds the data folder and its master key already holds everything in it";
+pub(super) const OPERATOR: &str = "whoever holds the data folder and its master key already holds everything in it";
 
 impl Operation for PlanOrganization {
     type Service = Operator;

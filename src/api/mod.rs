@@ -4,6 +4,7 @@ pub mod access_analyzer;
 pub mod apply;
 pub mod cloudtrail;
 pub mod iam;
+pub mod keys;
 pub mod organizations;
 pub mod rolesanywhere;
 pub mod signin;

@@ -9,6 +9,7 @@ pub mod client;
 pub mod console;
 pub mod credential_process;
 pub mod explain;
+pub mod keys;
 pub mod login;
 mod policy;
 pub mod revoke;
@@ -50,6 +51,8 @@ enum Command {
     Sessions(revoke::Sessions),
     /// End sessions before their time.
     Revoke(revoke::Revoke),
+    /// List or rotate the keys that seal session tokens and stored secrets.
+    Keys(keys::Keys),
     /// Make an access key for an account's root user.
     RootKey(root_key::RootKey),
     /// Check policies in files, and try what they decide.
@@ -157,6 +160,7 @@ pub fn run() -> ExitCode {
             Command::Explain(command) => command.run().await,
             Command::Sessions(command) => command.run().await,
             Command::Revoke(command) => command.run().await,
+            Command::Keys(command) => command.run().await,
             Command::RootKey(command) => command.run().await,
             Command::Policy(command) => command.run(),
         }

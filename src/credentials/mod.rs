@@ -83,7 +83,8 @@ pub struct Issued {
 /// Issues a session of the role that the permit grants, and of no other.
 ///
 /// It ends at the earliest of: what was asked (default one hour), the role's maximum, the identity provider's
-/// `SessionNotOnOrAfter`, and `chained_seconds` for a session made from a session (role chaining; AWS: one hour).
+/// `SessionNotOnOrAfter`, and `chained_seconds` for a session made from a session (role chaining; AWS: one hour). A chain as a
+/// whole ends with the identity provider's bound, and twelve hours after its first session at the latest.
 ///
 /// # Errors
 /// `AccessDenied` when the permit grants no role; `InvalidInput` for lengths out of range; `MalformedPolicy`,
@@ -112,10 +113,12 @@ pub fn issue(
         GrantBasis::Chained(parent) => request.tags.after(&parent.tags)?,
     };
     let seconds = session_seconds(request.seconds, role.max_session_seconds, origin.chained.then_some(chained_seconds))?;
-    let mut expires = now.plus_seconds(i64::from(seconds));
-    if let Some(end) = origin.not_after {
-        expires = expires.min(end);
+    // A chain ends: roles that trust each other can't keep somebody in for ever.
+    let bound = origin.bound.unwrap_or_else(|| now.plus_seconds(i64::from(MAX_SESSION_SECONDS)));
+    if bound <= now {
+        return Err(Error::new(ErrorKind::ExpiredCredentials, "The chain of sessions has reached its end. Sign in again."));
     }
+    let expires = now.plus_seconds(i64::from(seconds)).min(bound);
     let packed = check_caps(request.policy.as_deref(), &request.policy_arns, &tags)?;
     let session = RoleSession {
         access_key_id: random.access_key_id("ASIA", &role.account),
@@ -126,6 +129,7 @@ pub fn issue(
         session_name: request.name,
         issued: now,
         expires,
+        bound,
         source_identity,
         tags,
         session_policy: request.policy,
@@ -148,7 +152,8 @@ pub fn issue(
 #[derive(Default)]
 struct Origin {
     chained: bool,
-    not_after: Option<Timestamp>,
+    /// Passed on along the chain.
+    bound: Option<Timestamp>,
     source_identity: Option<SourceIdentity>,
     federated_provider: Option<String>,
     person: Option<String>,
@@ -166,7 +171,7 @@ impl Origin {
                 }
                 Self {
                     chained: false,
-                    not_after: assertion.not_after,
+                    bound: assertion.not_after,
                     source_identity: assertion.source_identity.clone(),
                     federated_provider: assertion.provider.arn_in(account).map(|arn| arn.to_string()),
                     person: Some(assertion.person()),
@@ -175,13 +180,14 @@ impl Origin {
             }
             GrantBasis::Chained(parent) => Self {
                 chained: true,
+                bound: Some(parent.bound),
                 source_identity: parent.source_identity.clone(),
                 federated_provider: parent.federated_provider.clone(),
                 person: parent.person.clone(),
                 ..Self::default()
             },
             GrantBasis::Certified(identity) => Self {
-                not_after: Some(identity.not_after),
+                bound: Some(identity.not_after),
                 source_identity: identity.source_identity.clone(),
                 person: Some(identity.person()),
                 ..Self::default()

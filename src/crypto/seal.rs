@@ -4,7 +4,8 @@
 //! id are in the clear and authenticated, together with the purpose and a context (table, row), so that a value can't be
 //! moved to another place. Each purpose has its own key, derived from the ring's by HMAC-SHA-256.
 
-use crate::domain::Random;
+use crate::domain::{Random, Secret};
+use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
@@ -57,16 +58,32 @@ impl Purpose {
     }
 }
 
-/// The keys that seal and open. The newest seals; the older ones still open.
+/// The keys that seal and open. The newest that is in use seals; the older ones still open, and so does one that is too new
+/// to seal: every node knows a key before the first token under it is about.
 pub struct KeyRing {
-    keys: BTreeMap<(u32, Purpose), LessSafeKey>,
-    newest: u32,
+    keys: ArcSwap<Keys>,
     random: Arc<dyn Random>,
+}
+
+struct Keys {
+    derived: BTreeMap<(u32, Purpose), LessSafeKey>,
+    sealing: u32,
+}
+
+/// A key of a ring.
+#[derive(Clone)]
+pub struct RingKey {
+    /// Stands in the clear in everything it seals.
+    pub id: u32,
+    /// 256 bits.
+    pub key: Secret<[u8; 32]>,
+    /// Whether it seals already, or only opens.
+    pub seals: bool,
 }
 
 impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyRing(newest {})", self.newest)
+        write!(f, "KeyRing(sealing with {})", self.keys.load().sealing)
     }
 }
 
@@ -76,22 +93,21 @@ impl std::fmt::Debug for KeyRing {
 pub struct SealError;
 
 impl KeyRing {
-    /// A ring of 256-bit keys with their ids.
+    /// A ring of keys.
     ///
     /// # Errors
-    /// When there is no key, or the library refuses one.
-    pub fn new(keys: &[(u32, [u8; 32])], random: Arc<dyn Random>) -> Result<Self, SealError> {
-        let newest = keys.iter().map(|(id, _)| *id).max().ok_or(SealError)?;
-        let mut ring = BTreeMap::new();
-        for (id, key) in keys {
-            let root = hmac::Key::new(hmac::HMAC_SHA256, key);
-            for purpose in Purpose::ALL {
-                let derived = hmac::sign(&root, purpose.label().as_bytes());
-                let key = UnboundKey::new(&AES_256_GCM, derived.as_ref()).map_err(|_| SealError)?;
-                ring.insert((*id, purpose), LessSafeKey::new(key));
-            }
-        }
-        Ok(Self { keys: ring, newest, random })
+    /// When none of them seals, or the library refuses one.
+    pub fn new(keys: &[RingKey], random: Arc<dyn Random>) -> Result<Self, SealError> {
+        Ok(Self { keys: ArcSwap::from_pointee(Keys::derive(keys)?), random })
+    }
+
+    /// Takes the place of the keys so far, without a moment in between.
+    ///
+    /// # Errors
+    /// As for [`KeyRing::new`]; the keys so far stay.
+    pub fn replace(&self, keys: &[RingKey]) -> Result<(), SealError> {
+        self.keys.store(Arc::new(Keys::derive(keys)?));
+        Ok(())
     }
 
     /// Seals a value for one purpose and context.
@@ -99,11 +115,12 @@ impl KeyRing {
     /// # Errors
     /// [`SealError`].
     pub fn seal(&self, purpose: Purpose, context: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let key = self.keys.get(&(self.newest, purpose)).ok_or(SealError)?;
+        let keys = self.keys.load();
+        let key = keys.derived.get(&(keys.sealing, purpose)).ok_or(SealError)?;
         let nonce: [u8; NONCE_LEN] = self.random.bytes();
         let mut sealed = Vec::with_capacity(HEADER + NONCE_LEN + plain.len() + 16);
         sealed.push(VERSION);
-        sealed.extend_from_slice(&self.newest.to_be_bytes());
+        sealed.extend_from_slice(&keys.sealing.to_be_bytes());
         let aad = aad(&sealed, purpose, context);
         sealed.extend_from_slice(&nonce);
         let mut body = plain.to_vec();
@@ -117,7 +134,8 @@ impl KeyRing {
     pub fn open(&self, purpose: Purpose, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (header, rest) = sealed.split_at_checked(HEADER)?;
         let (version, id) = header.split_first()?;
-        let key = self.keys.get(&(u32::from_be_bytes(id.try_into().ok()?), purpose))?;
+        let keys = self.keys.load();
+        let key = keys.derived.get(&(u32::from_be_bytes(id.try_into().ok()?), purpose))?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         if *version != VERSION {
             return None;
@@ -127,6 +145,22 @@ impl KeyRing {
         let plain = key.open_in_place(nonce, Aad::from(aad(header, purpose, context)), &mut body).ok()?.len();
         body.truncate(plain);
         Some(body)
+    }
+}
+
+impl Keys {
+    fn derive(keys: &[RingKey]) -> Result<Self, SealError> {
+        let sealing = keys.iter().filter(|key| key.seals).map(|key| key.id).max().ok_or(SealError)?;
+        let mut derived = BTreeMap::new();
+        for RingKey { id, key, .. } in keys {
+            let root = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+            for purpose in Purpose::ALL {
+                let own = hmac::sign(&root, purpose.label().as_bytes());
+                let key = UnboundKey::new(&AES_256_GCM, own.as_ref()).map_err(|_| SealError)?;
+                derived.insert((*id, purpose), LessSafeKey::new(key));
+            }
+        }
+        Ok(Self { derived, sealing })
     }
 }
 

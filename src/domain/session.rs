@@ -264,6 +264,9 @@ pub struct RoleSession {
     /// When it ends.
     #[serde(rename = "e")]
     pub expires: Timestamp,
+    /// No session made from this one, or from one made from it, lives longer.
+    #[serde(rename = "b")]
+    pub bound: Timestamp,
     /// Fixed along the chain.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<SourceIdentity>,

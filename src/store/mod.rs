@@ -32,17 +32,25 @@ use std::{path::Path, sync::Arc, time::Duration};
 pub const SNAPSHOT_POLL_MILLISECONDS: u64 = 1000;
 
 /// The embedded store: SQLite, one writer, write-ahead log, full sync.
-#[derive(Debug)]
 pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     snapshot: ArcSwap<Snapshot>,
     ring: Arc<KeyRing>,
+    master: KeyRing,
+    random: Arc<dyn Random>,
+    clock: Arc<dyn Clock>,
     ephemeral: Ephemeral,
     keys: keys::SigningKey,
     token_keys: keys::TokenKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
 }
 
 impl Store {
@@ -60,16 +68,21 @@ impl Store {
         let writer = pool(&file, 1).await?;
         sqlx::migrate!("src/store/migrations/system").run(&writer).await.map_err(unavailable)?;
         let readers = pool(&file, 4).await?;
-        let ring = Arc::new(keys::open_ring(&writer, master_key, random.clone(), clock.now()).await?);
+        let master = keys::master_ring(master_key, random.clone())?;
+        let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;
+        let ring = Arc::new(KeyRing::new(&ring_keys, random.clone()).map_err(Error::internal)?);
         let signing = keys::open_signing_key(&writer, &ring).await?;
         let token_keys = keys::open_token_keys(&writer, &ring).await?;
-        let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock).await?;
+        let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
         let snapshot = sqlite::load(&readers, &ring).await?;
         Ok(Arc::new(Self {
             writer,
             readers,
             snapshot: ArcSwap::from_pointee(snapshot),
             ring,
+            master,
+            random,
+            clock,
             ephemeral,
             keys: signing,
             token_keys,
@@ -118,6 +131,7 @@ impl Store {
         let revision: i64 =
             sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get("number");
         if revision != self.snapshot.load().revision {
+            self.renew_ring().await?;
             self.snapshot.store(Arc::new(sqlite::load(&self.readers, &self.ring).await?));
         }
         Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false })
@@ -159,6 +173,11 @@ impl Store {
                 tracing::warn!(error = error.private.as_deref(), "the store can't be read");
             }
             ticks += 1;
+            if ticks.is_multiple_of(10)
+                && let Err(error) = self.renew_ring().await
+            {
+                tracing::warn!(error = error.private.as_deref(), "the ring's keys can't be read");
+            }
             if ticks.is_multiple_of(15)
                 && let Err(error) = self.write_last_uses().await
             {
@@ -179,12 +198,23 @@ impl Store {
     pub async fn refresh(&self) -> Result<(), Error> {
         let row = sqlx::query("SELECT number FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
         if row.get::<i64, _>("number") != self.snapshot.load().revision {
+            self.renew_ring().await?;
             let next = sqlite::load(&self.readers, &self.ring).await?;
             if next.revision > self.snapshot.load().revision {
                 self.snapshot.store(Arc::new(next));
             }
         }
         Ok(())
+    }
+
+    /// Reads the ring's keys anew: one may have been added, or have become old enough to seal.
+    ///
+    /// # Errors
+    /// `Unavailable`: the keys so far stay.
+    pub async fn renew_ring(&self) -> Result<Vec<keys::RingKeyInfo>, Error> {
+        let (keys, infos) = keys::read_ring(&self.readers, &self.master, &*self.random, self.clock.now()).await?;
+        self.ring.replace(&keys).map_err(Error::internal)?;
+        Ok(infos)
     }
 
     /// Closes the files in order.

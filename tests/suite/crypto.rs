@@ -4,10 +4,10 @@ use crate::world::{NOON, SeededRandom};
 use daypass::{
     crypto::{
         jose::{self, Unverified},
-        seal::{KeyRing, Purpose},
+        seal::{KeyRing, Purpose, RingKey},
         sigv4::{Authorization, HttpRequest},
     },
-    domain::{ErrorKind, Timestamp},
+    domain::{ErrorKind, Secret, Timestamp},
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,10 @@ fn headers(authorization: &str) -> Vec<(String, String)> {
     [("host", "example.amazonaws.com"), ("x-amz-date", "20150830T123600Z"), ("authorization", authorization)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
+}
+
+fn key(id: u32, fill: u8) -> RingKey {
+    RingKey { id, key: Secret::new([fill; 32]), seals: true }
 }
 
 fn then() -> Timestamp {
@@ -55,9 +59,9 @@ fn sigv4_verifies_the_published_vector_and_nothing_else() {
 #[test]
 fn seals_open_only_where_they_were_made() {
     let random = SeededRandom::new(3);
-    let old = KeyRing::new(&[(1, [1; 32])], random.clone()).unwrap();
-    let both = KeyRing::new(&[(1, [1; 32]), (2, [2; 32])], random.clone()).unwrap();
-    let other = KeyRing::new(&[(1, [9; 32])], random).unwrap();
+    let old = KeyRing::new(&[key(1, 1)], random.clone()).unwrap();
+    let both = KeyRing::new(&[key(1, 1), key(2, 2)], random.clone()).unwrap();
+    let other = KeyRing::new(&[key(1, 9)], random).unwrap();
     let sealed = old.seal(Purpose::SessionToken, "c", b"secret").unwrap();
     assert_eq!(both.open(Purpose::SessionToken, "c", &sealed).as_deref(), Some(b"secret".as_slice()), "old keys still open");
     assert_eq!(both.open(Purpose::SigninToken, "c", &sealed), None, "another purpose");

@@ -100,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, iam::{access_keys::*, instance_profiles::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, simulate::*, simulate_policy::*, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, instance_profiles::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, simulate::*, simulate_policy::*, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -213,6 +213,8 @@ macro_rules! samples {
         $visit!(GetSigninToken, { "credentials": { "sessionId": "x", "sessionKey": "x", "sessionToken": "x" }, "session_duration": null });
         $visit!(ConsoleLogin, { "signin_token": "x" });
         $visit!(OpenConsole, { "account_id": "111122223333", "role_name": "Administrator" });
+        $visit!(ListRingKeys, {});
+        $visit!(RotateRingKey, {});
         $visit!(PlanOrganization, { "file": file(), "prune": false, "new_passwords": false });
         $visit!(ApplyOrganization, { "file": file(), "prune": false, "new_passwords": false });
     }};

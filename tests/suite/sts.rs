@@ -7,6 +7,7 @@ use crate::{
 use daypass::{
     api::{
         iam::{role_policies::PutRolePolicy, roles::CreateRole},
+        keys::{ListRingKeys, RotateRingKey},
         sso::ListRoleOffers,
         sts::{
             AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity, Tag,
@@ -303,13 +304,104 @@ async fn an_access_key_id_holds_its_account() {
     }
 }
 
+/// Session policies: what is passed, and what it lets the session do.
+const CAPS: [Option<&str>; 5] = [
+    None,
+    None,
+    Some(r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["sts:*","iam:*"],"Resource":"*"}}"#),
+    Some(r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}}"#),
+    Some(
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:*","iam:*"],"Resource":"*"},{"Effect":"Deny","Action":"sts:*","Resource":"arn:aws:iam::*:role/One"}]}"#,
+    ),
+];
+
+/// What those policies say, in other words than theirs.
+fn may_take(policy: Option<&str>, role: &str, needs_more: bool) -> bool {
+    match policy {
+        None => true,
+        Some(policy) if policy.contains("Deny") => role != "One",
+        Some(policy) if policy.contains("sts:*") => true,
+        Some(_) => !needs_more,
+    }
+}
+
+#[tokio::test]
+async fn a_chain_ends_with_what_the_provider_said_and_after_twelve_hours_at_the_latest() {
+    let mut world = World::demo().await;
+    world.gateway.broker.limits.chained_seconds = 43_200;
+    let admin = roles(&world).await;
+    let mut session = taken(&world, &admin, AssumeRole { duration_seconds: Some(43_200), ..assume("One") }).await.unwrap();
+    let end = session.bound;
+    assert_eq!(end.seconds_since(session.issued), 43_200);
+    // Roles that trust each other, for ever and ever.
+    for hour in 1..=11 {
+        world.clock.advance(3600);
+        let caller = world.caller(Principal::Session(Arc::new(session)));
+        session = taken(&world, &caller, AssumeRole { duration_seconds: Some(43_200), ..assume(ROLES[hour % 3]) }).await.unwrap();
+        assert_eq!(session.expires, end, "hour {hour}");
+    }
+    world.clock.advance(3600);
+    let caller = world.caller(Principal::Session(Arc::new(session)));
+    assert_eq!(taken(&world, &caller, assume("One")).await.unwrap_err().kind, ErrorKind::ExpiredCredentials);
+}
+
+#[tokio::test]
+async fn rotating_the_ring_refuses_no_token() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let store = &world.gateway.broker.store;
+    let sealing =
+        async || world.operator().call(ListRingKeys {}).await.unwrap().keys.into_iter().find(|key| key.sealing).unwrap().id;
+    let token = async || admin.call(assume("One")).await.unwrap().credentials.session_token;
+    let mut tokens = vec![token().await];
+    for round in 1..=3 {
+        let id = world.operator().call(RotateRingKey {}).await.unwrap().id;
+        assert_eq!((id, sealing().await), (round + 1, round), "not before every node has it");
+        tokens.push(token().await);
+        // Another node, which reads the ring now.
+        let again = crate::world::open(&world.folder, world.clock.clone(), crate::world::SeededRandom::new(99)).await.unwrap();
+        world.clock.advance(11);
+        assert_eq!(sealing().await, round + 1);
+        tokens.push(token().await);
+        for token in &tokens {
+            assert!(credentials::open_role(store.ring(), token.expose()).is_some());
+            assert!(credentials::open_role(again.broker.store.ring(), token.expose()).is_some(), "a node that is a step behind");
+        }
+    }
+    // And while calls come in from everywhere.
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let opening = {
+        let (stop, ring, tokens) = (stop.clone(), store.ring().clone(), tokens.clone());
+        std::thread::spawn(move || {
+            let mut opened = 0_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for token in &tokens {
+                    assert!(credentials::open_role(&ring, token.expose()).is_some());
+                    opened += 1;
+                }
+            }
+            opened
+        })
+    };
+    for _ in 0..20 {
+        world.operator().call(RotateRingKey {}).await.unwrap();
+        world.clock.advance(11);
+        store.renew_ring().await.unwrap();
+        let fresh = token().await;
+        assert!(credentials::open_role(store.ring(), fresh.expose()).is_some());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(opening.join().unwrap() > 0);
+}
+
 #[tokio::test]
 async fn no_chain_sheds_a_tag_an_identity_or_its_bounds() {
     let world = World::demo().await;
-    let admin = roles(&world).await;
+    roles(&world).await;
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     let (mut taken_at_all, mut conflicts) = (0, 0);
-    for _ in 0..40 {
+    for _ in 0..60 {
+        let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
         let Principal::Session(mut session) = admin.caller.principal.clone() else { panic!("a session") };
         for _ in 0..6 {
             let mut request = assume(ROLES[numbers.below(3)]);
@@ -321,18 +413,33 @@ async fn no_chain_sheds_a_tag_an_identity_or_its_bounds() {
                     }
                 }
             }
-            if numbers.below(3) == 0 {
+            if numbers.below(6) == 0 {
                 request.source_identity = Some(SourceIdentity::parse(["jane", "joe"][numbers.below(2)]).unwrap());
             }
             if numbers.below(3) == 0 {
                 request.duration_seconds = Some([900, 3600, 3601, 43_200][numbers.below(4)]);
             }
+            let caps = numbers.below(CAPS.len());
+            request.policy = CAPS[caps].map(str::to_owned);
+            let tags_go_along = !request.tags.is_empty() || session.tags.transitive().next().is_some();
+            let needs_more = tags_go_along || request.source_identity.is_some() || session.source_identity.is_some();
+            let allowed = may_take(session.session_policy.as_deref(), request.role_arn.resource_name(), needs_more);
+            world.clock.advance(numbers.below(1200).try_into().unwrap());
+            let first_ends = session.bound;
             let (asked_identity, asked_seconds) = (request.source_identity.clone(), request.duration_seconds);
             let asked: Vec<(String, String)> = request.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
             let caller = world.caller(Principal::Session(session.clone()));
             match taken(&world, &caller, request).await {
                 Ok(next) => {
                     taken_at_all += 1;
+                    assert!(allowed, "the session's own policy did not allow it");
+                    assert_eq!(next.bound, first_ends, "the chain's end moved");
+                    assert!(next.expires <= first_ends, "a session outlives its chain");
+                    // It may what its own policy allows, whatever the one before was allowed.
+                    let persona = world.caller(Principal::Session(Arc::new(next.clone())));
+                    let listed = persona.call(daypass::api::iam::roles::ListRoles::default()).await;
+                    let expected = CAPS[caps].is_none_or(|policy| policy.contains("iam:*"));
+                    assert_eq!(listed.is_ok(), expected, "{:?}", CAPS[caps]);
                     for (key, value) in session.tags.transitive() {
                         assert_eq!(next.tags.get(key), Some(value), "a transitive tag was lost or changed");
                         assert!(next.tags.transitive().any(|(kept, _)| kept == key), "a tag stopped being transitive");
@@ -348,7 +455,12 @@ async fn no_chain_sheds_a_tag_an_identity_or_its_bounds() {
                 }
                 Err(error) => {
                     conflicts += 1;
-                    let expected = [ErrorKind::InvalidParameterValue, ErrorKind::InvalidInput, ErrorKind::AccessDenied];
+                    let expected = [
+                        ErrorKind::InvalidParameterValue,
+                        ErrorKind::InvalidInput,
+                        ErrorKind::AccessDenied,
+                        ErrorKind::ExpiredCredentials,
+                    ];
                     assert!(expected.contains(&error.kind), "{error:?}");
                 }
             }
