@@ -12,9 +12,8 @@ use crate::{
 };
 use axum::{
     Extension, Router,
-    body::Bytes,
     extract::{RawPathParams, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
     routing::{MethodFilter, get, on},
@@ -24,7 +23,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -66,15 +65,12 @@ pub fn application(settings: &Settings, gateway: Gateway) -> Router {
             "DELETE" => MethodFilter::DELETE,
             _ => MethodFilter::POST,
         };
-        let handler = move |State(gateway): State<Gateway>,
-                            Extension(origin): Extension<RequestOrigin>,
-                            method: Method,
-                            uri: Uri,
-                            labels: RawPathParams,
-                            headers: HeaderMap,
-                            body: Bytes| {
+        let handler = move |State(gateway): State<Gateway>, labels: RawPathParams, request: Request| async move {
             let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            serve(gateway, WireRequest::new(origin, method, uri, &headers, body).with_labels(labels))
+            match wire(request).await {
+                Ok(request) => serve(gateway, request.with_labels(labels)).await,
+                Err(refused) => refused,
+            }
         };
         api = api.route(path, on(filter, handler));
     }
@@ -98,30 +94,25 @@ async fn ready(State(gateway): State<Gateway>) -> Response {
     }
 }
 
-async fn root(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<RequestOrigin>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let presigned = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
-    if presigned {
-        dispatch(gateway, TABLES, WireRequest::new(origin, method, uri, &headers, Bytes::new())).await
-    } else {
-        Redirect::to("/portal").into_response()
-    }
+/// The whole request, its body read.
+async fn wire(request: Request) -> Result<WireRequest, Response> {
+    let (mut parts, body) = request.into_parts();
+    let origin = parts.extensions.remove::<Arc<RequestOrigin>>();
+    let origin = origin.ok_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
+    Ok(WireRequest::new(origin, parts.method, parts.uri, parts.headers, body))
 }
 
-async fn call(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<RequestOrigin>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    dispatch(gateway, TABLES, WireRequest::new(origin, method, uri, &headers, body)).await
+async fn root(State(gateway): State<Gateway>, request: Request) -> Response {
+    let presigned = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
+    if presigned { call(State(gateway), request).await } else { Redirect::to("/portal").into_response() }
+}
+
+async fn call(State(gateway): State<Gateway>, request: Request) -> Response {
+    match wire(request).await {
+        Ok(request) => dispatch(gateway, TABLES, request).await,
+        Err(refused) => refused,
+    }
 }
 
 #[derive(Clone)]
@@ -160,7 +151,7 @@ impl Stamp {
 
 /// Gives each request its id, time and origin; answers carry id and time back.
 async fn stamp_request(State(stamp): State<Stamp>, mut request: Request, next: Next) -> Response {
-    let origin = stamp.origin(&request);
+    let origin = Arc::new(stamp.origin(&request));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (id, time) = (origin.request_id.clone(), origin.time);
     request.extensions_mut().insert(origin);
@@ -183,8 +174,20 @@ async fn stamp_request(State(stamp): State<Stamp>, mut request: Request, next: N
     response
 }
 
-/// `Tue, 24 Nov 2026 06:01:35 GMT` (RFC 9110 section 5.6.7).
+/// `Tue, 24 Nov 2026 06:01:35 GMT` (RFC 9110 section 5.6.7). Written once a second.
 fn http_date(time: Timestamp) -> Option<HeaderValue> {
+    thread_local! {
+        static WRITTEN: RefCell<(i64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+    }
+    WRITTEN.with_borrow_mut(|(second, value)| {
+        if *second != time.seconds() || value.is_none() {
+            (*second, *value) = (time.seconds(), written_date(time));
+        }
+        value.clone()
+    })
+}
+
+fn written_date(time: Timestamp) -> Option<HeaderValue> {
     let instant = jiff::Timestamp::from_second(time.seconds()).ok()?;
     let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&instant).ok()?;
     HeaderValue::from_str(&text).ok()

@@ -81,7 +81,7 @@ fn person<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Err
 }
 
 fn takeable<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<Arc<CompiledRole>>, Error> {
-    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, &call.scope.context))
+    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, call.scope.context()))
 }
 
 /// Accounts in which the person may take a role.
@@ -317,6 +317,6 @@ impl Operation for ListRoleOffers {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleOffers, Error> {
-        Ok(RoleOffers { offers: role_offers(&call.tx.snapshot, &person(call)?.identity, &call.scope.context) })
+        Ok(RoleOffers { offers: role_offers(&call.tx.snapshot, &person(call)?.identity, call.scope.context()) })
     }
 }

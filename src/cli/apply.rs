@@ -15,6 +15,7 @@ use std::{
     fs,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Set up the organization of the broker on this machine from a TOML or YAML file. A running broker follows within a second.
@@ -144,13 +145,13 @@ pub(super) fn operator(gateway: &Gateway) -> Caller {
     let broker = &gateway.broker;
     Caller {
         principal: Principal::Operator,
-        origin: RequestOrigin {
+        origin: Arc::new(RequestOrigin {
             request_id: broker.random.uuid(),
             source_ip: std::net::IpAddr::from([127, 0, 0, 1]),
             user_agent: format!("daypass/{}", env!("CARGO_PKG_VERSION")),
             secure: true,
             time: broker.clock.now(),
-        },
+        }),
     }
 }
 

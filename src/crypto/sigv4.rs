@@ -23,7 +23,7 @@ pub struct HttpRequest<'a> {
     /// The raw query, without `?`.
     pub query: &'a str,
     /// Header names in lower case, and values.
-    pub headers: &'a [(String, String)],
+    pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
 }
@@ -32,7 +32,7 @@ impl<'a> HttpRequest<'a> {
     /// The first value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| *value)
     }
 }
 
@@ -206,7 +206,7 @@ impl Authorization {
                     ))
         };
         let missing = std::iter::once("host")
-            .chain(request.headers.iter().map(|(name, _)| name.as_str()))
+            .chain(request.headers.iter().map(|(name, _)| *name))
             .find(|name| must_be_signed(name) && !self.signed_headers.iter().any(|signed| signed == name));
         match missing {
             Some(name) => Err(incomplete(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))),
@@ -229,27 +229,54 @@ impl Authorization {
     }
 
     fn canonical_request(&self, request: HttpRequest<'_>, body_hash: &str) -> String {
+        let mut canonical = String::with_capacity(1024 + request.query.len());
+        canonical.push_str(request.method);
+        canonical.push('\n');
         let path = if request.path.is_empty() { "/" } else { request.path };
-        let path: String =
-            path.split('/').map(|part| utf8_percent_encode(part, UNRESERVED).to_string()).collect::<Vec<_>>().join("/");
+        for (number, part) in path.split('/').enumerate() {
+            if number > 0 {
+                canonical.push('/');
+            }
+            canonical.extend(utf8_percent_encode(part, UNRESERVED));
+        }
+        canonical.push('\n');
         let mut query: Vec<(String, String)> = decoded_query(request.query)
             .into_iter()
             .filter(|(name, _)| name != "X-Amz-Signature")
             .map(|(name, value)| (encode(&name), encode(&value)))
             .collect();
         query.sort_unstable();
-        let query = query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
-        let mut canonical = format!("{}\n{path}\n{query}\n", request.method);
-        for signed in &self.signed_headers {
-            let values: Vec<String> = request
-                .headers
-                .iter()
-                .filter(|(name, _)| name == signed)
-                .map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
-                .collect();
-            canonical.push_str(&format!("{signed}:{}\n", values.join(",")));
+        for (number, (name, value)) in query.iter().enumerate() {
+            if number > 0 {
+                canonical.push('&');
+            }
+            canonical.extend([name.as_str(), "=", value.as_str()]);
         }
-        canonical.push_str(&format!("\n{}\n{body_hash}", self.signed_headers.join(";")));
+        canonical.push('\n');
+        for signed in &self.signed_headers {
+            canonical.extend([signed.as_str(), ":"]);
+            let values = request.headers.iter().filter(|(name, _)| name == signed);
+            for (number, (_, value)) in values.enumerate() {
+                if number > 0 {
+                    canonical.push(',');
+                }
+                for (number, word) in value.split_whitespace().enumerate() {
+                    if number > 0 {
+                        canonical.push(' ');
+                    }
+                    canonical.push_str(word);
+                }
+            }
+            canonical.push('\n');
+        }
+        canonical.push('\n');
+        for (number, signed) in self.signed_headers.iter().enumerate() {
+            if number > 0 {
+                canonical.push(';');
+            }
+            canonical.push_str(signed);
+        }
+        canonical.extend(["\n", body_hash]);
         canonical
     }
 

@@ -374,7 +374,7 @@ pub struct Caller {
     /// Who.
     pub principal: Principal,
     /// From where.
-    pub origin: RequestOrigin,
+    pub origin: Arc<RequestOrigin>,
 }
 
 impl Caller {

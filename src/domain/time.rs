@@ -107,9 +107,17 @@ impl dyn Random + '_ {
         let mut b: [u8; 16] = self.bytes();
         b[6] = (b[6] & 0x0f) | 0x40;
         b[8] = (b[8] & 0x3f) | 0x80;
-        let h = hex::encode(b);
-        let part = |range: std::ops::Range<usize>| h.get(range).unwrap_or_default();
-        format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(36);
+        for (number, byte) in b.into_iter().enumerate() {
+            if matches!(number, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            for half in [byte >> 4, byte & 15] {
+                text.push(char::from(DIGITS.get(usize::from(half)).copied().unwrap_or_default()));
+            }
+        }
+        text
     }
     /// A unique id in AWS's form: a four-letter prefix such as `AROA` and 17 more of `[A-Z2-7]`.
     pub fn unique_id(&self, prefix: &str) -> String {

@@ -6,32 +6,34 @@ pub mod fault;
 pub mod operation;
 pub mod query;
 pub mod receipt;
+pub mod scope;
 pub mod wire;
 
 pub use fault::Fault;
-pub use operation::{
-    Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, Write,
-};
+pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
+pub use scope::Scope;
+pub(crate) use scope::base_context;
 pub use wire::Entry;
 
 use crate::{
     crypto::x509,
     domain::{
         Arn, Clock, Error, ErrorKind, Random, Timestamp,
-        anywhere::{self, CertifiedIdentity, RevocationList},
+        anywhere::{self, RevocationList},
         name::{AccountId, RoleSessionName},
-        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin, RoleSession},
+        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin},
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
-        Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
+        Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
         evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
     },
-    store::{AuditRecord, Snapshot, Store},
+    store::{AuditRecord, Notes, Snapshot, Store},
 };
 use operation::Mode as _;
 use receipt::Receipt;
+use scope::certified_context;
 use std::{
     collections::HashMap,
     future::Future,
@@ -104,10 +106,21 @@ impl Gateway {
     ) -> Pin<Box<dyn Future<Output = Result<O::Output, Error>> + Send + 'a>> {
         Box::pin(async move {
             loop {
-                let scope = self.scope(caller);
+                let scope = Scope::new(self.broker.store.snapshot(), caller.clone());
                 let access = operation.access(&scope)?;
-                let mut record = self.audit_record::<O>(caller, &scope, &access);
-                let permit = match self.decide(caller, access, &scope, &mut record).await {
+                let of_role = match &access {
+                    Access::Trusted(trusted) => trusted.role.account(),
+                    _ => None,
+                };
+                let mut notes = Notes::default();
+                let decided = self.decide(caller, access, &scope, &mut notes).await;
+                // Made only where one is kept: looking leaves no trace.
+                let record = || {
+                    let known = of_role.as_ref().or(scope.account.as_ref()).or_else(|| scope.snapshot.management_account());
+                    let account = known.map(ToString::to_string).unwrap_or_default();
+                    AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller, notes)
+                };
+                let permit = match decided {
                     Ok(permit) => permit,
                     Err(error) => return Err(self.refuse(caller, record, error).await),
                 };
@@ -125,19 +138,14 @@ impl Gateway {
     }
 
     /// Asks the policy engine, after everything it needs has been verified.
-    async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut AuditRecord) -> Result<Permit, Error> {
+    async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut Notes) -> Result<Permit, Error> {
         if let Access::WithFactor(access, given) = access {
             factor::verify(&self.broker, caller, scope, &given).await?;
             record.note("serialNumber", &given.serial_number);
-            let mut context = scope.context.clone();
+            let mut context = scope.context().clone();
             context.set("aws:MultiFactorAuthPresent", "true");
             context.set("aws:MultiFactorAuthAge", "0");
-            let scope = Scope {
-                snapshot: scope.snapshot.clone(),
-                principal: scope.principal.clone(),
-                account: scope.account.clone(),
-                context,
-            };
+            let scope = scope.with_context(context);
             return Box::pin(self.decide(caller, *access, &scope, record)).await;
         }
         let over = match &caller.principal {
@@ -185,7 +193,7 @@ impl Gateway {
 
     /// Asks the policies of whoever signed. A refused `sts` action carries a receipt.
     fn authorize(&self, asking: &SignedCaller<'_>, caller: &Caller, scope: &Scope, checks: &[Check]) -> Result<Permit, Error> {
-        match authorize_signed(asking, Guardrails::NONE, &scope.context, checks) {
+        match authorize_signed(asking, Guardrails::NONE, scope.context(), checks) {
             Decision::Allow(permit) => Ok(permit),
             Decision::Deny(Denial { message, explanation, .. }) => {
                 let refused = Error::new(ErrorKind::AccessDenied, message);
@@ -225,13 +233,7 @@ impl Gateway {
     }
 
     /// Verifies a provider's word, then asks the role's trust policy.
-    async fn trust(
-        &self,
-        caller: &Caller,
-        trusted: TrustedAccess,
-        scope: &Scope,
-        record: &mut AuditRecord,
-    ) -> Result<Permit, Error> {
+    async fn trust(&self, caller: &Caller, trusted: TrustedAccess, scope: &Scope, record: &mut Notes) -> Result<Permit, Error> {
         if let Proof::Certificate(certified) = trusted.proof {
             return self.certified(caller, &trusted.role, &certified, trusted.session_name, scope, record);
         }
@@ -306,7 +308,7 @@ impl Gateway {
         asked: &CertifiedAccess,
         session_name: Option<RoleSessionName>,
         scope: &Scope,
-        record: &mut AuditRecord,
+        record: &mut Notes,
     ) -> Result<Permit, Error> {
         record.note("roleArn", arn);
         record.note("trustAnchorArn", &asked.trust_anchor);
@@ -389,54 +391,18 @@ impl Gateway {
         }
     }
 
-    async fn refuse(&self, caller: &Caller, mut record: AuditRecord, error: Error) -> Error {
+    async fn refuse(&self, caller: &Caller, record: impl FnOnce() -> AuditRecord, error: Error) -> Error {
         // Nobody proved anything and nothing was tried with a provider's word: the log has it, the audit need not.
         let unproved = matches!(error.kind, ErrorKind::MissingCredentials | ErrorKind::InvalidBearer);
         if unproved && matches!(caller.principal, Principal::Anonymous) {
             return error;
         }
+        let mut record = record();
         record.fail(&error);
-        match self.broker.store.record(&record).await {
+        match self.broker.store.record(record).await {
             Ok(()) => error,
             Err(unrecorded) => unrecorded,
         }
-    }
-
-    fn scope(&self, caller: &Caller) -> Scope {
-        let snapshot = self.broker.store.snapshot();
-        let mut context = base_context(&caller.origin);
-        let account = caller.account().cloned();
-        if let Some(account) = &account {
-            context.set("aws:PrincipalAccount", account.to_string());
-            context.set("aws:ResourceAccount", account.to_string());
-            context.set("aws:PrincipalIsAWSService", "false");
-            // Only principals of member accounts have it: not people, not workloads, not anonymous callers.
-            if let Some(organization) = &snapshot.organization {
-                context.set("aws:PrincipalOrgID", organization.id.clone());
-                context.set("aws:ResourceOrgID", organization.id.clone());
-            }
-        }
-        match &caller.principal {
-            Principal::Session(session) => {
-                session_context(&mut context, session);
-                if let Some(role) = snapshot.role_by_id(&session.role_id) {
-                    context.set("aws:PrincipalArn", role.role.arn().to_string());
-                }
-            }
-            Principal::User(user) => user_context(&mut context, user, caller.origin.time),
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => {}
-        }
-        Scope { snapshot, principal: caller.principal.clone(), account, context }
-    }
-
-    fn audit_record<O: Operation>(&self, caller: &Caller, scope: &Scope, access: &Access) -> AuditRecord {
-        let of_role = match access {
-            Access::Trusted(trusted) => trusted.role.account(),
-            _ => None,
-        };
-        let account = of_role.or_else(|| scope.account.clone()).or_else(|| scope.snapshot.management_account().cloned());
-        let account = account.map(|account: AccountId| account.to_string()).unwrap_or_default();
-        AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller)
     }
 
     /// The current snapshot, for names that pages show beside what operations answered.
@@ -447,91 +413,9 @@ impl Gateway {
 }
 
 /// Keeps the flight recording of a sign-in or a presented assertion with the audit record.
-pub fn note_recording(record: &mut AuditRecord, recording: &Recording) {
+pub fn note_recording(record: &mut Notes, recording: &Recording) {
     if !recording.checks().is_empty() {
         record.note("checks", recording);
-    }
-}
-
-/// The condition keys of the request itself, whoever makes it.
-pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
-    let mut context = Context::default();
-    context.set_address("aws:SourceIp", origin.source_ip);
-    context.set_instant("aws:CurrentTime", origin.time.to_string(), origin.time.0);
-    context.set_instant("aws:EpochTime", origin.time.seconds().to_string(), origin.time.0);
-    context.set("aws:SecureTransport", origin.secure.to_string());
-    context.set("aws:UserAgent", origin.user_agent.clone());
-    context.set("aws:ViaAWSService", "false");
-    context
-}
-
-fn session_context(context: &mut Context, session: &RoleSession) {
-    context.set("aws:PrincipalType", "AssumedRole");
-    // There with temporary credentials, and true only when a factor was given to this broker's own operations.
-    context.set("aws:MultiFactorAuthPresent", "false");
-    context.set("aws:userid", session.user_id());
-    context.set_instant("aws:TokenIssueTime", session.issued.to_string(), session.issued.0);
-    for (key, value) in session.tags.iter() {
-        context.set(&format!("aws:PrincipalTag/{key}"), value);
-    }
-    if let Some(source) = &session.source_identity {
-        context.set("aws:SourceIdentity", source.to_string());
-    }
-    if let Some(provider) = &session.federated_provider {
-        context.set("aws:FederatedProvider", provider.clone());
-    }
-    for (key, values) in &session.claims {
-        context.set_list(key, values.clone());
-    }
-}
-
-/// What a role's trust policy sees of a workload with a certificate (IAM Roles Anywhere user guide, "Trust model").
-fn certified_context(context: &mut Context, identity: &CertifiedIdentity, name: Option<&RoleSessionName>, account: &AccountId) {
-    context.set("aws:PrincipalIsAWSService", "true");
-    context.set("aws:PrincipalServiceName", anywhere::SERVICE);
-    context.set("aws:SourceArn", identity.anchor.to_string());
-    context.set("aws:SourceAccount", account.to_string());
-    context.set("aws:ResourceAccount", account.to_string());
-    context.set("sts:RoleSessionName", name.map_or_else(|| identity.serial.clone(), ToString::to_string));
-    if let Some(source) = &identity.source_identity {
-        context.set("sts:SourceIdentity", source.to_string());
-    }
-    for (key, value) in identity.tags.iter() {
-        context.set(&format!("aws:PrincipalTag/{key}"), value);
-        context.set(&format!("aws:RequestTag/{key}"), value);
-    }
-    context.set_list("aws:TagKeys", identity.tags.iter().map(|(key, _)| key.to_owned()).collect());
-}
-
-/// IAM user guide, "Principal key values": which keys each kind of caller has.
-fn user_context(context: &mut Context, user: &UserSession, now: Timestamp) {
-    let kind = match (&user.credentials, user.is_root()) {
-        (UserCredentials::Federation(_), _) => "FederatedUser",
-        (_, true) => "Account",
-        (_, false) => {
-            context.set("aws:username", user.user.resource_name());
-            "User"
-        }
-    };
-    context.set("aws:PrincipalType", kind);
-    context.set("aws:PrincipalArn", if user.is_root() { user.user.to_string() } else { user.arn().to_string() });
-    context.set("aws:userid", user.unique_id());
-    if user.credentials == UserCredentials::AssumedRoot {
-        context.set("aws:AssumedRoot", "true");
-    }
-    // Long-term keys have neither.
-    if user.is_temporary() {
-        context.set_instant("aws:TokenIssueTime", user.issued.to_string(), user.issued.0);
-        context.set("aws:MultiFactorAuthPresent", user.mfa.is_some().to_string());
-    }
-    if let Some(given) = user.mfa {
-        context.set("aws:MultiFactorAuthAge", now.seconds_since(given).max(0).to_string());
-    }
-    for (key, value) in user.tags.iter() {
-        context.set(&format!("aws:PrincipalTag/{key}"), value);
-    }
-    if let Some(source) = &user.source_identity {
-        context.set("aws:SourceIdentity", source.to_string());
     }
 }
 

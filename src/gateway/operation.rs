@@ -1,17 +1,17 @@
 //! One operation: a small declarative unit. Nothing here has a default, so nothing can be forgotten.
 
-use super::{Broker, factor::OneTimeCode, fault::Fault};
+use super::{Broker, Scope, factor::OneTimeCode, fault::Fault};
 use crate::{
     domain::{
         Arn, Error, Secret,
         name::{AccountId, RoleSessionName},
-        session::{Caller, Principal},
+        session::Caller,
     },
-    policy::{Context, Permit, evaluate::Check},
-    store::{AuditRecord, ReadTx, RecordTx, Snapshot, Store, WriteTx},
+    policy::{Permit, evaluate::Check},
+    store::{AuditRecord, ReadTx, RecordTx, Store, WriteTx},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 /// One operation. The request value *is* the operation.
 pub trait Operation: DeserializeOwned + Send + Sync + 'static {
@@ -141,49 +141,6 @@ pub struct CertifiedAccess {
     pub profile: Arn,
 }
 
-/// What an operation may know before it is allowed to do anything.
-#[derive(Debug)]
-pub struct Scope {
-    /// The organization as of now.
-    pub snapshot: Arc<Snapshot>,
-    /// Who is asking.
-    pub principal: Principal,
-    /// The caller's account; none for people and for nobody.
-    pub account: Option<AccountId>,
-    /// Condition keys of the request and the caller.
-    pub context: Context,
-}
-
-impl Scope {
-    /// The caller's account.
-    ///
-    /// # Errors
-    /// `MissingCredentials` when the caller has none.
-    pub fn account(&self) -> Result<&AccountId, Error> {
-        self.account.as_ref().ok_or_else(super::missing_credentials)
-    }
-
-    /// The ARN a role of the caller's account has, or would have.
-    ///
-    /// # Errors
-    /// `MissingCredentials`.
-    pub fn role_arn(&self, name: &str) -> Result<Arn, Error> {
-        let account = self.account()?;
-        Ok(self.snapshot.role(account, name).map_or_else(|| Arn::iam(account, &format!("role/{name}")), |role| role.role.arn()))
-    }
-}
-
-impl Scope {
-    /// The ARN a user of the caller's account has, or would have.
-    ///
-    /// # Errors
-    /// `MissingCredentials`.
-    pub fn user_arn(&self, name: &str) -> Result<Arn, Error> {
-        let account = self.account()?;
-        Ok(self.snapshot.user(account, name).map_or_else(|| Arn::iam(account, &format!("user/{name}")), |user| user.user.arn()))
-    }
-}
-
 /// What `run` works with.
 pub struct Call<'c, O: Operation> {
     /// The transaction.
@@ -220,7 +177,7 @@ pub trait Mode: Send + Sync + 'static {
     fn begin<'s>(
         store: &'s Store,
         permit: &Permit,
-        record: AuditRecord,
+        record: impl FnOnce() -> AuditRecord + Send,
     ) -> impl Future<Output = Result<Self::Tx<'s>, Error>> + Send;
     /// Closes it with the outcome.
     fn finish<'s>(tx: Self::Tx<'s>, outcome: Result<(), &Error>) -> impl Future<Output = Result<(), Error>> + Send
@@ -245,7 +202,11 @@ impl Mode for Read {
     fn revision(_tx: &ReadTx<'_>) -> Option<i64> {
         None
     }
-    async fn begin<'s>(store: &'s Store, _permit: &Permit, _record: AuditRecord) -> Result<ReadTx<'s>, Error> {
+    async fn begin<'s>(
+        store: &'s Store,
+        _permit: &Permit,
+        _record: impl FnOnce() -> AuditRecord + Send,
+    ) -> Result<ReadTx<'s>, Error> {
         Ok(store.read())
     }
     async fn finish<'s>(_tx: ReadTx<'s>, _outcome: Result<(), &Error>) -> Result<(), Error>
@@ -262,8 +223,12 @@ impl Mode for Issue {
     fn revision(_tx: &RecordTx<'_>) -> Option<i64> {
         None
     }
-    async fn begin<'s>(store: &'s Store, permit: &Permit, record: AuditRecord) -> Result<RecordTx<'s>, Error> {
-        Ok(store.begin_record(permit, record))
+    async fn begin<'s>(
+        store: &'s Store,
+        permit: &Permit,
+        record: impl FnOnce() -> AuditRecord + Send,
+    ) -> Result<RecordTx<'s>, Error> {
+        Ok(store.begin_record(permit, record()))
     }
     async fn finish<'s>(tx: RecordTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
     where
@@ -279,8 +244,12 @@ impl Mode for Write {
     fn revision(tx: &WriteTx<'_>) -> Option<i64> {
         Some(tx.snapshot.revision)
     }
-    async fn begin<'s>(store: &'s Store, permit: &Permit, record: AuditRecord) -> Result<WriteTx<'s>, Error> {
-        store.begin(permit, record).await
+    async fn begin<'s>(
+        store: &'s Store,
+        permit: &Permit,
+        record: impl FnOnce() -> AuditRecord + Send,
+    ) -> Result<WriteTx<'s>, Error> {
+        store.begin(permit, record()).await
     }
     async fn finish<'s>(tx: WriteTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
     where

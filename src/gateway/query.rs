@@ -33,12 +33,12 @@ impl ser::Error for CodecError {
 ///
 /// # Errors
 /// A sentence that names the parameter.
-pub fn from_parameters<T: DeserializeOwned>(parameters: &[(String, String)]) -> Result<T, CodecError> {
-    if parameters.len() > MAX_PARAMETERS {
-        return Err(CodecError(format!("at most {MAX_PARAMETERS} parameters")));
-    }
+pub fn from_parameters<'p, T: DeserializeOwned>(parameters: impl Iterator<Item = &'p (String, String)>) -> Result<T, CodecError> {
     let mut root = Node::default();
-    for (name, value) in parameters {
+    for (number, (name, value)) in parameters.enumerate() {
+        if number >= MAX_PARAMETERS {
+            return Err(CodecError(format!("at most {MAX_PARAMETERS} parameters")));
+        }
         let path: Vec<&str> = name.split('.').collect();
         if path.len() > MAX_LEVELS {
             return Err(CodecError(format!("`{name}` is nested too deeply")));

@@ -12,7 +12,11 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 /// Largest request body of an API call, in bytes.
 pub const MAX_BODY: usize = 512 * 1024;
@@ -21,26 +25,26 @@ pub const MAX_BODY: usize = 512 * 1024;
 #[derive(Clone, Debug)]
 pub struct WireRequest {
     /// From where.
-    pub origin: RequestOrigin,
+    pub origin: Arc<RequestOrigin>,
     /// The method.
     pub method: Method,
     /// Path and query.
     pub uri: Uri,
-    /// Names in lower case.
-    pub headers: Arc<Vec<(String, String)>>,
+    /// As they came.
+    pub headers: HeaderMap,
     /// At most [`MAX_BODY`] bytes.
     pub body: Bytes,
     /// restJson1: what stands in the path.
     pub labels: Vec<(String, String)>,
+    /// Read when somebody asks.
+    parameters: OnceLock<Vec<(String, String)>>,
 }
 
 impl WireRequest {
     /// Takes an HTTP request apart.
     #[must_use]
-    pub fn new(origin: RequestOrigin, method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Self {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        Self { origin, method, uri, headers: Arc::new(headers), body, labels: Vec::new() }
+    pub fn new(origin: Arc<RequestOrigin>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
+        Self { origin, method, uri, headers, body, labels: Vec::new(), parameters: OnceLock::new() }
     }
 
     /// Adds what stands in the path.
@@ -50,26 +54,39 @@ impl WireRequest {
         self
     }
 
-    fn signed_view(&self) -> HttpRequest<'_> {
+    /// Headers as text: what is none can't have been signed.
+    fn texts(&self) -> Vec<(&str, &str)> {
+        let mut texts = Vec::with_capacity(self.headers.len());
+        for (name, value) in &self.headers {
+            if let Ok(value) = std::str::from_utf8(value.as_bytes()) {
+                texts.push((name.as_str(), value));
+            }
+        }
+        texts
+    }
+
+    fn signed_view<'a>(&'a self, headers: &'a [(&'a str, &'a str)]) -> HttpRequest<'a> {
         HttpRequest {
             method: self.method.as_str(),
             path: self.uri.path(),
             query: self.uri.query().unwrap_or_default(),
-            headers: &self.headers,
+            headers,
             body: &self.body,
         }
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
     /// The form parameters of a query-protocol request: from the body, or from a presigned URL, which may be used with GET
     /// or (as SDKs sign by default) with an empty POST. Never from both.
     #[must_use]
-    pub fn parameters(&self) -> Vec<(String, String)> {
-        let raw = if self.body.is_empty() { self.uri.query().unwrap_or_default().as_bytes() } else { self.body.as_ref() };
-        url::form_urlencoded::parse(raw).into_owned().collect()
+    pub fn parameters(&self) -> &[(String, String)] {
+        self.parameters.get_or_init(|| {
+            let raw = if self.body.is_empty() { self.uri.query().unwrap_or_default().as_bytes() } else { self.body.as_ref() };
+            url::form_urlencoded::parse(raw).into_owned().collect()
+        })
     }
 
     /// Whether the client asks a query service for JSON: `application/json` among what it accepts, and XML not before it.
@@ -173,7 +190,7 @@ fn refuse_in_json(fault: &Fault, request_id: &str) -> Response<Body> {
 
 async fn handle<O: Operation>(gateway: &Gateway, request: &WireRequest) -> Result<O::Output, Error> {
     let now = request.origin.time;
-    let principal = gateway.authenticate(request.signed_view(), O::Service::SIGNING_NAME, now).await?;
+    let principal = gateway.authenticate(request.signed_view(&request.texts()), O::Service::SIGNING_NAME, now).await?;
     let operation = decode::<O>(request)?;
     gateway.call(&Caller { principal, origin: request.origin.clone() }, operation).await
 }
@@ -183,8 +200,8 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
     match O::Service::PROTOCOL {
         Protocol::Query { .. } => {
             let unsigned = |name: &str| name != "Action" && name != "Version" && !name.starts_with("X-Amz-");
-            let parameters: Vec<_> = request.parameters().into_iter().filter(|(name, _)| unsigned(name)).collect();
-            query::from_parameters(&parameters).map_err(|error| invalid(&error))
+            let parameters = request.parameters().iter().filter(|(name, _)| unsigned(name));
+            query::from_parameters(parameters).map_err(|error| invalid(&error))
         }
         Protocol::Json { .. } => {
             let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
@@ -194,7 +211,7 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
             let query = request.uri.query().unwrap_or_default().as_bytes();
             let labels = request.labels.iter().cloned();
             let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().chain(labels).collect();
-            query::from_parameters(&parameters).map_err(|error| invalid(&error))
+            query::from_parameters(parameters.iter()).map_err(|error| invalid(&error))
         }
         Protocol::Rest => match request.uri.query().filter(|query| !query.is_empty()) {
             None => serde_json::from_slice(&request.body).map_err(|error| invalid(&error)),

@@ -121,7 +121,7 @@ pub(crate) struct Console {
 /// The browser behind a request.
 pub(crate) struct Browser {
     pub(crate) session: Session,
-    pub(crate) origin: RequestOrigin,
+    pub(crate) origin: Arc<RequestOrigin>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Browser {

@@ -7,7 +7,7 @@ use crate::domain::{
     session::{Caller, Principal},
 };
 use serde_json::{Map, Value};
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use std::sync::{Mutex, PoisonError};
 
 /// Most refusals of anonymous callers on record in one minute. Beyond it they are in the log alone: strangers can't fill
@@ -34,6 +34,19 @@ impl RefusalBudget {
     }
 }
 
+/// What a record will say besides who did what: details by name. Never a secret.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Map<String, Value>);
+
+impl Notes {
+    /// Adds a detail.
+    pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.0.insert(key.to_owned(), value);
+        }
+    }
+}
+
 /// A record being written. It is opened before the work begins and closed with its outcome.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
@@ -48,7 +61,7 @@ pub struct AuditRecord {
     request_id: String,
     time: Timestamp,
     error: Option<(String, String)>,
-    detail: Map<String, Value>,
+    notes: Notes,
 }
 
 impl AuditRecord {
@@ -60,6 +73,7 @@ impl AuditRecord {
         event_name: &'static str,
         account: String,
         caller: &Caller,
+        notes: Notes,
     ) -> Self {
         Self {
             event_id,
@@ -74,15 +88,13 @@ impl AuditRecord {
             request_id: caller.origin.request_id.clone(),
             time: caller.origin.time,
             error: None,
-            detail: Map::new(),
+            notes,
         }
     }
 
     /// Adds a detail. Never a secret.
     pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
-        if let Ok(value) = serde_json::to_value(value) {
-            self.detail.insert(key.to_owned(), value);
-        }
+        self.notes.note(key, value);
     }
 
     /// What the permit allowed.
@@ -100,31 +112,31 @@ impl AuditRecord {
     fn is_stranger_refused(&self) -> bool {
         self.error.is_some() && self.stranger
     }
+}
 
-    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let (code, message) = self.error.clone().unzip();
-        sqlx::query(
-            "INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
-                                request_id, error_code, error_message, detail)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        )
-        .bind(&self.event_id)
-        .bind(self.time.0)
-        .bind(self.event_source)
-        .bind(self.event_name)
-        .bind(&self.account)
-        .bind(&self.principal)
-        .bind(&self.source_ip)
-        .bind(&self.user_agent)
-        .bind(&self.request_id)
-        .bind(code)
-        .bind(message)
-        .bind(Value::Object(self.detail.clone()).to_string())
-        .execute(connection)
-        .await
-        .map_err(unavailable)?;
-        Ok(())
-    }
+/// Writes records in one statement, all of them or none.
+pub(super) async fn write_all(records: &[AuditRecord], connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
+                            request_id, error_code, error_message, detail) ",
+    );
+    query.push_values(records, |mut row, record| {
+        let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
+        row.push_bind(&record.event_id)
+            .push_bind(record.time.0)
+            .push_bind(record.event_source)
+            .push_bind(record.event_name)
+            .push_bind(&record.account)
+            .push_bind(&record.principal)
+            .push_bind(&record.source_ip)
+            .push_bind(&record.user_agent)
+            .push_bind(&record.request_id)
+            .push_bind(code)
+            .push_bind(message)
+            .push_bind(serde_json::to_string(&record.notes.0).unwrap_or_default());
+    });
+    query.build().execute(connection).await.map_err(unavailable)?;
+    Ok(())
 }
 
 /// A record as it is read back.

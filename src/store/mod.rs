@@ -8,11 +8,12 @@ pub mod audit;
 mod compute;
 pub mod ephemeral;
 pub mod keys;
+mod ledger;
 pub mod snapshot;
 mod sqlite;
 mod users;
 
-pub use audit::{AuditEvent, AuditRecord};
+pub use audit::{AuditEvent, AuditRecord, Notes};
 pub use ephemeral::Ephemeral;
 pub use snapshot::Snapshot;
 
@@ -34,6 +35,7 @@ pub const SNAPSHOT_POLL_MILLISECONDS: u64 = 1000;
 /// The embedded store: SQLite, one writer, write-ahead log, full sync.
 pub struct Store {
     writer: SqlitePool,
+    ledger: ledger::Ledger,
     readers: SqlitePool,
     snapshot: ArcSwap<Snapshot>,
     ring: Arc<KeyRing>,
@@ -76,6 +78,7 @@ impl Store {
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
         let snapshot = sqlite::load(&readers, &ring).await?;
         Ok(Arc::new(Self {
+            ledger: ledger::Ledger::open(writer.clone()),
             writer,
             readers,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -148,13 +151,12 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn record(&self, record: &AuditRecord) -> Result<(), Error> {
-        if !self.refusals.allows(record) {
+    pub async fn record(&self, record: AuditRecord) -> Result<(), Error> {
+        if !self.refusals.allows(&record) {
             tracing::warn!("too many refusals of anonymous callers in this minute: this one is in the log alone");
             return Ok(());
         }
-        let mut connection = self.writer.acquire().await.map_err(unavailable)?;
-        record.write(&mut connection).await
+        self.ledger.write(record).await
     }
 
     /// Reads outside of any change.
@@ -284,7 +286,7 @@ impl RecordTx<'_> {
             Err(error) => self.record.fail(error),
             Ok(()) => {}
         }
-        self.store.record(&self.record).await
+        self.store.record(self.record).await
     }
 }
 
@@ -312,7 +314,7 @@ impl WriteTx<'_> {
     pub async fn finish(mut self, outcome: Result<(), &Error>) -> Result<(), Error> {
         match outcome {
             Ok(()) => {
-                self.record.write(&mut self.tx).await?;
+                audit::write_all(std::slice::from_ref(&self.record), &mut self.tx).await?;
                 if self.changed {
                     sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
                 }
@@ -328,7 +330,7 @@ impl WriteTx<'_> {
             Err(error) => {
                 self.tx.rollback().await.map_err(unavailable)?;
                 self.record.fail(error);
-                self.store.record(&self.record).await
+                self.store.record(self.record).await
             }
         }
     }

@@ -173,7 +173,8 @@ impl Fixture {
     }
 
     async fn send(&self, headers: &[(String, String)], body: &str, request: Value) -> Result<Session, Error> {
-        let view = HttpRequest { method: "POST", path: "/sessions", query: "", headers, body: body.as_bytes() };
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let view = HttpRequest { method: "POST", path: "/sessions", query: "", headers: &headers, body: body.as_bytes() };
         let principal = self.world.gateway.authenticate(view, "rolesanywhere", Timestamp(NOON)).await?;
         assert!(matches!(principal, Principal::Certificate(_)), "only a signature by a certificate's key gets here");
         let operation: CreateSession = serde_json::from_value(request).unwrap();
@@ -259,6 +260,7 @@ async fn signatures_are_of_this_request_and_of_this_certificate() {
     let good = workload_a.headers(&body);
     fixture.send(&good, &body, fixture.request()).await.unwrap();
     let refused = async |what: &str, headers: Vec<(String, String)>, body: &str| {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let view = HttpRequest { method: "POST", path: "/sessions", query: "", headers: &headers, body: body.as_bytes() };
         let error = fixture.world.gateway.authenticate(view, "rolesanywhere", Timestamp(NOON)).await.expect_err(what);
         assert!(matches!(error.kind, ErrorKind::BadSignature | ErrorKind::IncompleteSignature), "{what}: {error:?}");
@@ -373,8 +375,13 @@ proptest::proptest! {
             let authorization = format!(
                 "AWS4-X509-ECDSA-SHA256 Credential={serial}/20261124/us-east-1/rolesanywhere/aws4_request, SignedHeaders=host;x-amz-date;x-amz-x509, Signature=3046"
             );
-            let headers = [("host", "h"), ("x-amz-date", "20261124T120000Z"), ("x-amz-x509", &STANDARD.encode(leaf)), ("authorization", &authorization)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let encoded = STANDARD.encode(leaf);
+            let headers = [
+                ("host", "h"),
+                ("x-amz-date", "20261124T120000Z"),
+                ("x-amz-x509", encoded.as_str()),
+                ("authorization", authorization.as_str()),
+            ];
             let request = HttpRequest { method: "POST", path: "/sessions", query: "", headers: &headers, body: b"" };
             let read = daypass::crypto::sigv4::CertifiedRequest::read(request).unwrap().unwrap();
             proptest::prop_assert!(daypass::crypto::x509::possession(&read, request, "rolesanywhere", Timestamp(NOON)).is_err());

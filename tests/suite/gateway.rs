@@ -371,7 +371,7 @@ struct Inner {
 
 fn read(text: &str) -> Result<Sample, String> {
     let pairs: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
-    from_parameters(&pairs).map_err(|error| error.to_string())
+    from_parameters(pairs.iter()).map_err(|error| error.to_string())
 }
 
 #[test]

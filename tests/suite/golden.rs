@@ -270,11 +270,10 @@ fn implementations() -> usize {
 async fn golden_open_doors() {
     let world = World::demo().await;
     // Some doors open to the operator only.
-    let scope = |principal| Scope {
-        principal,
-        snapshot: world.gateway.snapshot(),
-        account: Some(MANAGEMENT.to_owned().try_into().unwrap()),
-        context: Default::default(),
+    let scope = |principal| {
+        let mut scope = Scope::new(world.gateway.snapshot(), world.caller(principal).caller);
+        scope.account = Some(MANAGEMENT.to_owned().try_into().unwrap());
+        scope
     };
     let root = world.root(MANAGEMENT).caller.principal;
     let scopes = [scope(Principal::Anonymous), scope(Principal::Operator), scope(root)];

@@ -72,7 +72,7 @@ impl Served {
         let idp = Idp::new();
         let served = Self { url, gateway: gateway.clone(), idp, _folder: folder };
         let apply = PlanOrganization { file: parse(&served.organization(), "toml").unwrap(), prune: false, new_passwords: false };
-        let caller = Caller { principal: Principal::Operator, origin: origin() };
+        let caller = Caller { principal: Principal::Operator, origin: Arc::new(origin()) };
         gateway.call(&caller, ApplyOrganization(apply)).await.unwrap();
         tokio::spawn(async move { server::serve(&settings, gateway, listener, std::future::pending()).await });
         served
@@ -148,7 +148,7 @@ impl Served {
             account: account.clone(),
         };
         let root = daypass::domain::user::UserSession::of_key(&key, Arn::iam(&account, "root"));
-        let caller = Caller { principal: Principal::User(Arc::new(root)), origin: origin() };
+        let caller = Caller { principal: Principal::User(Arc::new(root)), origin: Arc::new(origin()) };
         let user_name = IamUserName::parse("robot").unwrap();
         self.gateway.call(&caller, CreateUser { user_name: user_name.clone(), path: None }).await.unwrap();
         let policy_arn = Arn::parse("arn:aws:iam::aws:policy/AdministratorAccess").unwrap();

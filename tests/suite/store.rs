@@ -72,18 +72,25 @@ async fn strangers_cannot_fill_the_audit_log() {
     let store = &world.gateway.broker.store;
     let most = usize::try_from(STRANGER_REFUSALS_PER_MINUTE).unwrap();
     let record = |caller: &daypass::domain::session::Caller| {
-        let mut record = daypass::store::AuditRecord::open("id".to_owned(), "sts", "X", String::new(), caller);
+        let mut record = daypass::store::AuditRecord::open(
+            "id".to_owned(),
+            "sts",
+            "X",
+            String::new(),
+            caller,
+            daypass::store::Notes::default(),
+        );
         record.fail(&daypass::domain::Error::invalid("no"));
         record
     };
     for _ in 0..most + 20 {
-        store.record(&record(&world.nobody().caller)).await.unwrap();
+        store.record(record(&world.nobody().caller)).await.unwrap();
     }
-    store.record(&record(&world.operator().caller)).await.unwrap();
+    store.record(record(&world.operator().caller)).await.unwrap();
     let kept = store.read().audit_events(None, Some("X"), None, 5000).await.unwrap().len();
     assert_eq!(kept, most + 1, "and the one of a known caller");
     world.clock.advance(60);
-    store.record(&record(&world.nobody().caller)).await.unwrap();
+    store.record(record(&world.nobody().caller)).await.unwrap();
     assert_eq!(store.read().audit_events(None, Some("X"), None, 5000).await.unwrap().len(), most + 2, "a minute later");
 }
 

@@ -105,7 +105,7 @@ impl World {
             secure: true,
             time: self.clock.now(),
         };
-        Persona { world: self, caller: Caller { principal, origin } }
+        Persona { world: self, caller: Caller { principal, origin: Arc::new(origin) } }
     }
     pub fn nobody(&self) -> Persona<'_> {
         self.caller(Principal::Anonymous)

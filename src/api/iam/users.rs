@@ -68,7 +68,7 @@ impl Whose {
             return Ok(Self::User(name.clone()));
         }
         let nobody = || Error::invalid("Must specify userName when calling with non-User credentials");
-        match &scope.principal {
+        match scope.principal() {
             Principal::User(caller) if caller.is_root() => Ok(Self::Root),
             Principal::User(caller) => {
                 let user = caller.user_id.as_deref().and_then(|id| scope.snapshot.user_by_id(id));

@@ -245,7 +245,7 @@ impl Operation for AssumeRole {
         if !self.provided_contexts.is_empty() {
             return Err(Error::new(ErrorKind::InvalidParameterValue, "The context assertion is not valid for this provider."));
         }
-        let inherits = scope.principal.tags().is_some_and(|tags| tags.transitive().next().is_some());
+        let inherits = scope.principal().tags().is_some_and(|tags| tags.transitive().next().is_some());
         let role = scope.snapshot.role_by_arn(&self.role_arn);
         let mut actions = vec!["sts:AssumeRole"];
         // Tags that go along need the permission at every step, like tags that are passed here.
@@ -253,7 +253,7 @@ impl Operation for AssumeRole {
             actions.push("sts:TagSession");
         }
         // A source identity that the chain carries needs the permission at every step, like one that is set here.
-        if self.source_identity.is_some() || scope.context.values("aws:SourceIdentity").is_some() {
+        if self.source_identity.is_some() || scope.context().values("aws:SourceIdentity").is_some() {
             actions.push("sts:SetSourceIdentity");
         }
         let check = |action: &str| {

@@ -92,7 +92,7 @@ impl Operation for GetWebIdentityToken {
         }
         let now = call.caller.origin.time;
         let expiration = now.plus_seconds(i64::from(self.seconds()?));
-        let end = call.scope.principal.expires();
+        let end = call.scope.principal().expires();
         if end.is_some_and(|end| expiration > end) {
             let message = "The token would outlive the credentials that ask for it. Ask for a shorter DurationSeconds.";
             return Err(Error::new(ErrorKind::SessionDurationEscalation, message));
@@ -109,10 +109,10 @@ impl Operation for GetWebIdentityToken {
         if let Some(end) = end {
             add("original_session_exp", end.to_string().into());
         }
-        let principal = call.scope.context.values("aws:PrincipalArn").and_then(|values| values.first());
+        let principal = call.scope.context().values("aws:PrincipalArn").and_then(|values| values.first());
         let subject = principal.cloned().ok_or_else(|| Error::internal("a caller without an ARN"))?;
         add("principal_id", subject.clone().into());
-        let principal_tags = call.scope.principal.tags().into_iter().flat_map(SessionTags::iter);
+        let principal_tags = call.scope.principal().tags().into_iter().flat_map(SessionTags::iter);
         let principal_tags: Map<String, Value> = principal_tags.map(|(key, value)| (key.to_owned(), value.into())).collect();
         if !principal_tags.is_empty() {
             add("principal_tags", principal_tags.into());

@@ -84,7 +84,7 @@ impl Operation for AssumeRoot {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RootSession, Error> {
         let account = self.target()?;
-        let source_identity = call.scope.principal.source_identity().cloned();
+        let source_identity = call.scope.principal().source_identity().cloned();
         let session = UserSession {
             access_key_id: String::new(),
             secret_access_key: Secret::default(),

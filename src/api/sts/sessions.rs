@@ -68,7 +68,7 @@ impl Operation for RevokeSessions {
     const NAME: &'static str = "RevokeSessions";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        if matches!(scope.principal, Principal::Operator) {
+        if matches!(scope.principal(), Principal::Operator) {
             return Ok(Access::Operator { because: "who holds the store and its master key may end any session" });
         }
         // People and providers are the organization's: their sessions are ended from the management account.
@@ -158,7 +158,7 @@ impl Operation for ListSessions {
     const NAME: &'static str = "ListSessions";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        if matches!(scope.principal, Principal::Operator) {
+        if matches!(scope.principal(), Principal::Operator) {
             return Ok(Access::Operator { because: "who holds the store and its master key may read its records" });
         }
         Ok(Access::Signed(vec![Check::new("sts:ListSessions", "*")]))

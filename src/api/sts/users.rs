@@ -27,7 +27,7 @@ const MOST_ROOT_SECONDS: u32 = 3600;
 
 /// The user who signed with a long-term key: only those can ask for sessions.
 fn long_term<'s>(scope: &'s Scope, operation: &str) -> Result<&'s Arc<UserSession>, Error> {
-    match &scope.principal {
+    match scope.principal() {
         Principal::User(user) if user.credentials == UserCredentials::AccessKey => Ok(user),
         Principal::User(_) | Principal::Session(_) => {
             Err(Error::new(ErrorKind::AccessDenied, format!("Cannot call {operation} with session credentials")))
