@@ -187,7 +187,17 @@ impl Settings {
         let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone())?);
         let SessionSettings { portal_seconds, token_seconds, chained_seconds } = self.sessions;
         let limits = SessionLimits { portal_seconds, token_seconds, chained_seconds };
-        Ok(Gateway { broker: Broker { store, federation, clock, random, limits, session_policies: Arc::default() } })
+        Ok(Gateway {
+            broker: Broker {
+                store,
+                federation,
+                clock,
+                random,
+                limits,
+                known_sessions: Arc::default(),
+                session_policies: Arc::default(),
+            },
+        })
     }
 
     /// The master key: from `DAYPASS_MASTER_KEY` (base64), from a systemd credential, or from a file, which is made with a

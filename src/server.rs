@@ -11,25 +11,25 @@ use crate::{
     pages::{self, Pages},
 };
 use axum::{
-    Extension, Router,
+    Router,
+    body::Body,
     extract::{RawPathParams, Request, State},
-    http::{HeaderValue, StatusCode, header},
-    middleware::Next,
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
     routing::{MethodFilter, get, on},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
-use std::{cell::RefCell, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
-use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
+use tower::ServiceExt as _;
+use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::{Expiry, SessionManagerLayer, cookie::SameSite};
 
 /// How long a client may take to send its headers.
@@ -38,97 +38,72 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long requests may finish after a stop was asked for.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+const REQUEST_ID: &str = "x-amzn-requestid";
 /// Most bytes of request line and headers.
 const MAX_HEADERS: usize = 64 * 1024;
 
-/// The application without its listener, as tests and benches use it. Expects the peer's [`SocketAddr`] as an extension.
-pub fn application(settings: &Settings, gateway: Gateway) -> Router {
-    let secure = settings.public_url.scheme() == "https";
-    // `__Host-` needs Secure, which plain http on a loopback address can't have.
-    let name = if secure { "__Host-daypass" } else { "daypass" };
-    let idle = tower_sessions::cookie::time::Duration::seconds(settings.sessions.portal_seconds);
-    let sessions = SessionManagerLayer::new(gateway.broker.store.ephemeral().clone())
-        .with_name(name)
-        .with_secure(secure)
-        .with_http_only(true)
-        .with_same_site(SameSite::Lax)
-        .with_path("/")
-        .with_expiry(Expiry::OnInactivity(idle));
-    let origin = settings.public_url.origin().ascii_serialization();
-    let pages = pages::router(Pages { gateway: gateway.clone(), origin: origin.into() }).layer(sessions);
-
-    let mut api = Router::new().route("/", get(root).post(call));
-    for entry in TABLES.iter().flat_map(|table| table.iter()) {
-        let (Some((method, path)), Some(serve)) = (entry.route, entry.serve) else { continue };
-        let filter = match method {
-            "GET" => MethodFilter::GET,
-            "DELETE" => MethodFilter::DELETE,
-            _ => MethodFilter::POST,
-        };
-        let handler = move |State(gateway): State<Gateway>, labels: RawPathParams, request: Request| async move {
-            let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            match wire(request).await {
-                Ok(request) => serve(gateway, request.with_labels(labels)).await,
-                Err(refused) => refused,
-            }
-        };
-        api = api.route(path, on(filter, handler));
-    }
-    let proxies: Arc<[std::net::IpAddr]> = settings.trusted_proxies.clone().into();
-    let stamp = Stamp { gateway: gateway.clone(), proxies, secure_listener: settings.tls.is_some(), https: secure };
-    api.with_state(gateway.clone())
-        .merge(pages)
-        .fallback(pages::not_found)
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(gateway))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIME))
-        .layer(CatchPanicLayer::new())
-        .layer(axum::middleware::from_fn_with_state(stamp, stamp_request))
-}
-
-async fn ready(State(gateway): State<Gateway>) -> Response {
-    match gateway.broker.store.refresh().await {
-        Ok(()) => "ready\n".into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n").into_response(),
-    }
-}
-
-/// The whole request, its body read.
-async fn wire(request: Request) -> Result<WireRequest, Response> {
-    let (mut parts, body) = request.into_parts();
-    let origin = parts.extensions.remove::<Arc<RequestOrigin>>();
-    let origin = origin.ok_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
-    Ok(WireRequest::new(origin, parts.method, parts.uri, parts.headers, body))
-}
-
-async fn root(State(gateway): State<Gateway>, request: Request) -> Response {
-    let presigned = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
-    if presigned { call(State(gateway), request).await } else { Redirect::to("/portal").into_response() }
-}
-
-async fn call(State(gateway): State<Gateway>, request: Request) -> Response {
-    match wire(request).await {
-        Ok(request) => dispatch(gateway, TABLES, request).await,
-        Err(refused) => refused,
-    }
-}
-
-#[derive(Clone)]
-struct Stamp {
+/// Everything behind the listener.
+struct Front {
     gateway: Gateway,
-    proxies: Arc<[std::net::IpAddr]>,
+    /// Pages and operations with a path of their own.
+    router: Router,
+    proxies: Box<[std::net::IpAddr]>,
     secure_listener: bool,
     https: bool,
 }
 
-impl Stamp {
-    fn origin(&self, request: &Request) -> RequestOrigin {
-        let peer = request
-            .extensions()
-            .get::<SocketAddr>()
-            .map_or(std::net::IpAddr::from([0, 0, 0, 0]), |peer| peer.ip().to_canonical());
+impl Front {
+    fn new(settings: &Settings, gateway: Gateway) -> Self {
+        Self {
+            router: router(settings, gateway.clone()),
+            gateway,
+            proxies: settings.trusted_proxies.clone().into(),
+            secure_listener: settings.tls.is_some(),
+            https: settings.public_url.scheme() == "https",
+        }
+    }
+
+    /// Gives a request its id, time and origin, and an answer in time, whatever happens. Answers carry id and time back.
+    async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
+        let origin = Arc::new(self.origin(peer, &request));
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let answer = tokio::time::timeout(REQUEST_TIME, without_panic(self.route(origin.clone(), request))).await;
+        let mut response = answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
+        let headers = response.headers_mut();
+        if !headers.contains_key(REQUEST_ID)
+            && let Ok(value) = HeaderValue::from_str(&origin.request_id)
+        {
+            headers.insert(REQUEST_ID, value);
+        }
+        if self.https {
+            let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+        }
+        // Clients correct their clocks by this.
+        if let Some(date) = http_date(origin.time) {
+            headers.insert(header::DATE, date);
+        }
+        // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in in a path.
+        let path = if uri.path().starts_with("/saml/continue/") { "/saml/continue/…" } else { uri.path() };
+        tracing::info!(request = origin.request_id, %method, path, status = response.status().as_u16(), "request");
+        response
+    }
+
+    /// Calls of the query and JSON protocols go straight to their operation; the rest has a path.
+    async fn route(&self, origin: Arc<RequestOrigin>, mut request: Request) -> Response {
+        let rpc = is_rpc(&request);
+        request.extensions_mut().insert(origin);
+        if !rpc {
+            return self.router.clone().oneshot(request).await.into_response();
+        }
+        match wire(request).await {
+            Ok(request) => dispatch(self.gateway.clone(), TABLES, request).await,
+            Err(refused) => refused,
+        }
+    }
+
+    fn origin(&self, peer: SocketAddr, request: &Request) -> RequestOrigin {
+        let peer = peer.ip().to_canonical();
         let header =
             |name: header::HeaderName| request.headers().get_all(name).iter().next_back().and_then(|value| value.to_str().ok());
         let trusted = self.proxies.contains(&peer);
@@ -149,29 +124,77 @@ impl Stamp {
     }
 }
 
-/// Gives each request its id, time and origin; answers carry id and time back.
-async fn stamp_request(State(stamp): State<Stamp>, mut request: Request, next: Next) -> Response {
-    let origin = Arc::new(stamp.origin(&request));
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let (id, time) = (origin.request_id.clone(), origin.time);
-    request.extensions_mut().insert(origin);
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.entry("x-amzn-requestid").or_insert(value);
+/// Whether a request names its operation by `X-Amz-Target` or `Action` instead of a path.
+fn is_rpc(request: &Request) -> bool {
+    let presigned = || request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
+    let method = request.method();
+    request.uri().path() == "/" && (method == Method::POST || (method == Method::GET && presigned()))
+}
+
+/// A panic costs one answer.
+async fn without_panic(answer: impl Future<Output = Response>) -> Response {
+    let mut answer = std::pin::pin!(answer);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| std::task::Poll::Ready(StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+    })
+    .await
+}
+
+fn router(settings: &Settings, gateway: Gateway) -> Router {
+    let secure = settings.public_url.scheme() == "https";
+    // `__Host-` needs Secure, which plain http on a loopback address can't have.
+    let name = if secure { "__Host-daypass" } else { "daypass" };
+    let idle = tower_sessions::cookie::time::Duration::seconds(settings.sessions.portal_seconds);
+    let sessions = SessionManagerLayer::new(gateway.broker.store.ephemeral().clone())
+        .with_name(name)
+        .with_secure(secure)
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        .with_path("/")
+        .with_expiry(Expiry::OnInactivity(idle));
+    let origin = settings.public_url.origin().ascii_serialization();
+    let pages = pages::router(Pages { gateway: gateway.clone(), origin: origin.into() }).layer(sessions);
+
+    let mut api = Router::new().route("/", get(|| async { Redirect::to("/portal") }));
+    for entry in TABLES.iter().flat_map(|table| table.iter()) {
+        let (Some((method, path)), Some(serve)) = (entry.route, entry.serve) else { continue };
+        let filter = match method {
+            "GET" => MethodFilter::GET,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::POST,
+        };
+        let handler = move |State(gateway): State<Gateway>, labels: RawPathParams, request: Request| async move {
+            let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            match wire(request).await {
+                Ok(request) => serve(gateway, request.with_labels(labels)).await,
+                Err(refused) => refused,
+            }
+        };
+        api = api.route(path, on(filter, handler));
     }
-    if stamp.https {
-        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    api.with_state(gateway.clone())
+        .merge(pages)
+        .fallback(pages::not_found)
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(gateway))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+}
+
+async fn ready(State(gateway): State<Gateway>) -> Response {
+    match gateway.broker.store.refresh().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n").into_response(),
     }
-    // Clients correct their clocks by this.
-    if let Some(date) = http_date(time) {
-        headers.insert(header::DATE, date);
-    }
-    // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in in a path.
-    let path = if path.starts_with("/saml/continue/") { "/saml/continue/…" } else { path.as_str() };
-    tracing::info!(request = id, %method, path, status = response.status().as_u16(), "request");
-    response
+}
+
+/// The whole request, its body read.
+async fn wire(request: Request) -> Result<WireRequest, Response> {
+    let (mut parts, body) = request.into_parts();
+    let origin = parts.extensions.remove::<Arc<RequestOrigin>>();
+    let origin = origin.ok_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
+    Ok(WireRequest::new(origin, parts.method, parts.uri, parts.headers, body))
 }
 
 /// `Tue, 24 Nov 2026 06:01:35 GMT` (RFC 9110 section 5.6.7). Written once a second.
@@ -204,7 +227,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let application = application(settings, gateway.clone());
+    let front = Arc::new(Front::new(settings, gateway.clone()));
     let follower = tokio::spawn(gateway.broker.store.clone().follow());
     let turns = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
@@ -227,7 +250,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, peer, tls.clone(), application.clone(), graceful.watcher());
+        let connection = connection(stream, peer, tls.clone(), front.clone(), graceful.watcher());
         tokio::spawn(async move {
             connection.await;
             drop(turn);
@@ -247,11 +270,14 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    application: Router,
+    front: Arc<Front>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(application.layer(Extension(peer)));
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.answer(peer, request.map(Body::new)).await) }
+    });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(MAX_HEADERS);
     let outcome = match tls {

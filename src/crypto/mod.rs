@@ -12,7 +12,15 @@ use aws_lc_rs::digest;
 /// SHA-256 in lower-case hex: how bearer tokens and client secrets are kept.
 #[must_use]
 pub fn sha256_hex(data: impl AsRef<[u8]>) -> String {
-    hex::encode(digest::digest(&digest::SHA256, data.as_ref()))
+    lower_hex(digest::digest(&digest::SHA256, data.as_ref()).as_ref())
+}
+
+/// Lower-case hexadecimal: 64 digits of a SHA-256 value.
+pub(crate) fn lower_hex(value: &[u8]) -> String {
+    let mut digits = vec![0; value.len() * 2];
+    // It has the length that is asked for, and is ASCII.
+    let _ = hex::encode_to_slice(value, &mut digits);
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// Compares without telling, by its time, where two texts differ.

@@ -1,9 +1,10 @@
 //! AWS Signature Version 4 (AWS General Reference, "Signing AWS API requests"): reading and verifying.
 
-use super::same;
+use super::{lower_hex, same, sha256_hex};
 use crate::domain::{Error, ErrorKind, Timestamp};
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::borrow::Cow;
 
 /// How far a client's clock may be from ours, in seconds (AWS: five minutes for STS and IAM).
 pub const MAX_SKEW_SECONDS: i64 = 300;
@@ -38,37 +39,31 @@ impl<'a> HttpRequest<'a> {
 
 /// What a request says about its signature. Nothing of it is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authorization {
-    /// Who signed, allegedly.
-    pub access_key_id: String,
-    /// `20261124` of the credential scope.
-    pub date: String,
-    /// Any region is accepted: clients sign with the one they are configured for.
-    pub region: String,
-    /// Must be the service that answers.
-    pub service: String,
-    /// Lower case, sorted.
-    pub signed_headers: Vec<String>,
+pub struct Authorization<'a> {
+    /// `<access key id>/<date>/<region>/<service>/aws4_request`.
+    credential: Cow<'a, str>,
+    /// Lower case, sorted, with `;` between them.
+    signed_headers: Cow<'a, str>,
     /// Hex.
-    pub signature: String,
+    pub signature: Cow<'a, str>,
     /// When it was signed.
     pub signed_at: Timestamp,
     /// The raw `X-Amz-Date`.
-    timestamp: String,
+    timestamp: Cow<'a, str>,
     /// The session token, from header or query.
-    pub session_token: Option<String>,
+    pub session_token: Option<Cow<'a, str>>,
     /// Seconds a presigned URL lives; none for a signed header.
     pub expires: Option<i64>,
 }
 
-impl Authorization {
+impl<'a> Authorization<'a> {
     /// Reads the `Authorization` header or the presigned query; none when the request carries no signature.
     ///
     /// # Errors
     /// `IncompleteSignature` when there is one that can't be read.
-    pub fn read(request: HttpRequest<'_>) -> Result<Option<Self>, Error> {
+    pub fn read(request: HttpRequest<'a>) -> Result<Option<Self>, Error> {
         if let Some(header) = request.header("authorization") {
-            return Self::from_header(request, header).map(Some);
+            return Self::from_fields(request, header, ALGORITHM).map(Some);
         }
         let query = decoded_query(request.query);
         if query.iter().any(|(name, _)| name == "X-Amz-Signature" || name == "X-Amz-Algorithm") {
@@ -77,11 +72,7 @@ impl Authorization {
         Ok(None)
     }
 
-    fn from_header(request: HttpRequest<'_>, header: &str) -> Result<Self, Error> {
-        Self::from_fields(request, header, ALGORITHM)
-    }
-
-    fn from_fields(request: HttpRequest<'_>, header: &str, algorithm: &str) -> Result<Self, Error> {
+    fn from_fields(request: HttpRequest<'a>, header: &'a str, algorithm: &str) -> Result<Self, Error> {
         let fields = header
             .strip_prefix(algorithm)
             .filter(|rest| rest.starts_with(' '))
@@ -89,19 +80,13 @@ impl Authorization {
         let field = |name: &str| {
             let mut found = fields.split(',').filter_map(|field| field.trim().split_once('=')).filter(|(key, _)| *key == name);
             match (found.next(), found.next()) {
-                (Some((_, value)), None) => Ok(value.to_owned()),
+                (Some((_, value)), None) => Ok(Cow::Borrowed(value)),
                 _ => Err(incomplete(format!("the Authorization header needs one {name}"))),
             }
         };
         let timestamp = request.header("x-amz-date").ok_or_else(|| incomplete("the header X-Amz-Date is missing"))?;
-        Self::assemble(
-            &field("Credential")?,
-            &field("SignedHeaders")?,
-            field("Signature")?,
-            timestamp.to_owned(),
-            request.header("x-amz-security-token").map(str::to_owned),
-            None,
-        )
+        let token = request.header("x-amz-security-token").map(Cow::Borrowed);
+        Self::assemble(field("Credential")?, field("SignedHeaders")?, field("Signature")?, Cow::Borrowed(timestamp), token, None)
     }
 
     fn from_query(query: &[(String, String)]) -> Result<Self, Error> {
@@ -122,44 +107,76 @@ impl Authorization {
             None => Some(900),
         };
         Self::assemble(
-            &required("X-Amz-Credential")?,
-            &required("X-Amz-SignedHeaders")?,
-            required("X-Amz-Signature")?,
-            required("X-Amz-Date")?,
-            optional("X-Amz-Security-Token")?,
+            required("X-Amz-Credential")?.into(),
+            required("X-Amz-SignedHeaders")?.into(),
+            required("X-Amz-Signature")?.into(),
+            required("X-Amz-Date")?.into(),
+            optional("X-Amz-Security-Token")?.map(Cow::Owned),
             Some(expires.ok_or_else(|| incomplete("X-Amz-Expires must be 1 to 604800 seconds"))?),
         )
     }
 
     fn assemble(
-        credential: &str,
-        signed_headers: &str,
-        signature: String,
-        timestamp: String,
-        session_token: Option<String>,
+        credential: Cow<'a, str>,
+        signed_headers: Cow<'a, str>,
+        signature: Cow<'a, str>,
+        timestamp: Cow<'a, str>,
+        session_token: Option<Cow<'a, str>>,
         expires: Option<i64>,
     ) -> Result<Self, Error> {
-        let scope: Vec<&str> = credential.split('/').collect();
-        let [access_key_id, date, region, service, "aws4_request"] = scope.as_slice() else {
+        if credential.split('/').count() != 5 || !credential.ends_with("/aws4_request") {
             return Err(incomplete("Credential must look like <key>/<date>/<region>/<service>/aws4_request"));
-        };
+        }
         let signed_at =
             Timestamp::parse_basic(&timestamp).ok_or_else(|| incomplete("X-Amz-Date must look like 20261124T060135Z"))?;
-        if !timestamp.starts_with(date) {
+        let read = Self { credential, signed_headers, signature, signed_at, timestamp, session_token, expires };
+        if !read.timestamp.starts_with(read.date()) {
             return Err(incomplete("the date of the Credential scope is not the day of X-Amz-Date"));
         }
-        Ok(Self {
-            access_key_id: (*access_key_id).to_owned(),
-            date: (*date).to_owned(),
-            region: (*region).to_owned(),
-            service: (*service).to_owned(),
-            signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
-            signature,
-            signed_at,
-            timestamp,
-            session_token,
-            expires,
-        })
+        Ok(read)
+    }
+
+    fn part(&self, number: usize) -> &str {
+        self.credential.split('/').nth(number).unwrap_or_default()
+    }
+
+    /// Who signed, allegedly.
+    #[must_use]
+    pub fn access_key_id(&self) -> &str {
+        self.part(0)
+    }
+
+    /// `20261124` of the credential scope.
+    #[must_use]
+    pub fn date(&self) -> &str {
+        self.part(1)
+    }
+
+    /// Any region is accepted: clients sign with the one they are configured for.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.part(2)
+    }
+
+    /// Must be the service that answers.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.part(3)
+    }
+
+    /// The credential scope, for which a signing key is made.
+    fn scope(&self) -> &str {
+        self.credential.split_once('/').map(|(_, scope)| scope).unwrap_or_default()
+    }
+
+    /// The signing key of a secret for this request's day, region and service. It can be kept as long as that holds.
+    #[must_use]
+    pub fn signing_key(&self, secret: &str) -> SigningKey {
+        let mut key = mac(format!("AWS4{secret}").as_bytes(), self.date());
+        for part in [self.region(), self.service(), "aws4_request"] {
+            key = mac(key.as_ref(), part);
+        }
+        SigningKey { scope: self.scope().to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()) }
     }
 
     /// Verifies the signature over the whole request, its time, and that everything that steers the request is signed.
@@ -167,15 +184,30 @@ impl Authorization {
     /// # Errors
     /// `BadSignature`, `ExpiredCredentials` or `IncompleteSignature`.
     pub fn verify(&self, request: HttpRequest<'_>, secret: &str, service: &str, now: Timestamp) -> Result<(), Error> {
+        self.verify_with(request, &self.signing_key(secret), service, now)
+    }
+
+    /// The same with a signing key that was made before.
+    ///
+    /// # Errors
+    /// As for [`Authorization::verify`].
+    pub fn verify_with(&self, request: HttpRequest<'_>, key: &SigningKey, service: &str, now: Timestamp) -> Result<(), Error> {
         let canonical = self.checked(request, service, now)?;
-        if same(&self.sign(&canonical, secret), &self.signature) { Ok(()) } else { Err(mismatch()) }
+        let signed = hmac::sign(&key.key, self.string_to_sign(ALGORITHM, &canonical).as_bytes());
+        if key.scope == self.scope() && same(&lower_hex(signed.as_ref()), &self.signature) { Ok(()) } else { Err(mismatch()) }
+    }
+
+    /// Whether the key is for this request's day, region and service.
+    #[must_use]
+    pub fn is_for(&self, key: &SigningKey) -> bool {
+        key.scope == self.scope()
     }
 
     /// The canonical request, after everything but the signature itself was checked.
     fn checked(&self, request: HttpRequest<'_>, service: &str, now: Timestamp) -> Result<String, Error> {
         self.check_scope(request, service)?;
         self.check_time(now)?;
-        let body_hash = hex::encode(digest::digest(&digest::SHA256, request.body));
+        let body_hash = sha256_hex(request.body);
         if let Some(sent) = request.header("x-amz-content-sha256")
             && sent != body_hash
         {
@@ -186,7 +218,7 @@ impl Authorization {
     }
 
     fn check_scope(&self, request: HttpRequest<'_>, service: &str) -> Result<(), Error> {
-        if self.service != service {
+        if self.service() != service {
             return Err(Error::new(
                 ErrorKind::BadSignature,
                 format!("Credential should be scoped to correct service: '{service}'."),
@@ -207,7 +239,7 @@ impl Authorization {
         };
         let missing = std::iter::once("host")
             .chain(request.headers.iter().map(|(name, _)| *name))
-            .find(|name| must_be_signed(name) && !self.signed_headers.iter().any(|signed| signed == name));
+            .find(|name| must_be_signed(name) && !self.signed_headers.split(';').any(|signed| signed == *name));
         match missing {
             Some(name) => Err(incomplete(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))),
             None => Ok(()),
@@ -253,12 +285,16 @@ impl Authorization {
             canonical.extend([name.as_str(), "=", value.as_str()]);
         }
         canonical.push('\n');
-        for signed in &self.signed_headers {
-            canonical.extend([signed.as_str(), ":"]);
-            let values = request.headers.iter().filter(|(name, _)| name == signed);
+        for signed in self.signed_headers.split(';') {
+            canonical.extend([signed, ":"]);
+            let values = request.headers.iter().filter(|(name, _)| *name == signed);
             for (number, (_, value)) in values.enumerate() {
                 if number > 0 {
                     canonical.push(',');
+                }
+                if value.is_ascii() && !value.contains([' ', '\t']) {
+                    canonical.push_str(value);
+                    continue;
                 }
                 for (number, word) in value.split_whitespace().enumerate() {
                     if number > 0 {
@@ -270,29 +306,26 @@ impl Authorization {
             canonical.push('\n');
         }
         canonical.push('\n');
-        for (number, signed) in self.signed_headers.iter().enumerate() {
-            if number > 0 {
-                canonical.push(';');
-            }
-            canonical.push_str(signed);
-        }
+        canonical.push_str(&self.signed_headers);
         canonical.extend(["\n", body_hash]);
         canonical
     }
 
     fn string_to_sign(&self, algorithm: &str, canonical: &str) -> String {
-        let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
-        let hash = hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
-        format!("{algorithm}\n{}\n{scope}\n{hash}", self.timestamp)
+        let hash = sha256_hex(canonical);
+        format!("{algorithm}\n{}\n{}\n{hash}", self.timestamp, self.scope())
     }
+}
 
-    fn sign(&self, canonical: &str, secret: &str) -> String {
-        let to_sign = self.string_to_sign(ALGORITHM, canonical);
-        let mut key = mac(format!("AWS4{secret}").as_bytes(), &self.date);
-        for part in [self.region.as_str(), self.service.as_str(), "aws4_request"] {
-            key = mac(key.as_ref(), part);
-        }
-        hex::encode(mac(key.as_ref(), &to_sign))
+/// A secret made ready to sign for one day, region and service.
+pub struct SigningKey {
+    scope: String,
+    key: hmac::Key,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({})", self.scope)
     }
 }
 
@@ -313,29 +346,30 @@ impl CertificateAlgorithm {
 /// What a request says about its signature by a certificate's key (IAM Roles Anywhere user guide, "Authentication signing
 /// process"). Nothing of it is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertifiedRequest {
+pub struct CertifiedRequest<'a> {
     /// Which algorithm.
     pub algorithm: CertificateAlgorithm,
     /// Serial number of the certificate, decimal.
     pub serial: String,
     /// The signature.
     pub signature: Vec<u8>,
-    authorization: Authorization,
+    authorization: Authorization<'a>,
     name: &'static str,
 }
 
-impl CertifiedRequest {
+impl<'a> CertifiedRequest<'a> {
     /// Reads the `Authorization` header; none when it is not of this kind.
     ///
     /// # Errors
     /// `IncompleteSignature` when it is, and can't be read.
-    pub fn read(request: HttpRequest<'_>) -> Result<Option<Self>, Error> {
+    pub fn read(request: HttpRequest<'a>) -> Result<Option<Self>, Error> {
         let Some(header) = request.header("authorization") else { return Ok(None) };
         let known = CertificateAlgorithm::ALL.into_iter().find(|(_, name)| header.split(' ').next() == Some(*name));
         let Some((algorithm, name)) = known else { return Ok(None) };
         let authorization = Authorization::from_fields(request, header, name)?;
-        let signature = hex::decode(&authorization.signature).map_err(|_| incomplete("the Signature must be hexadecimal"))?;
-        Ok(Some(Self { algorithm, serial: authorization.access_key_id.clone(), signature, authorization, name }))
+        let signature =
+            hex::decode(authorization.signature.as_bytes()).map_err(|_| incomplete("the Signature must be hexadecimal"))?;
+        Ok(Some(Self { algorithm, serial: authorization.access_key_id().to_owned(), signature, authorization, name }))
     }
 
     /// What was signed, after service, time and signed headers were checked.

@@ -53,7 +53,7 @@ fn unreadable(why: &str) -> Error {
 /// # Errors
 /// `IncompleteSignature`, `BadSignature`.
 pub fn possession(
-    signed: &CertifiedRequest,
+    signed: &CertifiedRequest<'_>,
     request: HttpRequest<'_>,
     service: &str,
     now: Timestamp,

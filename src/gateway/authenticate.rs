@@ -6,12 +6,13 @@ use crate::{
     credentials::{self, Opened},
     crypto::{
         same,
-        sigv4::{Authorization, CertifiedRequest, HttpRequest},
+        sigv4::{Authorization, CertifiedRequest, HttpRequest, SigningKey},
         x509,
     },
     domain::{Error, ErrorKind, Timestamp, session::Principal},
 };
-use std::sync::Arc;
+use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 impl Gateway {
     /// The principal of a request: its bearer, its signer, or nobody. A bad signature is refused even where nobody is asked.
@@ -39,7 +40,7 @@ impl Gateway {
 
     fn verify(
         &self,
-        authorization: &Authorization,
+        authorization: &Authorization<'_>,
         request: HttpRequest<'_>,
         service: &str,
         now: Timestamp,
@@ -47,40 +48,102 @@ impl Gateway {
         let snapshot = self.broker.store.snapshot();
         let Some(token) = authorization.session_token.as_deref() else {
             // A long-term key: an inactive one is like one that does not exist.
-            let (key, signer) = snapshot.access_keys.get(&authorization.access_key_id).ok_or_else(unknown_key)?;
+            let (key, signer) = snapshot.access_keys.get(authorization.access_key_id()).ok_or_else(unknown_key)?;
             if !key.active {
                 return Err(unknown_key());
             }
             authorization.verify(request, key.secret.expose(), service, now)?;
-            self.broker.store.note_use(&key.id, now, &authorization.service, &authorization.region);
+            self.broker.store.note_use(&key.id, now, authorization.service(), authorization.region());
             return Ok(Principal::User(signer.clone()));
         };
-        let check = |id: &str, secret: &str, expires: Timestamp| {
-            if !same(id, &authorization.access_key_id) {
-                return Err(unknown_key());
+        let known = match self.broker.known_sessions.find(token) {
+            Some(known) if authorization.is_for(&known.signing) => known,
+            _ => {
+                let opened = credentials::open(self.broker.store.ring(), token).ok_or_else(unknown_key)?;
+                Arc::new(KnownSession::new(opened, authorization))
             }
-            authorization.verify(request, secret, service, now)?;
-            if expires <= now {
-                return Err(Error::new(ErrorKind::ExpiredCredentials, "The security token included in the request is expired"));
-            }
-            Ok(())
         };
-        match credentials::open(self.broker.store.ring(), token).ok_or_else(unknown_key)? {
-            Opened::Role(session) => {
-                check(&session.access_key_id, session.secret_access_key.expose(), session.expires)?;
-                // A role made anew under the same name has another id: old sessions end with their role.
-                let role = snapshot.role_by_id(&session.role_id).filter(|role| role.role.account == session.account);
-                role.map(|_| Principal::Session(Arc::new(session))).ok_or_else(unknown_key)
-            }
-            Opened::User(user) => {
-                check(&user.access_key_id, user.secret_access_key.expose(), user.expires.unwrap_or(user.issued))?;
-                // Temporary credentials end with their user.
-                let known = match &user.user_id {
-                    Some(id) => snapshot.user_by_id(id).is_some_and(|known| known.user.account == user.account),
-                    None => snapshot.accounts.contains_key(&user.account),
-                };
-                if known { Ok(Principal::User(Arc::new(user))) } else { Err(unknown_key()) }
-            }
+        if !same(known.access_key_id(), authorization.access_key_id()) {
+            return Err(unknown_key());
         }
+        authorization.verify_with(request, &known.signing, service, now)?;
+        if known.expires() <= now {
+            return Err(Error::new(ErrorKind::ExpiredCredentials, "The security token included in the request is expired"));
+        }
+        // Credentials end with their role or user: one made anew under the same name has another id.
+        let stands = match &known.principal {
+            Principal::Session(session) => {
+                snapshot.role_by_id(&session.role_id).is_some_and(|role| role.role.account == session.account)
+            }
+            Principal::User(user) => match &user.user_id {
+                Some(id) => snapshot.user_by_id(id).is_some_and(|known| known.user.account == user.account),
+                None => snapshot.accounts.contains_key(&user.account),
+            },
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => false,
+        };
+        if !stands {
+            return Err(unknown_key());
+        }
+        self.broker.known_sessions.keep(token, &known);
+        Ok(known.principal.clone())
+    }
+}
+
+/// A session whose token was opened, and its signing key. A session signs many calls of one day to one service.
+#[derive(Debug)]
+struct KnownSession {
+    principal: Principal,
+    signing: SigningKey,
+}
+
+impl KnownSession {
+    fn new(opened: Opened, authorization: &Authorization<'_>) -> Self {
+        match opened {
+            Opened::Role(session) => Self {
+                signing: authorization.signing_key(session.secret_access_key.expose()),
+                principal: Principal::Session(Arc::new(session)),
+            },
+            Opened::User(user) => Self {
+                signing: authorization.signing_key(user.secret_access_key.expose()),
+                principal: Principal::User(Arc::new(user)),
+            },
+        }
+    }
+
+    fn access_key_id(&self) -> &str {
+        match &self.principal {
+            Principal::Session(session) => &session.access_key_id,
+            Principal::User(user) => &user.access_key_id,
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => "",
+        }
+    }
+
+    fn expires(&self) -> Timestamp {
+        self.principal.expires().unwrap_or_default()
+    }
+}
+
+/// Sessions that signed a call lately, by their whole token: only what was found genuine gets in, and everything but the
+/// opening is checked with each call.
+#[derive(Debug, Default)]
+pub struct KnownSessions(Mutex<HashMap<String, Arc<KnownSession>>>);
+
+impl KnownSessions {
+    /// So many are kept; then all are forgotten, and opened again when they call.
+    const ROOM: usize = 4096;
+
+    fn find(&self, token: &str) -> Option<Arc<KnownSession>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
+    fn keep(&self, token: &str, session: &Arc<KnownSession>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.get(token).is_some_and(|same| Arc::ptr_eq(same, session)) {
+            return;
+        }
+        if kept.len() >= Self::ROOM {
+            kept.clear();
+        }
+        kept.insert(token.to_owned(), session.clone());
     }
 }

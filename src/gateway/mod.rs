@@ -65,6 +65,8 @@ pub struct Broker {
     pub random: Arc<dyn Random>,
     /// How long sessions last.
     pub limits: SessionLimits,
+    /// Sessions that signed a call lately.
+    pub known_sessions: Arc<authenticate::KnownSessions>,
     /// Inline session policies that are in use, compiled.
     pub session_policies: Arc<SessionPolicies>,
 }

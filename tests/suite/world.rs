@@ -159,7 +159,15 @@ pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededR
     let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone())?;
     let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600, chained_seconds: 3600 };
     Ok(Gateway {
-        broker: Broker { store, federation: Arc::new(federation), clock, random, limits, session_policies: Arc::default() },
+        broker: Broker {
+            store,
+            federation: Arc::new(federation),
+            clock,
+            random,
+            limits,
+            known_sessions: Arc::default(),
+            session_policies: Arc::default(),
+        },
     })
 }
 
