@@ -128,6 +128,15 @@ impl Revocations {
                 || self.end_person(&session.identity.person(), session.started))
     }
 
+    /// Whether a session that is known by its access key id, person and time of issue alone is over.
+    #[must_use]
+    pub fn end_listed(&self, (access_key_id, person, issued): (&str, &str, Timestamp)) -> bool {
+        !self.0.is_empty()
+            && (self.covers(RevocationScope::Everything, issued)
+                || self.covers(RevocationScope::Session(access_key_id.to_owned()), issued)
+                || self.end_person(person, issued))
+    }
+
     fn end_person(&self, person: &str, issued: Timestamp) -> bool {
         let provider = person.split_once(':').map_or(person, |(provider, _)| provider);
         self.covers(RevocationScope::Person(person.to_owned()), issued)

@@ -5,8 +5,11 @@
 
 use crate::{
     crypto::seal::{KeyRing, Purpose},
-    domain::{Error, Timestamp, name::AccountId},
-    policy::Explanation,
+    domain::{Arn, Error, Timestamp, name::AccountId},
+    policy::{
+        Explanation,
+        decision::{Layer, PolicyTrace},
+    },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
@@ -32,6 +35,35 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// What an account may see of it: none when it is not the caller's or the resource's. The caller's account sees of the
+    /// resource's policy what of its own request was looked at, and not what the policy asks for.
+    #[must_use]
+    pub fn seen_by(mut self, account: &AccountId) -> Option<Self> {
+        if !self.accounts.contains(account) {
+            return None;
+        }
+        let owner = Arn::parse(&self.explanation.resource).ok().and_then(|arn| arn.account());
+        if owner.is_none_or(|owner| owner == *account) {
+            return Some(self);
+        }
+        let of_resource = |policy: &&mut PolicyTrace| matches!(policy.layer, Layer::Resource | Layer::ResourceControl);
+        for policy in self.explanation.policies.iter_mut().filter(of_resource) {
+            "the resource's policy".clone_into(&mut policy.policy);
+            for statement in &mut policy.statements {
+                statement.sid = None;
+                for written in [&mut statement.principals, &mut statement.actions, &mut statement.resources] {
+                    written.clear();
+                }
+                statement.conditions.retain(|condition| !condition.received.is_empty());
+                for condition in &mut statement.conditions {
+                    condition.expected.clear();
+                    condition.note = None;
+                }
+            }
+        }
+        Some(self)
+    }
+
     /// Seals it. What does not fit is left out: first statements that are far from applying, then all.
     ///
     /// # Errors

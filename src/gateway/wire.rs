@@ -185,7 +185,7 @@ fn refuse_in_json(fault: &Fault, request_id: &str) -> Response<Body> {
         "RequestId": request_id,
     });
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    respond(status, "application/json", request_id, body.to_string())
+    with_code(respond(status, "application/json", request_id, body.to_string()), fault)
 }
 
 async fn handle<O: Operation>(gateway: &Gateway, request: &WireRequest) -> Result<O::Output, Error> {
@@ -264,12 +264,16 @@ pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<B
             None => serde_json::json!({ "message": fault.message }).to_string(),
         },
     };
-    let mut response = respond(status, content_type(protocol), request_id, body);
-    if let Ok(code) = HeaderValue::from_str(fault.code) {
-        response.headers_mut().insert("x-amzn-errortype", code);
-    }
+    let mut response = with_code(respond(status, content_type(protocol), request_id, body), fault);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn with_code(mut response: Response<Body>, fault: &Fault) -> Response<Body> {
+    if let Ok(code) = HeaderValue::from_str(fault.code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
     }
     response
 }

@@ -42,6 +42,13 @@ for (const [look, options] of looks) {
   await page.getByLabel('Identity provider').selectOption({ index: 1 });
   await page.getByLabel('Claims, as condition keys (JSON)').fill('{"directory:groups": ["Admins"]}');
   await page.getByRole('button', { name: 'Dry-run' }).click(); await shot('8-dry-run');
+  await page.getByRole('link', { name: 'Sessions' }).click();
+  await page.getByRole('heading', { name: 'Sessions' }).waitFor(); await shot('9-sessions');
+  await page.getByRole('link', { name: 'people:' }).first().click();
+  await page.getByRole('button', { name: /^End everything/ }).waitFor(); await shot('9-sessions-of');
+  await page.getByRole('link', { name: 'Refusals' }).click();
+  await page.getByLabel('Encoded authorization message').fill('AQAAAA');
+  await page.getByRole('button', { name: 'Explain' }).click(); await shot('9-refusals');
   await page.getByRole('link', { name: 'Audit' }).click();
   await page.locator('summary').nth(1).click(); await shot('9-audit');
   await page.getByRole('button', { name: 'Leave console' }).click();

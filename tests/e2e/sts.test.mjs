@@ -133,7 +133,45 @@ test('a refusal carries its reasons, for the account of the role', async () => {
   assert.equal(decoded.context.resource, admin);
   assert.match(decoded.context.principal.arn, /^corp:alice/);
   const explained = broker.command('explain', EncodedMessage);
+  // The same on the console's page, for whoever pastes the whole error.
+  const opened = await launch();
+  await e2e.signInDirectory(opened.page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await opened.page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+  await opened.page.getByRole('link', { name: 'Refusals' }).click();
+  await opened.page.getByLabel('Encoded authorization message').fill(`An error occurred: ${refused.message}`);
+  await opened.page.getByRole('button', { name: 'Explain' }).click();
+  await opened.page.getByRole('heading', { name: /corp:alice\S* may not sts:AssumeRoleWithSAML/ }).waitFor();
+  await opened.page.getByText('directory:groups').first().waitFor();
+  await opened.page.getByLabel('Encoded authorization message').fill('nonsense');
+  await opened.page.getByRole('button', { name: 'Explain' }).click();
+  await opened.page.getByRole('alert').waitFor();
+  await opened.close();
   assert.match(explained, /not allowed: corp:alice\S* may not sts:AssumeRoleWithSAML on arn:aws:iam::\d+:role\/DirectoryAdmin/);
+});
+
+test('an admin sees who holds which credentials, and ends them', async () => {
+  const taken = await withSaml(await assertion());
+  const refusal = async () => (await e2e.aws('identity_refusal', { url: broker.url, credentials: taken.Credentials })).code;
+  assert.equal(await refusal(), 'none');
+  const opened = await launch();
+  const { page } = opened;
+  await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+  await page.getByRole('link', { name: 'Sessions' }).click();
+  const line = page.locator('.session', { hasText: taken.Credentials.AccessKeyId });
+  await line.getByText('corp:alice').waitFor();
+  await line.getByRole('button', { name: /^End SamlDeveloper/ }).click();
+  await page.getByRole('status').waitFor();
+  assert.equal(await page.getByText(taken.Credentials.AccessKeyId).count(), 0);
+  assert.equal(await refusal(), 'ExpiredToken');
+  // Everything the person holds, from the link of their name.
+  const other = await withSaml(await assertion());
+  await page.getByRole('link', { name: 'Sessions' }).click();
+  await page.getByRole('link', { name: /^corp:alice/ }).first().click();
+  await page.getByRole('button', { name: /^End everything corp:alice/ }).click();
+  await page.getByRole('status').waitFor();
+  assert.equal((await e2e.aws('identity_refusal', { url: broker.url, credentials: other.Credentials })).code, 'ExpiredToken');
+  await opened.close();
 });
 
 test('two hours later: credentials, assertion and token have expired, each with the right code', async () => {

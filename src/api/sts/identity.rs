@@ -94,6 +94,9 @@ pub struct DecodeAuthorizationMessage {
 pub struct DecodedMessage {
     /// JSON, in AWS's shape, with `reason` and `policies` beside it.
     pub decoded_message: String,
+    /// The same, for our own pages.
+    #[serde(skip)]
+    pub receipt: Receipt,
 }
 
 impl Operation for DecodeAuthorizationMessage {
@@ -112,10 +115,8 @@ impl Operation for DecodeAuthorizationMessage {
             return Err(not_ours());
         }
         let receipt = Receipt::open(call.broker.store.ring(), &self.encoded_message).ok_or_else(not_ours)?;
-        if !receipt.accounts.contains(call.account()?) {
-            return Err(not_ours());
-        }
-        Ok(DecodedMessage { decoded_message: message(&receipt).to_string() })
+        let seen = receipt.seen_by(call.account()?).ok_or_else(not_ours)?;
+        Ok(DecodedMessage { decoded_message: message(&seen).to_string(), receipt: seen })
     }
 }
 

@@ -2,10 +2,7 @@
 
 use super::Sts;
 use crate::{
-    domain::{
-        Arn, Error, ErrorKind, Timestamp, name::AccountId, revocation::RevocationScope, session::Principal,
-        time::account_of_access_key,
-    },
+    domain::{Arn, Error, ErrorKind, Timestamp, revocation::RevocationScope, session::Principal, time::account_of_access_key},
     gateway::{Access, Call, Operation, Read, Scope, Write},
     policy::evaluate::Check,
     store::AuditEvent,
@@ -71,14 +68,21 @@ impl Operation for RevokeSessions {
         if matches!(scope.principal(), Principal::Operator) {
             return Ok(Access::Operator { because: "who holds the store and its master key may end any session" });
         }
-        // People and providers are the organization's: their sessions are ended from the management account.
-        let check = match &self.who {
-            Revoked::Role(role) => owned(Check::new("sts:RevokeSessions", role), role.account()),
-            Revoked::Session(id) => owned(Check::new("sts:RevokeSessions", "*"), account_of_access_key(id)),
-            Revoked::Person(_) | Revoked::SourceIdentity(_) | Revoked::Provider(_) | Revoked::Everything => {
-                owned(Check::new("sts:RevokeSessions", "*"), scope.snapshot.management_account().cloned())
-            }
+        // The management account may end anything; others what is of their own account. People and providers are the
+        // organization's.
+        let management = scope.snapshot.management_account();
+        let owner = match &self.who {
+            _ if scope.account.as_ref() == management => None,
+            Revoked::Role(role) => role.account(),
+            Revoked::Session(id) => account_of_access_key(id),
+            Revoked::Person(_) | Revoked::SourceIdentity(_) | Revoked::Provider(_) | Revoked::Everything => management.cloned(),
         };
+        let resource = match &self.who {
+            Revoked::Role(role) => role.to_string(),
+            _ => "*".to_owned(),
+        };
+        let check = Check::new("sts:RevokeSessions", resource);
+        let check = owner.map_or_else(|| check.clone(), |owner| check.clone().owned_by(owner));
         Ok(Access::Signed(vec![check]))
     }
 
@@ -101,13 +105,6 @@ impl Operation for RevokeSessions {
         call.tx.note("before", before.to_string());
         call.tx.put_revocation(&scope, before, now).await?;
         Ok(RevokedSessions { scope, before })
-    }
-}
-
-fn owned(check: Check, account: Option<AccountId>) -> Check {
-    match account {
-        Some(account) => check.owned_by(account),
-        None => check,
     }
 }
 
@@ -137,7 +134,7 @@ pub struct LiveSession {
     pub arn: String,
     /// Its access key id.
     pub access_key_id: String,
-    /// `<provider>:<subject>`, or the session it was made from.
+    /// Whose chain of sessions it is of: `<provider>:<subject>`, or the ARN of an IAM user.
     pub person: String,
     /// From where.
     pub source_ip: String,
@@ -189,11 +186,10 @@ fn live(event: AuditEvent, now: Timestamp) -> Option<LiveSession> {
     let text = |key: &str| event.detail.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let expires = text("expiration")?;
     let over = event.error_code.is_some() || Timestamp::parse(&expires).is_none_or(|end| end <= now);
-    let person = text("provider").zip(text("subject")).map(|(provider, subject)| format!("{provider}:{subject}"));
     (!over).then_some(LiveSession {
         arn: text("assumedRole")?,
         access_key_id: text("accessKeyId")?,
-        person: person.unwrap_or_else(|| event.principal.clone()),
+        person: text("person").unwrap_or_else(|| event.principal.clone()),
         source_ip: event.source_ip.clone(),
         user_agent: event.user_agent.clone(),
         issued: event.time,

@@ -3,7 +3,9 @@
 
 pub mod audit;
 pub mod dry_run;
+pub mod refusals;
 pub mod roles;
+pub mod sessions;
 
 use super::{Browser, CONSOLE, Console, Page, Pages};
 use axum::{
@@ -19,6 +21,9 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/roles", get(roles::list))
         .route("/admin/roles/{name}", get(roles::show).post(roles::save_trust))
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
+        .route("/admin/sessions", get(sessions::list))
+        .route("/admin/sessions/end", post(sessions::end))
+        .route("/admin/refusals", get(refusals::form).post(refusals::explain))
         .route("/admin/audit", get(audit::list))
         .route("/admin/leave", post(leave))
 }
