@@ -224,6 +224,10 @@ impl<'a> Authorization<'a> {
                 format!("Credential should be scoped to correct service: '{service}'."),
             ));
         }
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.region().is_empty() || self.region().len() > 64 || !self.region().chars().all(plain) {
+            return Err(Error::new(ErrorKind::BadSignature, "Credential should be scoped to a valid region."));
+        }
         let must_be_signed = |name: &str| {
             name == "host"
                 || (self.expires.is_none()

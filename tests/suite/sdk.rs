@@ -369,6 +369,7 @@ async fn every_error_has_its_code_its_status_and_its_sentence() {
     let (head, rest) = token.split_at(token.len() - 8);
     let none = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
     let made: BTreeMap<&str, String> = [
+        ("KEY", robot.access_key_id().to_owned()),
         ("TOKEN", token.clone()),
         ("OTHER_AUDIENCE", other.web_identity_token().unwrap().to_owned()),
         ("TAMPERED", format!("{head}{}", rest.chars().rev().collect::<String>())),

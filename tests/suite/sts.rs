@@ -170,6 +170,34 @@ async fn a_refusal_carries_its_reasons_sealed() {
 }
 
 #[tokio::test]
+async fn another_account_reads_of_a_refusal_only_its_own_part() {
+    let world = World::demo().await;
+    let admin = roles(&world).await;
+    let elsewhere = world.session("333344445555", "Developer", &["developers"]);
+    let condition = json!({"StringEquals": {"sts:ExternalId": "a-secret-of-the-role"}, "Bool": {"aws:SecureTransport": "true"}});
+    let trust = json!({"Version": "2012-10-17", "Statement": {"Sid": "Partners", "Effect": "Allow",
+        "Principal": {"AWS": "333344445555"}, "Action": "sts:AssumeRole", "Condition": condition}});
+    let update = daypass::api::iam::roles::UpdateAssumeRolePolicy {
+        role_name: RoleName::parse("One").unwrap(),
+        policy_document: trust.to_string(),
+    };
+    admin.call(update).await.unwrap();
+    let refused = elsewhere.call(assume("One")).await.unwrap_err();
+    let message = refused.public.split("message: ").nth(1).unwrap().to_owned();
+    let receipt = daypass::gateway::receipt::Receipt::open(world.gateway.broker.store.ring(), &message).unwrap();
+    let seen = |account: &str| {
+        let seen = receipt.clone().seen_by(&AccountId::parse(account).unwrap());
+        seen.map(|seen| serde_json::to_string(&seen).unwrap())
+    };
+    let whole = seen(MANAGEMENT).unwrap();
+    assert!(whole.contains("a-secret-of-the-role") && whole.contains("Partners"));
+    let part = seen("333344445555").unwrap();
+    assert!(!part.contains("a-secret-of-the-role") && !part.contains("Partners"), "{part}");
+    assert!(part.contains("aws:SecureTransport"), "what of the request was looked at");
+    assert_eq!(seen("222233334444"), None);
+}
+
+#[tokio::test]
 async fn revoked_sessions_are_over_at_once() {
     let world = World::demo().await;
     let admin = roles(&world).await;
