@@ -192,7 +192,7 @@ impl Origin {
                 person: Some(identity.person()),
                 ..Self::default()
             },
-            GrantBasis::User(user) => Self { person: Some(user.user.to_string()), ..Self::default() },
+            GrantBasis::User(user) => Self { person: user.person.clone(), ..Self::default() },
         }
     }
 }

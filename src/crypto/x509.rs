@@ -147,31 +147,34 @@ pub fn certify(
     if parsed.is_ca() {
         return Err(refused("the certificate is an authority's"));
     }
-    let signs = parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.digital_signature());
+    let signs = parsed.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
     if !signs {
         return Err(refused("the certificate's key is not for digital signatures"));
     }
-    let authorities = read_anchor(&anchor.certificates);
-    let anchors: Vec<_> = authorities.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
-    let between: Vec<_> = presented.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let lists: Vec<CertRevocationList<'_>> = revocations
-        .iter()
-        .filter_map(|list| BorrowedCertRevocationList::from_der(&list.list).ok())
-        .map(CertRevocationList::from)
-        .collect();
-    let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
-    let revocation = match RevocationOptionsBuilder::new(&lists) {
-        Ok(builder) => {
-            Some(builder.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Allow).build())
-        }
-        Err(_) => None,
+    let standing = |der: &CertificateDer<'_>| {
+        let times =
+            parse(der).map(|authority| (authority.validity().not_before.timestamp(), authority.validity().not_after.timestamp()));
+        times.is_ok_and(|(first, last)| (first..=last).contains(&now.seconds()))
     };
+    let authorities = read_anchor(&anchor.certificates);
+    let anchors: Vec<_> =
+        authorities.iter().filter(|der| standing(der)).filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+    let between: Vec<_> = presented.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let der = CertificateDer::from(presented.leaf.as_slice());
     let certificate = EndEntityCert::try_from(&der).map_err(refused)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default()));
-    certificate
-        .verify_for_usage(SIGNATURES, &anchors, &between, time, KeyUsage::client_auth(), revocation, None)
-        .map_err(refused)?;
+    let verify = |lists: &[&CertRevocationList<'_>]| {
+        let revocation = RevocationOptionsBuilder::new(lists).ok().map(|builder| {
+            builder.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Allow).build()
+        });
+        certificate.verify_for_usage(SIGNATURES, &anchors, &between, time, KeyUsage::client_auth(), revocation, None).map(drop)
+    };
+    verify(&[]).map_err(refused)?;
+    // One by one: of several lists of an authority the library would ask the first alone.
+    for list in revocations {
+        let read = BorrowedCertRevocationList::from_der(&list.list).map_err(refused)?;
+        verify(&[&CertRevocationList::from(read)]).map_err(refused)?;
+    }
     let mut tags = named("x509Subject", parsed.subject());
     tags.extend(named("x509Issuer", parsed.issuer()));
     tags.extend(alternative(&parsed));

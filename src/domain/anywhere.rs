@@ -146,9 +146,9 @@ pub struct CertifiedIdentity {
 }
 
 impl CertifiedIdentity {
-    /// Names the workload across sessions: `<trust anchor>:<serial number>`.
+    /// Names the workload across sessions: `trust-anchor/<id>:<serial number>`. No provider's name has a slash.
     #[must_use]
     pub fn person(&self) -> String {
-        format!("{}:{}", self.anchor_name, self.serial)
+        format!("{}:{}", self.anchor.resource(), self.serial)
     }
 }

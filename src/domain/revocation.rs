@@ -16,7 +16,8 @@ pub enum RevocationScope {
     Session(String),
     /// Sessions of a role, by unique id.
     Role(String),
-    /// Everything a person holds, as `<provider>:<subject>` or the ARN of an IAM user; sessions made from others included.
+    /// Everything a person holds, as `<provider>:<subject>` or the unique id of an IAM user; sessions made from others
+    /// included.
     Person(String),
     /// Everything with this source identity.
     SourceIdentity(String),
@@ -116,7 +117,7 @@ impl Revocations {
             && user.is_temporary()
             && (covers(RevocationScope::Everything)
                 || covers(RevocationScope::Session(user.access_key_id.clone()))
-                || covers(RevocationScope::Person(user.user.to_string()))
+                || user.person.as_ref().is_some_and(|person| self.end_person(person, user.issued))
                 || user.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string()))))
     }
 

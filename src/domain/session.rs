@@ -357,6 +357,15 @@ impl Principal {
             Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
         }
     }
+    /// Whose sessions are ended together with this one: `<provider>:<subject>`, or the unique id of an IAM user.
+    #[must_use]
+    pub fn person_behind(&self) -> Option<String> {
+        match self {
+            Self::Session(session) => session.person.clone(),
+            Self::User(user) => user.person.clone(),
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+        }
+    }
     /// When the credentials of who signed end; none for those that don't.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {

@@ -134,6 +134,9 @@ pub struct UserSession {
     /// When the user gave a second factor.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Timestamp>,
+    /// Whose sessions these are of: the user's unique id, or whoever became root.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// Of the session that became root.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<SourceIdentity>,
@@ -162,6 +165,7 @@ impl UserSession {
             issued: key.created,
             expires: None,
             mfa: None,
+            person: key.user_id.clone(),
             source_identity: None,
             tags: SessionTags::default(),
             session_policy: None,

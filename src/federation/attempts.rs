@@ -14,6 +14,10 @@ use std::{
 const FREE_PER_ACCOUNT: u32 = 5;
 /// Free failures from one address, over all accounts: an office may share one.
 const FREE_PER_SOURCE: u32 = 100;
+/// Free failures for one account from anywhere, where only its holder can try.
+const FREE_ANYWHERE: u32 = 10;
+/// Stands for every address.
+const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// Longest pause, in seconds.
 const LONGEST_PAUSE: i64 = 300;
 /// Failures are forgotten after this long without another, in seconds.
@@ -36,7 +40,8 @@ impl Attempts {
     /// Seconds until this address may try this account again; none when it may now.
     pub(crate) fn pause(&self, account: &str, source: IpAddr, now: Timestamp) -> Option<i64> {
         let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = [(account.to_lowercase(), source), (String::new(), source)];
+        let source = network(source);
+        let keys = [(account.to_lowercase(), source), (String::new(), source), (account.to_lowercase(), ANYWHERE)];
         let longest = keys.iter().filter_map(|key| counters.get(key)).map(|counter| counter.paused_until).max()?;
         (longest > now).then(|| (longest.0 - now.0).div_euclid(1000) + 1)
     }
@@ -44,33 +49,62 @@ impl Attempts {
     /// Counts an attempt as failed until [`Attempts::succeeded`] takes it back.
     pub(crate) fn attempted(&self, account: &str, source: IpAddr, now: Timestamp) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counters.len() >= MAX_COUNTERS {
-            counters.retain(|_, counter| now.seconds_since(counter.last) < WINDOW);
-            if counters.len() >= MAX_COUNTERS {
-                counters.clear();
-            }
-        }
+        let source = network(source);
         for (key, free) in [((account.to_lowercase(), source), FREE_PER_ACCOUNT), ((String::new(), source), FREE_PER_SOURCE)] {
-            let counter = counters.entry(key).or_insert(Counter { failures: 0, last: now, paused_until: now });
-            if now.seconds_since(counter.last) >= WINDOW {
-                counter.failures = 0;
-            }
-            counter.failures += 1;
-            counter.last = now;
-            if let Some(beyond) = counter.failures.checked_sub(free) {
-                let pause = 1_i64.checked_shl(beyond).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
-                counter.paused_until = now.plus_seconds(pause);
-            }
+            count(&mut counters, key, free, now);
         }
+    }
+
+    /// Counts an attempt against the account wherever it came from: for what only the account's own holder can try, since a
+    /// stranger could lock the holder out.
+    pub(crate) fn attempted_anywhere(&self, account: &str, now: Timestamp) {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut counters, (account.to_lowercase(), ANYWHERE), FREE_ANYWHERE, now);
     }
 
     /// Takes the attempt back, and forgets the account's failures from this address: the person is here.
     pub(crate) fn succeeded(&self, account: &str, source: IpAddr) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = network(source);
         counters.remove(&(account.to_lowercase(), source));
+        counters.remove(&(account.to_lowercase(), ANYWHERE));
         if let Some(counter) = counters.get_mut(&(String::new(), source)) {
             counter.failures = counter.failures.saturating_sub(1);
         }
+    }
+}
+
+fn count(counters: &mut HashMap<(String, IpAddr), Counter>, key: (String, IpAddr), free: u32, now: Timestamp) {
+    if counters.len() >= MAX_COUNTERS {
+        counters.retain(|_, counter| now.seconds_since(counter.last) < WINDOW);
+    }
+    if counters.len() >= MAX_COUNTERS {
+        // Those that were quiet longest go: nobody clears their own pause by making noise.
+        let mut ages: Vec<Timestamp> = counters.values().map(|counter| counter.last).collect();
+        ages.sort_unstable();
+        let half = ages.get(ages.len() / 2).copied().unwrap_or(now);
+        counters.retain(|_, counter| counter.last > half || counter.paused_until > now);
+        if counters.len() >= MAX_COUNTERS {
+            counters.retain(|_, counter| counter.last > half);
+        }
+    }
+    let counter = counters.entry(key).or_insert(Counter { failures: 0, last: now, paused_until: now });
+    if now.seconds_since(counter.last) >= WINDOW {
+        counter.failures = 0;
+    }
+    counter.failures += 1;
+    counter.last = now;
+    if let Some(beyond) = counter.failures.checked_sub(free) {
+        let pause = 1_i64.checked_shl(beyond).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
+        counter.paused_until = now.plus_seconds(pause);
+    }
+}
+
+/// Who has one IPv6 address has its whole network of 64 bits.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         xmldsig::{Refusal, refusal},
     },
     domain::{
-        Error, ErrorKind,
+        Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind, ProviderOwner},
         name::AccountId,
     },
@@ -111,5 +111,11 @@ async fn identify(
     recording
         .require("audience", "audience_wrong", oidc.client_ids.join(" or "), audiences.join(", "), matched.is_some() && azp_fits)
         .map_err(|refusal| Error::new(ErrorKind::InvalidIdentityToken, "Incorrect token audience").with_private(refusal))?;
-    oidc::assertion(&provider, &oidc, claims, &matched.unwrap_or_default(), now).map_err(|refusal| refused(&refusal))
+    // A token of our own carries a session that has an end: what is made from it does not outlive that.
+    let ours = oidc.issuer.starts_with(&federation.addresses.at("/issuer/"));
+    let session = claims.get("https://sts.amazonaws.com/").and_then(|about| about.get("original_session_exp")?.as_str());
+    let end = session.filter(|_| ours).and_then(Timestamp::parse);
+    let assertion = oidc::assertion(&provider, &oidc, claims, &matched.unwrap_or_default(), now);
+    let assertion = assertion.map_err(|refusal| refused(&refusal))?;
+    Ok(crate::domain::session::IdentityAssertion { not_after: end.or(assertion.not_after), ..assertion })
 }

@@ -9,7 +9,7 @@ use crate::{
         sigv4::{Authorization, CertifiedRequest, HttpRequest, SigningKey},
         x509,
     },
-    domain::{Error, ErrorKind, Timestamp, session::Principal},
+    domain::{Error, ErrorKind, Timestamp, session::Principal, user::UserSession},
 };
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,21 +71,28 @@ impl Gateway {
             return Err(Error::new(ErrorKind::ExpiredCredentials, "The security token included in the request is expired"));
         }
         // Credentials end with their role or user: one made anew under the same name has another id.
-        let stands = match &known.principal {
+        let principal = match &known.principal {
             Principal::Session(session) => {
-                snapshot.role_by_id(&session.role_id).is_some_and(|role| role.role.account == session.account)
+                let role = snapshot.role_by_id(&session.role_id).filter(|role| role.role.account == session.account);
+                role.map(|_| known.principal.clone())
             }
             Principal::User(user) => match &user.user_id {
-                Some(id) => snapshot.user_by_id(id).is_some_and(|known| known.user.account == user.account),
-                None => snapshot.accounts.contains_key(&user.account),
+                None => snapshot.accounts.contains_key(&user.account).then(|| known.principal.clone()),
+                Some(id) => snapshot.user_by_id(id).filter(|known| known.user.account == user.account).map(|owner| {
+                    let arn = owner.user.arn();
+                    // The user may have been renamed since: what policies see is what it is called now.
+                    if arn == user.user {
+                        known.principal.clone()
+                    } else {
+                        Principal::User(Arc::new(UserSession { user: arn, ..(**user).clone() }))
+                    }
+                }),
             },
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => false,
+            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
         };
-        if !stands {
-            return Err(unknown_key());
-        }
+        let principal = principal.ok_or_else(unknown_key)?;
         self.broker.known_sessions.keep(token, &known);
-        Ok(known.principal.clone())
+        Ok(principal)
     }
 }
 
@@ -125,8 +132,14 @@ impl KnownSession {
 
 /// Sessions that signed a call lately, by their whole token: only what was found genuine gets in, and everything but the
 /// opening is checked with each call.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KnownSessions(Mutex<HashMap<String, Arc<KnownSession>>>);
+
+impl std::fmt::Debug for KnownSessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KnownSessions")
+    }
+}
 
 impl KnownSessions {
     /// So many are kept; then all are forgotten, and opened again when they call.

@@ -3,7 +3,7 @@
 use super::{Broker, Scope};
 use crate::{
     crypto::totp,
-    domain::{Arn, Error, ErrorKind, Secret, session::Caller},
+    domain::{Arn, Error, ErrorKind, Secret, session::Caller, user::UserCredentials},
 };
 
 /// Marks steps whose code was used.
@@ -59,6 +59,7 @@ pub(super) async fn verify(broker: &Broker, caller: &Caller, scope: &Scope, give
     let own = device.zip(caller.user()).filter(|(device, user)| {
         device.account == user.account
             && user.user_id.is_some()
+            && !matches!(user.credentials, UserCredentials::Federation(_))
             && device.enabled.as_ref().map(|(id, _)| id) == user.user_id.as_ref()
     });
     let Some((device, _)) = own else { return Err(refused("the device is not the caller's")) };
@@ -68,6 +69,8 @@ pub(super) async fn verify(broker: &Broker, caller: &Caller, scope: &Scope, give
         return Err(refused("too many wrong codes from this address"));
     }
     attempts.attempted(serial, caller.origin.source_ip, now);
+    // Whoever gets here holds the user's own credentials: their guesses count together, wherever they come from.
+    attempts.attempted_anywhere(serial, now);
     let step = totp::step(&device.seed, given.code.expose(), now).ok_or_else(|| refused("the code is wrong"))?;
     let until = now.plus_seconds(REMEMBERED_SECONDS);
     if !broker.store.ephemeral().put_new(USED, &format!("{serial}/{step}"), &(), until).await? {

@@ -141,15 +141,6 @@ impl Gateway {
 
     /// Asks the policy engine, after everything it needs has been verified.
     async fn decide(&self, caller: &Caller, access: Access, scope: &Scope, record: &mut Notes) -> Result<Permit, Error> {
-        if let Access::WithFactor(access, given) = access {
-            factor::verify(&self.broker, caller, scope, &given).await?;
-            record.note("serialNumber", &given.serial_number);
-            let mut context = scope.context().clone();
-            context.set("aws:MultiFactorAuthPresent", "true");
-            context.set("aws:MultiFactorAuthAge", "0");
-            let scope = scope.with_context(context);
-            return Box::pin(self.decide(caller, *access, &scope, record)).await;
-        }
         let over = match &caller.principal {
             Principal::Session(session) if scope.snapshot.revocations.end(session) => Some(ErrorKind::ExpiredCredentials),
             Principal::User(user) if scope.snapshot.revocations.end_user(user) => Some(ErrorKind::ExpiredCredentials),
@@ -164,6 +155,18 @@ impl Gateway {
         if let Some(kind) = over {
             return Err(Error::new(kind, "The security token included in the request has been revoked"));
         }
+        if let Access::WithFactor(access, given) = access {
+            if let (Access::Signed(checks), Principal::User(session)) = (&*access, &caller.principal) {
+                barred(session, checks)?;
+            }
+            factor::verify(&self.broker, caller, scope, &given).await?;
+            record.note("serialNumber", &given.serial_number);
+            let mut context = scope.context().clone();
+            context.set("aws:MultiFactorAuthPresent", "true");
+            context.set("aws:MultiFactorAuthAge", "0");
+            let scope = scope.with_context(context);
+            return Box::pin(self.decide(caller, *access, &scope, record)).await;
+        }
         match (access, &caller.principal) {
             (Access::Public { because }, _)
             | (Access::Caller { because }, Principal::Session(_) | Principal::User(_))
@@ -171,13 +174,14 @@ impl Gateway {
             | (Access::Operator { because }, Principal::Operator) => Ok(Permit::open(because)),
             (Access::Signed(checks), Principal::Session(session)) => {
                 let role = scope.snapshot.role_by_id(&session.role_id).ok_or_else(unknown_key)?;
-                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, scope)?;
+                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, false, scope)?;
                 self.authorize(&SignedCaller::of_role(session, role, caps.as_ref()), caller, scope, &checks)
             }
             (Access::Signed(checks), Principal::User(session)) => {
                 barred(session, &checks)?;
                 let user = session.user_id.as_deref().and_then(|id| scope.snapshot.user_by_id(id));
-                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, scope)?;
+                let task = session.credentials == UserCredentials::AssumedRoot;
+                let caps = self.caps(session.session_policy.as_deref(), &session.session_policy_arns, task, scope)?;
                 self.authorize(&SignedCaller::of_user(session, user.map(|user| &**user), caps.as_ref()), caller, scope, &checks)
             }
             (
@@ -210,7 +214,7 @@ impl Gateway {
     }
 
     /// A session's caps. A managed one that has been deleted since allows nothing.
-    fn caps(&self, inline: Option<&str>, managed: &[Arn], scope: &Scope) -> Result<Option<PolicySet>, Error> {
+    fn caps(&self, inline: Option<&str>, managed: &[Arn], task: bool, scope: &Scope) -> Result<Option<PolicySet>, Error> {
         if inline.is_none() && managed.is_empty() {
             return Ok(None);
         }
@@ -221,9 +225,8 @@ impl Gateway {
                 policy: self.broker.session_policies.compiled(text)?,
             });
         }
-        if managed.iter().any(aws_managed::is_root_task)
-            && let Some(everything) = scope.snapshot.policy(&Arn::parse(aws_managed::ADMINISTRATOR_ACCESS)?)
-        {
+        // A task only takes away: within it, root may do what is left.
+        if task && let Some(everything) = scope.snapshot.policy(&Arn::parse(aws_managed::ADMINISTRATOR_ACCESS)?) {
             caps.push(Named { label: "what the task leaves".into(), policy: everything });
         }
         for arn in managed {

@@ -171,6 +171,31 @@ pub struct AuditEvent {
 }
 
 impl ReadTx<'_> {
+    /// The newest records of these events since an instant, of an account (none: of every account).
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn audit_events_since(
+        &self,
+        account: Option<&AccountId>,
+        names: &[&str],
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE event_name IN (");
+        let mut list = query.separated(", ");
+        for name in names {
+            list.push_bind(*name);
+        }
+        query.push(") AND time >= ").push_bind(since.0);
+        if let Some(account) = account {
+            query.push(" AND account = ").push_bind(account.as_str());
+        }
+        query.push(" ORDER BY time DESC, sequence DESC LIMIT ").push_bind(limit);
+        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        Ok(rows.iter().map(event).collect())
+    }
+
     /// The newest records of an account (none: of every account), before a sequence number, optionally of one event name.
     ///
     /// # Errors
@@ -194,21 +219,24 @@ impl ReadTx<'_> {
         .fetch_all(&self.store.readers)
         .await
         .map_err(unavailable)?;
-        let event = |row: &sqlx::sqlite::SqliteRow| AuditEvent {
-            sequence: row.get("sequence"),
-            event_id: row.get("event_id"),
-            time: Timestamp(row.get("time")),
-            event_source: row.get("event_source"),
-            event_name: row.get("event_name"),
-            account: row.get("account"),
-            principal: row.get("principal"),
-            source_ip: row.get("source_ip"),
-            user_agent: row.get("user_agent"),
-            request_id: row.get("request_id"),
-            error_code: row.get("error_code"),
-            error_message: row.get("error_message"),
-            detail: serde_json::from_str(&row.get::<String, _>("detail")).unwrap_or_default(),
-        };
         Ok(rows.iter().map(event).collect())
+    }
+}
+
+fn event(row: &sqlx::sqlite::SqliteRow) -> AuditEvent {
+    AuditEvent {
+        sequence: row.get("sequence"),
+        event_id: row.get("event_id"),
+        time: Timestamp(row.get("time")),
+        event_source: row.get("event_source"),
+        event_name: row.get("event_name"),
+        account: row.get("account"),
+        principal: row.get("principal"),
+        source_ip: row.get("source_ip"),
+        user_agent: row.get("user_agent"),
+        request_id: row.get("request_id"),
+        error_code: row.get("error_code"),
+        error_message: row.get("error_message"),
+        detail: serde_json::from_str(&row.get::<String, _>("detail")).unwrap_or_default(),
     }
 }

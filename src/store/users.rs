@@ -24,8 +24,7 @@ impl Store {
     /// Remembers that an access key signed a call. It is written within a minute (AWS: within 15).
     pub fn note_use(&self, key_id: &str, time: Timestamp, service: &str, region: &str) {
         let mut uses = self.last_uses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut region = region.to_owned();
-        region.truncate(64);
+        let region: String = region.chars().take(64).collect();
         uses.insert(key_id.to_owned(), LastUse { time, service: service.to_owned(), region });
     }
 

@@ -169,6 +169,17 @@ test('an access key rests, works again, and goes; its last use is known', async 
   assert.equal(await refusal(), 'InvalidClientTokenId');
 });
 
+test('a session is of the user, whatever the user is called by now', async () => {
+  await iam('CreateUser', { UserName: 'before' });
+  const key = (await iam('CreateAccessKey', { UserName: 'before' })).AccessKey;
+  const { Credentials: session } = (await python('GetSessionToken', {}, key)).answer;
+  await iam('UpdateUser', { UserName: 'before', NewUserName: 'after' });
+  await iam('CreateUser', { UserName: 'before' });
+  for (const credentials of [session, key]) {
+    assert.equal((await python('GetCallerIdentity', {}, credentials)).answer.Arn, `arn:aws:iam::${MANAGEMENT}:user/after`);
+  }
+});
+
 test('a one-time code opens what a session without it does not', async () => {
   const { VirtualMFADevice: device } = await iam('CreateVirtualMFADevice', { VirtualMFADeviceName: 'phone' });
   // As an authenticator app computes it (RFC 6238).

@@ -202,14 +202,17 @@ async fn a_workload_takes_its_role_with_rsa_and_with_p256_directly_and_through_a
         let session = credentials::open_role(fixture.world.gateway.broker.store.ring(), token).unwrap();
         assert_eq!(session.tags.get("x509Subject/OU"), Some("ci"));
         assert_eq!(session.tags.get("x509SAN/DNS"), Some("build-7.example.com"));
-        assert_eq!(session.person.as_deref(), Some("corp:4a0b17"));
+        assert_eq!(session.person, Some(format!("trust-anchor/{}:4a0b17", fixture.anchor_id)));
         assert!(answer.subject_arn.resource().starts_with("subject/"));
         last = Some(fixture.world.caller(Principal::Session(Arc::new(session))));
     }
     {
         let (persona, admin) = (last.unwrap(), fixture.world.session(MANAGEMENT, "Administrator", &["admins"]));
         persona.call(daypass::api::sts::GetCallerIdentity {}).await.unwrap();
-        let end = RevokeSessions { who: Revoked::Person("corp:4a0b17".to_owned()), before: Some(Timestamp(NOON)) };
+        let end = RevokeSessions {
+            who: Revoked::Person(format!("trust-anchor/{}:4a0b17", fixture.anchor_id)),
+            before: Some(Timestamp(NOON)),
+        };
         admin.call(end).await.unwrap();
         let over = persona.call(daypass::api::sts::GetCallerIdentity {}).await.unwrap_err();
         assert_eq!(over.kind, ErrorKind::ExpiredCredentials);
@@ -283,6 +286,22 @@ async fn signatures_are_of_this_request_and_of_this_certificate() {
     refused("the certificate is not signed", with("authorization", &unsigned), &body).await;
 }
 
+fn crl(number: u64) -> CertificateRevocationListParams {
+    CertificateRevocationListParams {
+        this_update: date(2026),
+        next_update: date(2030),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: SerialNumber::from(vec![0x4a, 0x0b, 0x17]),
+            revocation_time: date(2026),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+}
+
 #[tokio::test]
 async fn anchors_profiles_roles_and_revocations_each_can_close_the_door() {
     let ca = authority("Corp CA");
@@ -307,6 +326,10 @@ async fn anchors_profiles_roles_and_revocations_each_can_close_the_door() {
         "the profile names sessions itself"
     );
     let mut request = fixture.request();
+    request["durationSeconds"] = 43_200.into();
+    let asked = fixture.ask_for(&job, request).await.unwrap_err();
+    assert!(asked.public.contains("MaxSessionDuration"), "the profile says two hours, the role one: {asked}");
+    let mut request = fixture.request();
     request["roleArn"] = format!("arn:aws:iam::{MANAGEMENT}:role/Administrator").into();
     assert_eq!(fixture.ask_for(&job, request).await.unwrap_err().kind, ErrorKind::AccessDenied, "a role of no profile");
 
@@ -325,19 +348,7 @@ async fn anchors_profiles_roles_and_revocations_each_can_close_the_door() {
     admin.call(update(TRUST)).await.unwrap();
     fixture.ask(&job).await.unwrap();
 
-    let list = CertificateRevocationListParams {
-        this_update: date(2026),
-        next_update: date(2030),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: vec![RevokedCertParams {
-            serial_number: SerialNumber::from(vec![0x4a, 0x0b, 0x17]),
-            revocation_time: date(2026),
-            reason_code: None,
-            invalidity_date: None,
-        }],
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
+    let list = crl(2);
     let list = list.signed_by(&ca).unwrap();
     let import = |data: String| ImportCrl {
         name: "corp".to_owned(),
@@ -346,6 +357,12 @@ async fn anchors_profiles_roles_and_revocations_each_can_close_the_door() {
         enabled: None,
     };
     assert_eq!(admin.call(import(STANDARD.encode("no list"))).await.unwrap_err().kind, ErrorKind::InvalidInput);
+    // An older list of the same authority that says nothing yet: whichever comes first, the newer one counts too.
+    let older = CertificateRevocationListParams { revoked_certs: Vec::new(), ..crl(1) }.signed_by(&ca).unwrap();
+    for _ in 0..3 {
+        admin.call(import(STANDARD.encode(older.der()))).await.unwrap();
+    }
+    fixture.ask(&job).await.unwrap();
     admin.call(import(STANDARD.encode(pem("X509 CRL", list.der())))).await.unwrap();
     denied("the authority took the certificate back").await;
     let next = workload(&ca, |p| p.serial_number = Some(SerialNumber::from(vec![0x4a, 0x0b, 0x18])));

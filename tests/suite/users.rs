@@ -205,6 +205,21 @@ async fn session_tokens_are_for_users_and_open_iam_only_with_a_factor() {
     let (_, other) = user(&world, "other", &allow(&["iam:*"])).await;
     assert!(session_token(&world, &other, with(code(30))).await.is_err());
 
+    // Guessing stops, from however many addresses it comes: whoever guesses holds the user's own key.
+    let mut guesser = world.caller(caller.caller.principal.clone());
+    let mut tried = 0;
+    for last in 1..=40_u8 {
+        let mut origin = (*guesser.caller.origin).clone();
+        origin.source_ip = [203, 0, 113, last].into();
+        guesser.caller.origin = Arc::new(origin);
+        let error = guesser.call(with(Secret::new(format!("{:06}", 900_000 + u32::from(last))))).await.unwrap_err();
+        tried += u32::from(error.private.as_deref() == Some("the code is wrong"));
+    }
+    assert!(tried < 15, "{tried} guesses");
+    world.clock.advance(900);
+    let caller = world.caller(caller.caller.principal.clone());
+    let strong = session_token(&world, &caller, with(code(0))).await.unwrap();
+
     // A trust policy that wants a fresh factor.
     let trust = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": MANAGEMENT}, "Action": "sts:AssumeRole",
         "Condition": {"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}, "Bool": {"aws:MultiFactorAuthPresent": "true"}}}});
@@ -264,6 +279,12 @@ async fn a_federated_user_may_what_both_the_user_and_the_policy_allow() {
     assert_eq!(wide.call(ListRoles::default()).await.unwrap_err().kind, ErrorKind::UnknownKey);
     assert_eq!(wide.call(ask(None)).await.unwrap_err().kind, ErrorKind::AccessDenied);
 
+    // A guest can't try the user's codes.
+    let factor: AssumeRole = serde_json::from_value(json!({"RoleArn": format!("arn:aws:iam::{MANAGEMENT}:role/Administrator"),
+        "RoleSessionName": "job", "SerialNumber": format!("arn:aws:iam::{MANAGEMENT}:mfa/phone"), "TokenCode": "123456"}))
+    .unwrap();
+    assert_eq!(wide.call(factor).await.unwrap_err().public, "Cannot call this operation with federation credentials");
+
     // Ended with everything of the user, and with the user.
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
     let person = format!("arn:aws:iam::{MANAGEMENT}:user/robots/proxy");
@@ -312,6 +333,12 @@ async fn root_may_everything_but_take_roles_and_a_task_leaves_only_itself() {
     let member_admin = world.root(member);
     let refused = member_admin.call(assume("222233334444", "root-task/IAMAuditRootUserCredentials")).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::AccessDenied);
+    // Who ends everything the person holds ends what they became.
+    let answer = admin.call(assume(member, "root-task/IAMAuditRootUserCredentials")).await.unwrap();
+    let task = world.caller(Principal::User(Arc::new(opened(&world, &answer.credentials.session_token))));
+    task.call(GetUser { user_name: None }).await.unwrap();
+    world.operator().call(RevokeSessions { who: Revoked::Person("people:u-jane".to_owned()), before: None }).await.unwrap();
+    assert_eq!(task.call(GetUser { user_name: None }).await.unwrap_err().kind, ErrorKind::ExpiredCredentials);
 }
 
 #[tokio::test]

@@ -247,7 +247,8 @@ impl Operation for AddRoleToInstanceProfile {
     const NAME: &'static str = "AddRoleToInstanceProfile";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        let pass = Check::new("iam:PassRole", scope.role_arn(self.role_name.as_str())?);
+        let service = vec!["ec2.amazonaws.com".to_owned()];
+        let pass = Check::new("iam:PassRole", scope.role_arn(self.role_name.as_str())?).with_key("iam:PassedToService", service);
         let add = Check::new("iam:AddRoleToInstanceProfile", arn(scope, &self.instance_profile_name)?);
         Ok(Access::Signed(vec![add, pass]))
     }

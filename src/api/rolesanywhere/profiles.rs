@@ -10,7 +10,7 @@ use crate::{
         session::SessionTags,
     },
     gateway::{Access, Call, Operation, Read, Scope, Write},
-    policy::evaluate::Check,
+    policy::{aws_managed, evaluate::Check},
     store::Snapshot,
 };
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,8 @@ impl Operation for CreateProfile {
         }
         for policy in &self.managed_policy_arns {
             let owner = policy.account();
-            if owner.is_some_and(|owner| owner != account) || call.tx.snapshot.policy(policy).is_none() {
+            let task = aws_managed::is_root_task(policy);
+            if task || owner.is_some_and(|owner| owner != account) || call.tx.snapshot.policy(policy).is_none() {
                 return Err(Error::invalid(format!("There is no policy {policy}")));
             }
         }

@@ -25,7 +25,7 @@ pub struct CreateSession {
     pub profile_arn: Arn,
     /// The authority that vouches for the certificate.
     pub trust_anchor_arn: Arn,
-    /// 900 to 43200 seconds; default: the profile's.
+    /// 900 to 43200 seconds; default, and at most, the profile's.
     #[serde(default, deserialize_with = "number")]
     pub duration_seconds: Option<u32>,
     /// Where the profile allows it; default: the certificate's serial number.
@@ -132,7 +132,8 @@ impl Operation for CreateSession {
             Some(name) => name,
             None => RoleSessionName::nearest(&identity.serial),
         };
-        let seconds = self.duration_seconds.unwrap_or_else(|| profile.duration_seconds.min(role.role.max_session_seconds));
+        let longest = profile.duration_seconds.min(role.role.max_session_seconds);
+        let seconds = self.duration_seconds.map_or(longest, |asked| asked.min(profile.duration_seconds));
         let request = SessionRequest {
             seconds: Some(seconds),
             policy: profile.session_policy.clone(),

@@ -126,7 +126,7 @@ impl Operation for GetWebIdentityToken {
             [only] => json!(only),
             several => json!(several),
         };
-        let claims = json!({
+        let mut claims = json!({
             "iss": call.broker.federation.addresses.token_issuer(&account),
             "aud": audience,
             "sub": subject,
@@ -135,6 +135,9 @@ impl Operation for GetWebIdentityToken {
             "jti": id,
             "https://sts.amazonaws.com/": about,
         });
+        if let (Some(identity), Some(members)) = (call.scope.principal().source_identity(), claims.as_object_mut()) {
+            members.insert("https://aws.amazon.com/source_identity".to_owned(), identity.to_string().into());
+        }
         if claims.to_string().len() > MAX_PAYLOAD {
             let message =
                 format!("The token's payload has more than {MAX_PAYLOAD} bytes. Pass fewer or shorter tags or audiences.");

@@ -95,6 +95,7 @@ impl Operation for AssumeRoot {
             issued: Timestamp(0),
             expires: None,
             mfa: None,
+            person: call.scope.principal().person_behind(),
             source_identity,
             tags: SessionTags::default(),
             session_policy: None,

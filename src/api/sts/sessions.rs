@@ -21,6 +21,11 @@ const ISSUING: [&str; 8] = [
     "GetSessionToken",
 ];
 
+/// No session lives longer, in seconds.
+const LONGEST_SESSION_SECONDS: i64 = 129_600;
+/// Most records of issued sessions that are looked at.
+const MOST_LISTED: u32 = 5000;
+
 /// Ends sessions that were issued until now (or until an instant): within a second on every node, at once on this one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -96,7 +101,11 @@ impl Operation for RevokeSessions {
                 RevocationScope::Role(role.ok_or_else(missing)?.role.id.clone())
             }
             Revoked::Session(id) => RevocationScope::Session(id),
-            Revoked::Person(person) => RevocationScope::Person(person),
+            Revoked::Person(person) => {
+                let user =
+                    Arn::parse(&person).ok().and_then(|arn| call.tx.snapshot.user_by_arn(&arn).map(|user| user.user.id.clone()));
+                RevocationScope::Person(user.unwrap_or(person))
+            }
             Revoked::SourceIdentity(identity) => RevocationScope::SourceIdentity(identity),
             Revoked::Provider(provider) => RevocationScope::Provider(provider),
             Revoked::Everything => RevocationScope::Everything,
@@ -122,7 +131,7 @@ pub struct ListSessions {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Sessions {
-    /// Newest first, at most 1000 for each way to a session.
+    /// Newest first, of the newest 5000 that were issued.
     pub sessions: Vec<LiveSession>,
 }
 
@@ -166,17 +175,19 @@ impl Operation for ListSessions {
         let snapshot = &call.tx.snapshot;
         // The management account sees all, the others their own.
         let account = call.scope.account.as_ref().filter(|account| Some(*account) != snapshot.management_account());
-        let mut events = Vec::new();
-        for name in ISSUING {
-            events.extend(call.tx.audit_events(account, Some(name), None, 1000).await?);
-        }
-        events.sort_by_key(|event| std::cmp::Reverse(event.sequence));
+        let since = now.plus_seconds(-LONGEST_SESSION_SECONDS);
+        let events = call.tx.audit_events_since(account, &ISSUING, since, MOST_LISTED).await?;
+        // People know IAM users by name, sessions by the id that outlives a new name.
+        let shown = |session: LiveSession| match snapshot.user_by_id(&session.person) {
+            Some(user) => LiveSession { person: user.user.arn().to_string(), ..session },
+            None => session,
+        };
         let role = self.role_arn.as_ref().map(|arn| format!(":assumed-role/{}/", arn.resource_name()));
         let wanted = |session: &LiveSession| {
             role.as_ref().is_none_or(|role| session.arn.contains(role.as_str()))
                 && self.person.as_ref().is_none_or(|person| session.person == *person)
         };
-        let live = events.into_iter().filter_map(|event| live(event, now)).filter(wanted);
+        let live = events.into_iter().filter_map(|event| live(event, now)).map(shown).filter(wanted);
         Ok(Sessions { sessions: live.collect() })
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn issue<O: Operation<Mode = Issue>>(
         ..session
     };
     let credentials = issue_user(&session, call.broker.store.ring())?;
-    call.tx.note("person", &session.user);
+    call.tx.note("person", &session.person);
     call.tx.note("assumedRole", session.arn());
     call.tx.note("accessKeyId", &session.access_key_id);
     call.tx.note("expiration", credentials.expiration.to_string());

@@ -22,7 +22,8 @@ pub struct Agent {
     /// Where to listen: a loopback address; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Also answer like the instance metadata service (IMDSv2), for programs that can't be given variables of their own.
+    /// Also answer like the instance metadata service (IMDSv2), for programs that can't be given variables of their own. Then
+    /// every user of this machine can have the role, as on EC2.
     #[arg(long)]
     imds: bool,
     /// Where to write the authorization token for programs that read it from a file.

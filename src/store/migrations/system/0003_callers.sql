@@ -94,3 +94,5 @@ CREATE TABLE revocation_list (
     enabled      INTEGER NOT NULL,
     created      INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX audit_event_time ON audit (event_name, time);
