@@ -67,7 +67,9 @@ impl Front {
     async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
         let origin = Arc::new(self.origin(peer, &request));
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let answer = tokio::time::timeout(REQUEST_TIME, without_panic(self.route(origin.clone(), request))).await;
+        // Boxed, so that a pointer is moved about and not all that any route may need.
+        let route = Box::pin(self.route(origin.clone(), request));
+        let answer = tokio::time::timeout(REQUEST_TIME, without_panic(route)).await;
         let mut response = answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
         let headers = response.headers_mut();
         if !headers.contains_key(REQUEST_ID)
@@ -94,7 +96,7 @@ impl Front {
         let rpc = is_rpc(&request);
         request.extensions_mut().insert(origin);
         if !rpc {
-            return self.router.clone().oneshot(request).await.into_response();
+            return Box::pin(self.router.clone().oneshot(request)).await.into_response();
         }
         match wire(request).await {
             Ok(request) => dispatch(self.gateway.clone(), TABLES, request).await,

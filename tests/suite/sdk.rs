@@ -245,6 +245,25 @@ async fn the_rust_sdk_drives_every_sts_operation() {
     assert_eq!(looped.audience(), Some("loop"));
     assert_eq!(who(held(looped.credentials())).await, format!("arn:aws:sts::{MANAGEMENT}:assumed-role/Loop/loop"));
 
+    // A token of ours made by a session carries the session's end: federating to oneself does not prolong it.
+    let open = format!("arn:aws:iam::{MANAGEMENT}:role/Open");
+    let short = robot.assume_role().role_arn(open).role_session_name("short").duration_seconds(900).send().await.unwrap();
+    let ends = short.credentials().unwrap().expiration().secs();
+    let short = served.client(held(short.credentials()));
+    let asking = short.get_web_identity_token().audience("loop").signing_algorithm("ES384").duration_seconds(300);
+    let token = asking.send().await.unwrap();
+    let prolonged = served
+        .client(None)
+        .assume_role_with_web_identity()
+        .role_arn(format!("arn:aws:iam::{MANAGEMENT}:role/Loop"))
+        .role_session_name("again")
+        .web_identity_token(token.web_identity_token().unwrap())
+        .duration_seconds(3600)
+        .send()
+        .await
+        .unwrap();
+    assert!(prolonged.credentials().unwrap().expiration().secs() <= ends);
+
     let asserted = served
         .client(None)
         .assume_role_with_saml()
