@@ -251,6 +251,12 @@ test('a program finds its role through the agent: container endpoint and IMDSv2,
     'good': await status(uri, { headers: { authorization } }),
   }, { 'no token': 401, 'wrong token': 401, 'from a page': 403, forwarded: 403, 'version 1': 401, 'no life': 400, 'too long a life': 400, 'made-up token': 401, good: 200 });
   await byToken.stop();
+  // Around one command, whose exit code it passes on.
+  const around = (expect, ...words) => e2e.run(e2e.daypass, ['agent', '--url', broker.url, '--role-arn', `arn:aws:iam::${MANAGEMENT}:role/Loop`, '--web-identity-token-file', inside('token'), '--', ...words], { env: clean, expect });
+  const who = around(0, process.env.E2E_AWS_V1, 'sts', 'get-caller-identity', '--output', 'json', '--endpoint-url', broker.url, '--region', 'eu-west-1');
+  assert.equal(JSON.parse(who.stdout).Arn, loop);
+  around(7, 'sh', '-c', 'exit 7');
+  assert.match(around(1, 'no-such-program').stderr, /no-such-program: No such file/);
 
   // By a certificate that openssl made.
   const openssl = (...words) => e2e.run('openssl', words, { cwd: folder });

@@ -61,6 +61,19 @@ pub struct Agent {
     /// The profile that lists the role.
     #[arg(long, value_name = "ARN")]
     profile_arn: Option<String>,
+    /// Run a command with the credentials at hand, and stop when it ends; without one, print what to export and go on.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// The command's exit code is ours.
+fn passed_on(ended: Result<std::io::Result<std::process::ExitStatus>, tokio::task::JoinError>) -> Result<(), Failure> {
+    match ended {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(Failure::silent(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+        Ok(Err(error)) => Err(Failure::new(error.to_string())),
+        Err(error) => Err(Failure::new(error.to_string())),
+    }
 }
 
 impl Agent {
@@ -82,18 +95,36 @@ impl Agent {
         let listener = TcpListener::bind(self.listen).await;
         let listener = listener.map_err(|error| Failure::new(format!("can't listen on {}: {error}", self.listen)))?;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
-        println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials");
-        match &self.token_file {
-            Some(file) => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", file.display()),
-            // This line exists to hand the token to programs of the same person.
-            None => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN={}", token.expose()),
-        }
+        // These exist to hand the token to programs of the same person.
+        let mut variables = vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{address}/credentials"))];
+        variables.push(match &self.token_file {
+            Some(file) => ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.display().to_string()),
+            None => ("AWS_CONTAINER_AUTHORIZATION_TOKEN", token.expose().clone()),
+        });
         if self.imds {
-            println!("export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}/");
+            variables.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{address}/")));
+        }
+        let serving = serve::serve(listener, keeper, token, self.imds.then_some(role_name.clone()));
+        if let Some((program, words)) = self.command.split_first() {
+            let mut command = std::process::Command::new(program);
+            command.args(words).envs(variables);
+            // These would win over what the agent serves.
+            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
+            {
+                command.env_remove(name);
+            }
+            let mut child = command.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
+            let ended = tokio::task::spawn_blocking(move || child.wait());
+            return tokio::select! {
+                served = serving => served.map_err(|error| Failure::new(error.to_string())),
+                ended = ended => passed_on(ended),
+            };
+        }
+        for (name, value) in variables {
+            println!("export {name}={value}");
         }
         eprintln!("Serving credentials of {role_name} on {address}. Stop with Ctrl-C.");
-        let served = serve::serve(listener, keeper, token, self.imds.then_some(role_name)).await;
-        served.map_err(|error| Failure::new(error.to_string()))
+        serving.await.map_err(|error| Failure::new(error.to_string()))
     }
 
     fn source(&self) -> Result<Source, Failure> {
