@@ -1,13 +1,14 @@
 //! The policies AWS itself publishes: all of them parse, print, are validated and are evaluated.
 
+use daypass::domain::Arn;
 use daypass::policy::{
-    Context, Document, DocumentKind, FindingType, Identity, Named, Policy, PolicySet, Request,
+    Context, Document, DocumentKind, FindingType, Identity, Named, Policy, PolicySet, Request, aws_managed,
     evaluate::{Layers, Verdict, decide},
     validate::{Surroundings, validate},
 };
 use flate2::read::GzDecoder;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::{fs::File, sync::Arc};
 
 #[derive(Deserialize)]
@@ -38,6 +39,36 @@ fn aws_managed_policies_parse_and_print() {
         assert_eq!(parsed, again, "{name}");
     }
     assert_eq!(statements, 8_850);
+}
+
+/// A document without its `Sid`s, lists of names in order, and a list of one written as that one: none of it has meaning.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Array(all) if all.len() == 1 => plain(&all[0]),
+        Value::Array(all) => {
+            let mut all: Vec<Value> = all.iter().map(plain).collect();
+            all.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            Value::Array(all)
+        }
+        Value::Object(all) => {
+            all.iter().filter(|(key, _)| *key != "Sid").map(|(key, value)| (key.clone(), plain(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn built_in_policies_say_what_aws_publishes() {
+    let published = managed();
+    let read = |text: &str| plain(&serde_json::from_str(text).unwrap());
+    for arn in aws_managed::arns() {
+        let name = arn.rsplit('/').next().unwrap();
+        let theirs = published.iter().find(|managed| managed.name == name).unwrap_or_else(|| panic!("{arn}"));
+        let ours = aws_managed::find(&Arn::parse(arn).unwrap()).unwrap();
+        assert_eq!(read(&ours.text), read(theirs.document.get()), "{arn}");
+    }
+    let tasks = aws_managed::arns().filter(|arn| aws_managed::is_root_task(&Arn::parse(arn).unwrap())).count();
+    assert_eq!((aws_managed::arns().count(), tasks), (6, 5));
 }
 
 #[test]
