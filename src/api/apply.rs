@@ -8,7 +8,10 @@ use crate::{
     domain::{
         Arn, Error, Random, Secret, Timestamp,
         directory::User,
-        iam::{IdentityProvider, ManagedPolicy, OidcProvider, ProviderKind, ProviderOwner, Role, SamlProvider},
+        iam::{
+            IdentityProvider, MAX_CLOCK_SKEW_SECONDS, ManagedPolicy, OidcProvider, ProviderKind, ProviderOwner, Role,
+            SamlProvider,
+        },
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
     },
@@ -114,9 +117,32 @@ pub struct ProviderEntry {
     pub metadata: Option<String>,
     /// SAML: a file with the metadata, relative to the document.
     pub metadata_file: Option<String>,
+    /// SAML: where the metadata is published. The command line fetches it, and the broker fetches it anew every hour.
+    pub metadata_url: Option<String>,
+    /// SAML: a PEM file with the certificate that signs the metadata. The command line fills `metadata_certificate` from it.
+    pub metadata_certificate_file: Option<String>,
+    /// SAML: that certificate, DER in base64.
+    pub metadata_certificate: Option<String>,
     /// SAML: sign our requests.
     #[serde(default)]
     pub sign_requests: bool,
+    /// SAML: accept signatures over SHA-1.
+    #[serde(default)]
+    pub allow_sha1: bool,
+    /// SAML: accept sign-ins that begin at the provider.
+    #[serde(default)]
+    pub allow_idp_initiated: bool,
+    /// SAML: have people authenticate anew each time.
+    #[serde(default)]
+    pub force_authn: bool,
+    /// SAML: authentication contexts one of which is required.
+    #[serde(default)]
+    pub authn_context: Vec<String>,
+    /// SAML: send requests in a form.
+    #[serde(default)]
+    pub post_requests: bool,
+    /// SAML: how far the provider's clock may be from ours, in seconds; default 60, at most 300.
+    pub clock_skew_seconds: Option<u32>,
     /// SAML: short name for trust policies ← attribute name in assertions.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -531,29 +557,49 @@ fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, ran
     Ok(())
 }
 
+fn saml_provider(key: &str, entry: &ProviderEntry) -> Result<SamlProvider, Error> {
+    let text = entry.metadata.clone();
+    let text = text.ok_or_else(|| {
+        bad(&format!("{key}.metadata_file"), "a provider of this type needs `metadata_file` or `metadata_url`".to_owned())
+    })?;
+    metadata::parse(&text).map_err(|refusal| bad(&format!("{key}.metadata"), refusal.detail))?;
+    if let Some(url) = &entry.metadata_url
+        && !url::Url::parse(url).is_ok_and(|url| metadata::is_safe(&url))
+    {
+        return Err(bad(&format!("{key}.metadata_url"), format!("`{url}` is not an https address")));
+    }
+    let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+    if let Some(name) = entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name)) {
+        return Err(bad(
+            &format!("{key}.attributes"),
+            format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
+        ));
+    }
+    if let Some(skew) = entry.clock_skew_seconds.filter(|skew| *skew > MAX_CLOCK_SKEW_SECONDS) {
+        let message = format!("{skew} seconds are too many: at most {MAX_CLOCK_SKEW_SECONDS}");
+        return Err(bad(&format!("{key}.clock_skew_seconds"), message));
+    }
+    Ok(SamlProvider {
+        metadata: text,
+        metadata_url: entry.metadata_url.clone(),
+        metadata_certificate: entry.metadata_certificate.clone(),
+        sign_requests: entry.sign_requests,
+        attributes: entry.attributes.clone(),
+        allow_sha1: entry.allow_sha1,
+        allow_idp_initiated: entry.allow_idp_initiated,
+        force_authn: entry.force_authn,
+        authn_context: entry.authn_context.clone(),
+        post_requests: entry.post_requests,
+        clock_skew_seconds: entry.clock_skew_seconds,
+    })
+}
+
 fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -> Result<IdentityProvider, Error> {
     let sign_in = owner == ProviderOwner::Organization;
     let needs = |name: &str| bad(&format!("{key}.{name}"), format!("a provider of this type needs `{name}`"));
     let kind = match entry.kind {
-        KindEntry::Saml => {
-            let text = entry.metadata.clone().ok_or_else(|| needs("metadata_file"))?;
-            metadata::parse(&text).map_err(|refusal| bad(&format!("{key}.metadata"), refusal.detail))?;
-            let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
-            let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
-            if let Some(name) =
-                entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name))
-            {
-                return Err(bad(
-                    &format!("{key}.attributes"),
-                    format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
-                ));
-            }
-            ProviderKind::Saml(SamlProvider {
-                metadata: text,
-                sign_requests: entry.sign_requests,
-                attributes: entry.attributes.clone(),
-            })
-        }
+        KindEntry::Saml => ProviderKind::Saml(saml_provider(key, entry)?),
         KindEntry::Oidc => {
             let issuer = entry.issuer.clone().ok_or_else(|| needs("issuer"))?;
             let safe = url::Url::parse(&issuer).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none());

@@ -7,6 +7,7 @@ pub mod iam;
 pub mod keys;
 pub mod organizations;
 pub mod rolesanywhere;
+pub mod sign_out;
 pub mod signin;
 pub mod sso;
 pub mod sso_oidc;
@@ -26,6 +27,7 @@ pub const TABLES: &[&[Entry]] = &[
     sso_oidc::TABLE,
     sso::TABLE,
     signin::TABLE,
+    sign_out::TABLE,
     apply::TABLE,
 ];
 

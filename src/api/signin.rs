@@ -10,11 +10,12 @@ use crate::{
     crypto::sha256_hex,
     domain::{
         Error, ErrorKind, Secret, Timestamp,
+        iam::IdentityProvider,
         name::AccountId,
         session::{PortalSession, RoleSession},
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
-    federation::{Arrival, Departure},
+    federation::{Arrival, Departure, Failure, Identified},
     gateway::{Access, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
     signin::{
         self, Next, SignIn,
@@ -42,6 +43,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<BeginSignIn>(),
     Entry::inner::<ListIdentitySources>(),
     Entry::inner::<ParkSamlResponse>(),
+    Entry::inner::<LookUpArrival>(),
     Entry::inner::<CompleteSignIn>(),
     Entry::inner::<LookUpDevice>(),
     Entry::inner::<DecideDevice>(),
@@ -117,8 +119,9 @@ pub struct BeginSignIn {
 /// Where to go.
 #[derive(Debug, Serialize)]
 pub struct BegunSignIn {
-    /// The provider; none for our own password form.
-    pub redirect: Option<String>,
+    /// To the provider, or to our own password form.
+    #[serde(skip)]
+    pub departure: Departure,
     /// Names the step.
     pub handle: String,
 }
@@ -142,11 +145,7 @@ impl Operation for BeginSignIn {
         let step =
             Step { source: self.source, pending, continuation: self.continuation, browser: sha256_hex(self.binding.expose()) };
         step::keep(broker.store.ephemeral(), &handle, &step, call.caller.origin.time).await?;
-        let redirect = match departure {
-            Departure::Redirect(url) => Some(url.to_string()),
-            Departure::PasswordForm => None,
-        };
-        Ok(BegunSignIn { redirect, handle })
+        Ok(BegunSignIn { departure, handle })
     }
 }
 
@@ -161,30 +160,72 @@ pub struct ParkSamlResponse {
 }
 
 const PARKED: &str = "parked-response";
+const UNSOLICITED: &str = "unsolicited-response";
 const PARKED_SECONDS: i64 = 60;
+
+/// A response that waits.
+#[derive(Debug, Serialize)]
+pub struct Parked {
+    /// Names it: the step's own handle, or a new one where no step of ours asked for it.
+    pub handle: String,
+    /// Whether no step of ours asked for it: the person confirms first.
+    pub unsolicited: bool,
+}
 
 impl Operation for ParkSamlResponse {
     type Service = Signin;
     type Mode = Read;
-    type Output = String;
+    type Output = Parked;
     const NAME: &'static str = "ParkSamlResponse";
 
     fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Public { because: "it is kept unread for a minute, for a step of ours that waits for it" })
+        Ok(Access::Public { because: "it is kept unread for a minute, for a step of ours or a source that may begin sign-ins" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Parked, Error> {
+        let (broker, ephemeral) = (call.broker, call.broker.store.ephemeral());
+        let stale = |why: String| {
+            let public = "This sign-in has expired or was not begun here. Please sign in again.";
+            Error::new(ErrorKind::StaleStep, public).with_private(why)
+        };
+        if self.response.len() > crate::crypto::xml::MAX_MESSAGE {
+            return Err(stale("document_too_large: the response is too large".to_owned()));
+        }
+        let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
+        if step::waits(ephemeral, &self.handle).await? {
+            // Under the step's own handle: posting again replaces, so that a step costs one document at most.
+            ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
+            return Ok(Parked { handle: self.handle, unsolicited: false });
+        }
+        let source = broker.federation.unsolicited_source(&self.response);
+        let source = source.map_err(|refusal| stale(format!("step_unknown: RelayState names no step that waits; {refusal}")))?;
+        let handle = broker.random.token();
+        ephemeral.put(UNSOLICITED, &handle, &(source.name.to_string(), self.response), expires).await?;
+        Ok(Parked { handle, unsolicited: true })
+    }
+}
+
+/// From where a waiting response that nobody asked for says it is.
+#[derive(Debug, Deserialize)]
+pub struct LookUpArrival {
+    /// From [`ParkSamlResponse`].
+    pub handle: String,
+}
+
+impl Operation for LookUpArrival {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = String;
+    const NAME: &'static str = "LookUpArrival";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the label of a source stands on the sign-in page, too" })
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
-        let ephemeral = call.broker.store.ephemeral();
-        if self.response.len() > crate::crypto::xmldsig::MAX_DOCUMENT || !step::waits(ephemeral, &self.handle).await? {
-            let public = "This sign-in has expired or was not begun here. Please sign in again.";
-            return Err(
-                Error::new(ErrorKind::StaleStep, public).with_private("step_unknown: RelayState names no step that waits")
-            );
-        }
-        // Under the step's own handle: posting again replaces, so that a step costs one document at most.
-        let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
-        ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
-        Ok(self.handle)
+        let parked: Option<(String, Vec<u8>)> = call.broker.store.ephemeral().get(UNSOLICITED, &self.handle).await?;
+        let source = parked.and_then(|(name, _)| call.tx.snapshot.identity_source(&name).map(|source| source.label.clone()));
+        source.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again."))
     }
 }
 
@@ -214,6 +255,11 @@ pub enum Answer {
         /// Good once.
         handle: String,
     },
+    /// The same, where the sign-in began at the provider.
+    Unsolicited {
+        /// Good once.
+        handle: String,
+    },
 }
 
 /// Someone signed in.
@@ -237,23 +283,27 @@ impl Operation for CompleteSignIn {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CompletedSignIn, Error> {
         let (broker, now) = (call.broker, call.caller.origin.time);
-        let binding = self.binding.as_ref().map(|binding| binding.expose().as_str());
         let ephemeral = broker.store.ephemeral();
-        let (handle, arrival) = match self.answer {
-            Answer::Direct { handle, arrival } => (handle, arrival),
+        let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
+        let (outcome, continuation) = match self.answer {
+            Answer::Unsolicited { handle } => {
+                let parked: Option<(String, Vec<u8>)> = ephemeral.take(UNSOLICITED, &handle).await?;
+                let (name, response) = parked.ok_or_else(stale)?;
+                let source = source(call, &name)?;
+                (broker.federation.complete_unsolicited(&source, response).await, Continuation::Portal)
+            }
+            Answer::Direct { handle, arrival } => {
+                let binding = self.binding.as_ref();
+                answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
+            }
             Answer::Parked { handle } => {
                 let parked: Option<Vec<u8>> = ephemeral.take(PARKED, &handle).await?;
-                let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
-                (handle, Arrival::Saml(parked.ok_or_else(stale)?))
+                let arrival = Arrival::Saml(parked.ok_or_else(stale)?);
+                let binding = self.binding.as_ref();
+                answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
             }
         };
-        let step = step::take(ephemeral, &handle, binding).await?;
-        call.tx.note("source", &step.source);
-        let source = call.tx.snapshot.identity_source(&step.source).cloned();
-        let same = self.source.is_none_or(|source| source == step.source);
-        let source =
-            source.filter(|_| same).ok_or_else(|| Error::new(ErrorKind::StaleStep, "This sign-in is for another source."))?;
-        let identified = match broker.federation.complete(&source, &step.pending, arrival, call.caller.origin.source_ip).await {
+        let identified = match outcome {
             Ok(identified) => identified,
             Err(failure) => {
                 call.tx.note("checks", &failure.recording);
@@ -262,11 +312,35 @@ impl Operation for CompleteSignIn {
         };
         call.tx.note("checks", &identified.recording);
         call.tx.note("identity", &identified.assertion);
-        let Next::Session(authenticated) = signin::next(SignIn::identified(identified.assertion));
+        let Next::Session(authenticated) = signin::next(SignIn::identified(identified.assertion, identified.at_provider));
         let session = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, now);
         call.tx.note("session", &session.id);
-        Ok(CompletedSignIn { session, continuation: step.continuation })
+        Ok(CompletedSignIn { session, continuation })
     }
+}
+
+fn source(call: &mut Call<'_, CompleteSignIn>, name: &str) -> Result<std::sync::Arc<IdentityProvider>, Error> {
+    call.tx.note("source", name);
+    let source = call.tx.snapshot.identity_source(name).cloned();
+    source.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This way to sign in does not exist any more."))
+}
+
+/// Uses up the step that was answered, and checks the answer.
+async fn answer_step(
+    call: &mut Call<'_, CompleteSignIn>,
+    from: Option<&str>,
+    binding: Option<&Secret<String>>,
+    handle: &str,
+    arrival: Arrival,
+) -> Result<(Result<Identified, Failure>, Continuation), Error> {
+    let broker = call.broker;
+    let step = step::take(broker.store.ephemeral(), handle, binding.map(|binding| binding.expose().as_str())).await?;
+    let source = source(call, &step.source)?;
+    if from.is_some_and(|from| from != step.source) {
+        return Err(Error::new(ErrorKind::StaleStep, "This sign-in is for another source."));
+    }
+    let outcome = broker.federation.complete(&source, &step.pending, arrival, call.caller.origin.source_ip).await;
+    Ok((outcome, step.continuation))
 }
 
 /// What a person is about to approve.

@@ -288,10 +288,16 @@ impl Operation for Logout {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let session = person(call)?;
-        call.tx.note("session", &session.id);
-        call.broker.store.ephemeral().put(crate::gateway::ENDED, &session.id, &(), session.expires).await
+        end_session(call).await.map(drop)
     }
+}
+
+/// Ends the person's session, everywhere it is known.
+pub(super) async fn end_session<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>) -> Result<PortalSession, Error> {
+    let session = person(call)?.clone();
+    call.tx.note("session", &session.id);
+    call.broker.store.ephemeral().put(crate::gateway::ENDED, &session.id, &(), session.expires).await?;
+    Ok(session)
 }
 
 /// The portal page's list: every role with the reason it is offered.

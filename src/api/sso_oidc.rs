@@ -312,6 +312,7 @@ impl Operation for CreateToken {
         let session = PortalSession {
             id: broker.random.uuid(),
             lent_by: Some(approved.id),
+            at_provider: approved.at_provider,
             started: now,
             expires,
             identity: approved.identity,

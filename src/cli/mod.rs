@@ -57,6 +57,9 @@ enum Command {
     RootKey(root_key::RootKey),
     /// Check policies in files, and try what they decide.
     Policy(policy::PolicyCommand),
+    /// The broker runs it to verify XML signatures apart from itself.
+    #[command(hide = true)]
+    XmlVerifier,
 }
 
 /// A role, for the commands that take one.
@@ -141,6 +144,11 @@ impl From<crate::domain::Error> for Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::XmlVerifier) {
+        // Before there is any thread: the cage holds for all of this process.
+        let served = crate::crypto::cage::serve(std::io::stdin().lock(), std::io::stdout().lock());
+        return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -163,6 +171,7 @@ pub fn run() -> ExitCode {
             Command::Keys(command) => command.run().await,
             Command::RootKey(command) => command.run().await,
             Command::Policy(command) => command.run(),
+            Command::XmlVerifier => Ok(()),
         }
     });
     match outcome {

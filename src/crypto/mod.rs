@@ -1,13 +1,18 @@
 //! Cryptography at the edges: signatures in, sealed bytes out. Pure, like `domain` and `policy`.
 
+pub mod cage;
 pub mod jose;
+mod refusal;
 pub mod seal;
 pub mod sigv4;
 pub mod totp;
 pub mod x509;
+pub mod xml;
 pub mod xmldsig;
+pub mod xmlenc;
 
 use aws_lc_rs::digest;
+pub use refusal::{Refusal, refusal};
 
 /// SHA-256 in lower-case hex: how bearer tokens and client secrets are kept.
 #[must_use]

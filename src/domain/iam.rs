@@ -138,13 +138,43 @@ pub enum ProviderKind {
 
 /// A SAML identity provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SamlProvider {
     /// The provider's metadata document (SAML metadata, `EntityDescriptor`), checked when it is stored.
     pub metadata: String,
-    /// Sign the requests we send.
+    /// Where the metadata is published, if it is to be fetched anew from time to time.
+    pub metadata_url: Option<String>,
+    /// The certificate that must have signed fetched metadata, DER in base64. Without one, TLS vouches for it.
+    pub metadata_certificate: Option<String>,
+    /// Sign the requests we send, also where the metadata does not ask for it.
     pub sign_requests: bool,
     /// Short names for attributes: `saml:<short name>` in trust policies ← attribute name in the assertion.
     pub attributes: BTreeMap<String, String>,
+    /// Accept signatures over SHA-1. Shown as a warning.
+    pub allow_sha1: bool,
+    /// Accept sign-ins that begin at the provider, without a request of ours.
+    pub allow_idp_initiated: bool,
+    /// Have the person authenticate anew each time (`ForceAuthn`), and refuse an older authentication.
+    pub force_authn: bool,
+    /// Authentication contexts one of which is asked for and required (`RequestedAuthnContext`, exact); empty: any.
+    pub authn_context: Vec<String>,
+    /// Send requests in a form (HTTP-POST) even where the provider would take them in the address.
+    pub post_requests: bool,
+    /// How far the provider's clock may be from ours, in seconds; at most [`MAX_CLOCK_SKEW_SECONDS`].
+    pub clock_skew_seconds: Option<u32>,
+}
+
+/// Default of [`SamlProvider::clock_skew_seconds`].
+pub const CLOCK_SKEW_SECONDS: u32 = 60;
+/// Most of it.
+pub const MAX_CLOCK_SKEW_SECONDS: u32 = 300;
+
+impl SamlProvider {
+    /// How far the provider's clock may be from ours, in seconds.
+    #[must_use]
+    pub fn skew(&self) -> i64 {
+        i64::from(self.clock_skew_seconds.unwrap_or(CLOCK_SKEW_SECONDS).min(MAX_CLOCK_SKEW_SECONDS))
+    }
 }
 
 /// An OpenID Connect provider.

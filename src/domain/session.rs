@@ -231,10 +231,46 @@ pub struct PortalSession {
     pub lent_by: Option<String>,
     /// Who it is.
     pub identity: IdentityAssertion,
+    /// The session at the provider that vouched, to end it there too.
+    #[serde(default)]
+    pub at_provider: Option<ProviderSession>,
     /// When it began.
     pub started: Timestamp,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
+}
+
+/// What a provider knows a person's session by. Kept in the session alone, never in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProviderSession {
+    /// SAML: the subject as it was asserted, and `SessionIndex`.
+    Saml {
+        /// The NameID.
+        name_id: NameId,
+        /// Of the AuthnStatement.
+        index: Option<String>,
+    },
+    /// OpenID Connect.
+    Oidc {
+        /// `sid`, where the provider says it.
+        sid: Option<String>,
+        /// Hint for the provider's logout.
+        #[serde(serialize_with = "Secret::reveal")]
+        id_token: Secret<String>,
+    },
+}
+
+/// A SAML subject as it was asserted (SAML core 2.2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameId {
+    /// Its text.
+    pub value: String,
+    /// `Format`.
+    pub format: Option<String>,
+    /// `NameQualifier`.
+    pub name_qualifier: Option<String>,
+    /// `SPNameQualifier`.
+    pub sp_name_qualifier: Option<String>,
 }
 
 /// A role taken: everything a signed call needs to be decided, sealed into the session token.

@@ -1,7 +1,7 @@
 //! From claims to condition keys, session tags and roles.
 
 use crate::{
-    crypto::xmldsig::{Refusal, refusal},
+    crypto::{Refusal, refusal},
     domain::{
         name::AccountId,
         session::{IdentityAssertion, SessionTags},

@@ -13,29 +13,32 @@ pub mod metadata;
 pub mod oidc;
 pub mod recorder;
 pub mod saml;
+mod verifier;
 pub mod web_identity;
 
 pub use recorder::Recording;
+pub use verifier::Isolation;
 
 use crate::{
-    crypto::xmldsig::Refusal,
+    crypto::{
+        Refusal,
+        xmldsig::{self, Shape, Xmlsec},
+        xmlenc::DecryptionKey,
+    },
     domain::{
         Arn, Clock, Error, ErrorKind, Random,
         iam::{IdentityProvider, ProviderKind},
         name::AccountId,
-        session::IdentityAssertion,
+        session::{IdentityAssertion, ProviderSession},
     },
     store::Store,
 };
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
 /// How long a sign-in may take at the provider, in seconds.
 pub const SIGN_IN_SECONDS: i64 = 600;
-/// How long one document may be worked on, in seconds.
-const VERIFY_SECONDS: u64 = 5;
 
 /// Addresses under which the world knows this broker.
 #[derive(Clone, Debug)]
@@ -54,6 +57,11 @@ impl Addresses {
     #[must_use]
     pub fn saml_acs(&self) -> String {
         self.at("/saml/acs")
+    }
+    /// Where SAML logout messages go (single logout service).
+    #[must_use]
+    pub fn saml_logout(&self) -> String {
+        self.at("/saml/logout")
     }
     /// Our SAML entity ID, which is also where our metadata is.
     #[must_use]
@@ -78,6 +86,9 @@ impl Addresses {
 pub struct Pending {
     /// SAML: the ID of the request.
     pub request_id: Option<String>,
+    /// When the request was made.
+    #[serde(default)]
+    pub asked: Option<crate::domain::Timestamp>,
     /// OIDC: the nonce.
     pub nonce: Option<String>,
     /// OIDC: the PKCE verifier.
@@ -87,8 +98,15 @@ pub struct Pending {
 /// Where to send the browser.
 #[derive(Clone, Debug)]
 pub enum Departure {
-    /// To the provider.
+    /// To the provider, with everything in the address.
     Redirect(Url),
+    /// To the provider, with a form that the browser posts there.
+    Post {
+        /// Where to.
+        target: Url,
+        /// Names and values.
+        fields: Vec<(String, String)>,
+    },
     /// To our own password form.
     PasswordForm,
 }
@@ -123,6 +141,8 @@ pub struct Failure {
 pub struct Identified {
     /// Who.
     pub assertion: IdentityAssertion,
+    /// Their session at the provider.
+    pub at_provider: Option<ProviderSession>,
     /// How that was established.
     pub recording: Recording,
 }
@@ -140,7 +160,7 @@ pub struct Federation {
     http: http::Client,
     discoveries: cache::Published<openidconnect::core::CoreProviderMetadata>,
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
-    verifications: Arc<Semaphore>,
+    verifier: Arc<verifier::Verifier>,
     passwords: directory::Passwords,
     pub(crate) attempts: attempts::Attempts,
 }
@@ -152,11 +172,18 @@ impl std::fmt::Debug for Federation {
 }
 
 impl Federation {
-    /// Sets up caches and the HTTP client.
+    /// Sets up caches and the HTTP client. `cage` is the program that runs the XML library apart (this one, called with
+    /// `xml-verifier`); without one the library runs in a thread.
     ///
     /// # Errors
     /// `Internal` when the TLS library can't be set up.
-    pub fn new(addresses: Addresses, store: Arc<Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, Error> {
+    pub fn new(
+        addresses: Addresses,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        cage: Option<PathBuf>,
+    ) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             addresses,
@@ -166,16 +193,16 @@ impl Federation {
             http: http::Client::new()?,
             discoveries: cache::Published::default(),
             keys: cache::Published::default(),
-            verifications: Arc::new(Semaphore::new(cores)),
+            verifier: Arc::new(verifier::Verifier::new(cage, cores)),
             passwords: directory::Passwords::new(cores)?,
             attempts: attempts::Attempts::default(),
         })
     }
 
-    /// The certificate of the key that signs our SAML requests, DER.
+    /// How far the XML library is caged.
     #[must_use]
-    pub fn certificate(&self) -> &[u8] {
-        &self.store.signing_key().certificate
+    pub fn isolation(&self) -> Isolation {
+        self.verifier.isolation()
     }
 
     /// A person's assertion as it is now: none when the source that vouched is gone, or the directory does not know them
@@ -209,6 +236,22 @@ impl Federation {
         }
     }
 
+    /// Where the browser goes to end the person's session at their provider, too. None where there is nothing to tell.
+    pub async fn sign_out(&self, session: &crate::domain::session::PortalSession) -> Option<Departure> {
+        let snapshot = self.store.snapshot();
+        let source = snapshot.identity_source(&session.identity.provider.name)?;
+        let departure = match &source.kind {
+            ProviderKind::Saml(saml) => saml::logout::request(self, saml, session),
+            ProviderKind::Oidc(oidc) => oidc::end_session(self, oidc, session).await,
+            ProviderKind::Directory => Ok(None),
+        };
+        // The session has ended here; that the provider can't be told must not look as if it had not.
+        departure.unwrap_or_else(|error| {
+            tracing::warn!(error = error.private.as_deref(), "a provider could not be told of a sign-out");
+            None
+        })
+    }
+
     /// Checks an answer to [`Federation::begin`], which came from that address.
     ///
     /// # Errors
@@ -222,7 +265,7 @@ impl Federation {
     ) -> Result<Identified, Failure> {
         match (&source.kind, arrival) {
             (ProviderKind::Saml(saml), Arrival::Saml(xml)) => {
-                let expect = saml::Expect::answer_to(&self.addresses, pending.request_id.clone());
+                let expect = saml::Expect::answer_to(&self.addresses, saml, pending.request_id.clone(), pending.asked);
                 self.verify_saml(source, saml, xml, expect).await
             }
             (ProviderKind::Oidc(oidc), Arrival::Oidc(callback)) => oidc::complete(self, source, oidc, pending, callback).await,
@@ -251,6 +294,34 @@ impl Federation {
         self.verify_saml(provider, saml, xml, saml::Expect::presented(&self.addresses)).await
     }
 
+    /// The identity source that an unsolicited response says it is from, where it may send such.
+    ///
+    /// # Errors
+    /// The refusal: `unsolicited_refused` and those of the gate.
+    pub fn unsolicited_source(&self, response: &[u8]) -> Result<Arc<IdentityProvider>, Refusal> {
+        let (source, saml) = saml::claimed_source(self, response)?;
+        if saml.allow_idp_initiated {
+            return Ok(source);
+        }
+        Err(crate::crypto::refusal("unsolicited_refused", "the provider may not begin sign-ins, and no step of ours waits"))
+    }
+
+    /// Checks an unsolicited response for a source of [`Federation::unsolicited_source`].
+    ///
+    /// # Errors
+    /// A [`Failure`] with the recording.
+    pub async fn complete_unsolicited(&self, source: &IdentityProvider, xml: Vec<u8>) -> Result<Identified, Failure> {
+        match &source.kind {
+            ProviderKind::Saml(saml) if saml.allow_idp_initiated => {
+                self.verify_saml(source, saml, xml, saml::Expect::unsolicited(&self.addresses, saml)).await
+            }
+            _ => Err(Failure {
+                error: Error::new(ErrorKind::StaleStep, "This sign-in was not begun here. Please sign in again."),
+                recording: Recording::default(),
+            }),
+        }
+    }
+
     async fn verify_saml(
         &self,
         source: &IdentityProvider,
@@ -259,50 +330,47 @@ impl Federation {
         expect: saml::Expect,
     ) -> Result<Identified, Failure> {
         let mut recording = Recording::default();
-        let outcome = async {
-            let idp = metadata::parse(&saml.metadata)?;
-            let certificates = idp.certificates.clone();
-            let signed = self.off_thread(move || crate::crypto::xmldsig::verify_response(&xml, &certificates)).await;
-            recording.note("signature", &signed);
-            saml::check(&mut recording, source, saml, &idp, &signed?, &expect, self.clock.now())
-        };
-        let checked = outcome.await;
-        let burned = match &checked {
-            // One-time use is burned before anything else is done with the assertion, and fails closed.
-            Ok((_, mark)) => self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await,
-            Err(_) => Ok(true),
-        };
-        let outcome = match (checked, burned) {
-            (Ok((assertion, _)), Ok(first)) => recording
-                .require("one_time", "assertion_replayed", "an assertion not seen before", "one seen before", first)
-                .map(|()| assertion)
-                .map_err(|refusal| refused(&refusal)),
-            (Ok(_), Err(error)) => Err(error),
-            (Err(refusal), _) => Err(refused(&refusal)),
-        };
-        match outcome {
-            Ok(assertion) => Ok(Identified { assertion, recording }),
-            Err(error) => Err(Failure { error, recording }),
+        match self.identify_by_saml(&mut recording, source, saml, xml, &expect).await {
+            Ok((assertion, at_provider)) => Ok(Identified { assertion, at_provider: Some(at_provider), recording }),
+            Err(Unidentified::Refused(refusal)) => Err(Failure { error: refused(&refusal), recording }),
+            Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
         }
     }
 
-    /// Runs XML verification where it can't block the server: bounded in number, with a deadline.
-    async fn off_thread<T: Send + 'static>(
+    async fn identify_by_saml(
         &self,
-        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let busy = || crate::crypto::xmldsig::refusal("verifier_busy", "the verification did not finish in time");
-        let task = async {
-            let turn = self.verifications.clone().acquire_owned().await.map_err(|_| busy())?;
-            let crashed = |_| crate::crypto::xmldsig::refusal("verifier_crashed", "the verification ended abnormally");
-            // The turn goes with the work: a document that outlives its deadline still counts against the bound.
-            let work = move || {
-                let _turn = turn;
-                work()
-            };
-            tokio::task::spawn_blocking(work).await.map_err(crashed)?
-        };
-        tokio::time::timeout(Duration::from_secs(VERIFY_SECONDS), task).await.map_err(|_| busy())?
+        recording: &mut Recording,
+        source: &IdentityProvider,
+        saml: &crate::domain::iam::SamlProvider,
+        xml: Vec<u8>,
+        expect: &saml::Expect,
+    ) -> Result<(IdentityAssertion, ProviderSession), Unidentified> {
+        let now = self.clock.now();
+        recording.state("received", format!("{} bytes", xml.len()));
+        let idp = metadata::parse(&saml.metadata)?;
+        let trust = idp.trust(saml.allow_sha1, now);
+        recording.note("metadata", &trust);
+        let (trust, key) = (trust?, self.decryption_key(&xml).await?);
+        let verify = move |xmlsec: Xmlsec<'_>| xmldsig::verify(&xml, Shape::Response, &trust, key.as_ref(), xmlsec);
+        let signed = self.verifier.run(verify).await;
+        recording.note("signature", &signed);
+        let signed = signed?;
+        recording.state("encryption", if signed.encrypted { "the assertion was encrypted" } else { "none" });
+        // One-time use is burned before anything else is done with the assertion, and fails closed.
+        let mark = saml::mark(&idp, saml, &signed, now)?;
+        let first = self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await?;
+        recording.require("one_time", "assertion_replayed", "an assertion not seen before", "one seen before", first)?;
+        Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)
+    }
+
+    /// Our key, for a message that may hold something encrypted.
+    async fn decryption_key(&self, message: &[u8]) -> Result<Option<DecryptionKey>, Error> {
+        const MARK: &[u8] = b"EncryptedAssertion";
+        if !message.windows(MARK.len()).any(|window| window == MARK) {
+            return Ok(None);
+        }
+        let key = DecryptionKey::from_pkcs8(self.store.encryption_key().await?.private_key.expose());
+        key.ok_or_else(|| Error::internal("the decryption key can't be read")).map(Some)
     }
 
     /// Verifies a token presented to `AssumeRoleWithWebIdentity` for a role of this account.
@@ -315,6 +383,24 @@ impl Federation {
         token: &str,
     ) -> Result<Identified, Failure> {
         web_identity::verify(self, account, token).await
+    }
+}
+
+/// Why nobody was identified: a proof was refused, or something did not work.
+enum Unidentified {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+impl From<Refusal> for Unidentified {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Unidentified {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
 }
 

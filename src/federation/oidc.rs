@@ -1,8 +1,8 @@
 //! OpenID Connect sign-in: code flow with PKCE, nonce and state (OpenID Connect Core 3.1, RFC 7636, RFC 9207, RFC 9700).
 
-use super::{Departure, Failure, Federation, Identified, Pending, mapping, recorder::Recording};
+use super::{Departure, Failure, Federation, Identified, Pending, Unidentified, mapping, recorder::Recording};
 use crate::{
-    crypto::xmldsig::{Refusal, refusal},
+    crypto::{Refusal, refusal},
     domain::{
         Error, ErrorKind, Secret, Timestamp,
         iam::{IdentityProvider, OidcProvider},
@@ -76,7 +76,16 @@ pub(super) async fn begin(
     if !super::metadata::is_safe(&url) {
         return Err(Error::internal(format!("the authorization endpoint `{url}` is not an https address")));
     }
-    Ok((Departure::Redirect(url), Pending { nonce: Some(nonce), pkce_verifier: Some(verifier), request_id: None }))
+    Ok((Departure::Redirect(url), Pending { nonce: Some(nonce), pkce_verifier: Some(verifier), ..Pending::default() }))
+}
+
+/// Where the browser ends its session at the provider (OpenID Connect RP-Initiated Logout 1.0).
+pub(super) async fn end_session(
+    _federation: &Federation,
+    _oidc: &OidcProvider,
+    _session: &crate::domain::session::PortalSession,
+) -> Result<Option<Departure>, Error> {
+    Ok(None)
 }
 
 pub(super) async fn complete(
@@ -88,26 +97,9 @@ pub(super) async fn complete(
 ) -> Result<Identified, Failure> {
     let mut recording = Recording::default();
     match identify(federation, &mut recording, source, oidc, pending, callback).await {
-        Ok(assertion) => Ok(Identified { assertion, recording }),
+        Ok(assertion) => Ok(Identified { assertion, at_provider: None, recording }),
         Err(Unidentified::Refused(refusal)) => Err(Failure { error: super::refused(&refusal), recording }),
         Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
-    }
-}
-
-enum Unidentified {
-    Refused(Refusal),
-    Failed(Error),
-}
-
-impl From<Refusal> for Unidentified {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Error> for Unidentified {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{Failure, Federation, Identified, oidc, recorder::Recording};
 use crate::{
     crypto::{
+        Refusal,
         jose::{self, Unverified},
-        xmldsig::{Refusal, refusal},
+        refusal,
     },
     domain::{
         Error, ErrorKind, Timestamp,
@@ -48,7 +49,7 @@ impl Federation {
 pub(super) async fn verify(federation: &Federation, account: &AccountId, token: &str) -> Result<Identified, Failure> {
     let mut recording = Recording::default();
     match identify(federation, &mut recording, account, token).await {
-        Ok(identity) => Ok(Identified { assertion: identity, recording }),
+        Ok(identity) => Ok(Identified { assertion: identity, at_provider: None, recording }),
         Err(error) => Err(Failure { error, recording }),
     }
 }

@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod factor;
 pub mod fault;
 pub mod operation;
+pub(crate) mod provider_logout;
 pub mod query;
 pub mod receipt;
 pub mod scope;
@@ -261,7 +262,9 @@ impl Gateway {
             Proof::Certificate(_) => return Err(Error::internal("a certificate is no assertion")),
             Proof::WebIdentity(token) => federation.verify_web_identity(&account, token.expose()).await,
             Proof::Person => match caller.person() {
-                Some(person) => Ok(Identified { assertion: person.identity.clone(), recording: Recording::default() }),
+                Some(person) => {
+                    Ok(Identified { assertion: person.identity.clone(), at_provider: None, recording: Recording::default() })
+                }
                 None => return Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
             },
         };
@@ -526,6 +529,12 @@ impl Gateway {
         let over = || Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid");
         for id in std::iter::once(&session.id).chain(&session.lent_by) {
             if self.broker.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
+                return Err(over());
+            }
+        }
+        for key in provider_logout::keys_of(&session) {
+            let ended: Option<Timestamp> = self.broker.store.ephemeral().get(provider_logout::KIND, &key).await?;
+            if ended.is_some_and(|ended| session.started <= ended) {
                 return Err(over());
             }
         }

@@ -246,7 +246,7 @@ impl Xml {
     fn write(&self, out: &mut String) {
         match self {
             Self::Nothing => {}
-            Self::Text(text) => out.push_str(&crate::federation::metadata::escape(text)),
+            Self::Text(text) => out.push_str(&crate::crypto::xml::escape(text)),
             Self::Plain(text) => out.push_str(text),
             Self::Time(time) => out.push_str(&time.to_string()),
             Self::List(items) => items.iter().for_each(|item| element("member", item, out)),

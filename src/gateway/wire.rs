@@ -256,7 +256,7 @@ pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<B
             query::namespace(version),
             if fault.status < 500 { "Sender" } else { "Receiver" },
             fault.code,
-            crate::federation::metadata::escape(&fault.message),
+            crate::crypto::xml::escape(&fault.message),
         ),
         Protocol::Json { .. } => serde_json::json!({ "__type": fault.code, "message": fault.message }).to_string(),
         Protocol::Rest => match fault.oauth {

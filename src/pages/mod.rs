@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod approve;
 pub mod console;
+mod departure;
 mod issuer;
 pub mod portal;
 pub mod sign_in;
@@ -83,10 +84,11 @@ pub async fn not_found() -> Response {
     headers(PageError(Error::new(ErrorKind::NoSuchEntity, "There is no such page.")).into_response()).await
 }
 
-/// A form may only be posted from our own pages. The one exception answers a provider, and grants nothing by itself.
+/// A form may only be posted from our own pages. The exceptions answer providers and signed callers, and grant
+/// nothing by themselves.
 async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Response {
     let posts = request.method() != Method::GET && request.method() != Method::HEAD;
-    let foreign_by_design = request.uri().path() == "/saml/acs" || request.uri().path() == "/federation";
+    let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&request.uri().path());
     if posts && !foreign_by_design && !same_origin(&request, &pages.origin) {
         let error =
             Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");

@@ -1,13 +1,17 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
-use super::{BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, render};
+use super::{BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, departure::depart, render};
 use crate::{
     api::{
-        signin::{Answer, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, ParkSamlResponse},
-        sso::Logout,
+        sign_out::{ProviderLogout, SignOut},
+        signin::{Answer, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, LookUpArrival, ParkSamlResponse},
     },
     domain::{Error, ErrorKind, Secret},
-    federation::{Arrival, metadata, oidc::Callback},
+    federation::{
+        Arrival, Departure,
+        oidc::Callback,
+        saml::{self, logout::Inbound},
+    },
     signin::step::Continuation,
 };
 use askama::Template;
@@ -15,7 +19,7 @@ use axum::{
     Form, Router,
     extract::{Path, Query, RawQuery, State},
     http::header,
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect},
     routing::{get, post},
 };
 use base64::Engine as _;
@@ -29,6 +33,8 @@ pub(super) fn router() -> Router<Pages> {
         .route("/saml/metadata", get(saml_metadata))
         .route("/saml/acs", post(saml_acs))
         .route("/saml/continue/{handle}", get(saml_continue))
+        .route("/saml/arrived/{handle}", get(saml_arrived).post(saml_confirmed))
+        .route("/saml/logout", get(saml_logout).post(saml_logout_post))
         .route("/oidc/{source}/callback", get(oidc_callback))
 }
 
@@ -121,8 +127,8 @@ async fn begin_with(pages: &Pages, browser: &Browser, source: String, user_name:
     let continuation: Continuation = browser.session.get(CONTINUATION).await?.unwrap_or_default();
     let begin = BeginSignIn { source: source.clone(), continuation, binding: binding(browser, pages).await? };
     let begun = pages.gateway.call(&browser.anonymous(), begin).await?;
-    if let Some(target) = begun.redirect {
-        return Ok(Redirect::to(&target).into_response());
+    if let Some(response) = depart(&begun.departure, "Signing in") {
+        return Ok(response);
     }
     let answer = pages.gateway.call(&browser.anonymous(), ListIdentitySources {}).await?;
     let label = answer.sources.iter().find(|known| known.name == source).map(|known| known.label.clone());
@@ -174,42 +180,99 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 }
 
 async fn sign_out(State(pages): State<Pages>, browser: Browser) -> Page {
-    if let Some(caller) = browser.person(&pages).await? {
-        pages.gateway.call(&caller, Logout {}).await?;
-    }
+    let departure = match browser.person(&pages).await? {
+        Some(caller) => pages.gateway.call(&caller, SignOut {}).await?.departure,
+        None => None,
+    };
     browser.session.flush().await?;
-    let mut response = Redirect::to("/sign-in").into_response();
+    let mut response = match departure {
+        // A form's redirects are bound to `form-action`: the browser leaves from a page of its own.
+        Some(Departure::Redirect(target)) => {
+            render(&OnwardPage { title: "Signing out", message: "Telling your identity provider…", target: target.to_string() })
+        }
+        Some(departure) => depart(&departure, "Signing out").unwrap_or_else(|| Redirect::to("/sign-in").into_response()),
+        None => Redirect::to("/sign-in").into_response(),
+    };
     if let Ok(value) = "\"cache\", \"storage\"".parse() {
         response.headers_mut().insert("clear-site-data", value);
     }
     Ok(response)
 }
 
-async fn saml_metadata(State(pages): State<Pages>) -> Response {
-    let broker = &pages.gateway.broker;
-    let xml = metadata::ours(&broker.federation.addresses, broker.federation.certificate());
-    ([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response()
+async fn saml_metadata(State(pages): State<Pages>) -> Page {
+    let xml = saml::metadata_document(&pages.gateway.broker.federation).await?;
+    Ok(([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response())
 }
 
+/// A SAML message in a form (SAML bindings 3.5.4).
 #[derive(Deserialize)]
 struct SamlForm {
     #[serde(rename = "SAMLResponse")]
-    response: String,
+    response: Option<String>,
+    #[serde(rename = "SAMLRequest")]
+    request: Option<String>,
     #[serde(rename = "RelayState", default)]
     relay_state: String,
 }
 
-async fn saml_acs(State(pages): State<Pages>, browser: Browser, Form(form): Form<SamlForm>) -> Page {
-    let compact: String = form.response.split_whitespace().collect();
+fn decode(field: &str) -> Result<Vec<u8>, Error> {
+    let compact: String = field.split_whitespace().collect();
     let decoded = base64::engine::general_purpose::STANDARD.decode(compact);
-    let response = decoded
-        .map_err(|_| Error::new(ErrorKind::InvalidIdentityToken, "The identity provider's answer could not be accepted."))?;
-    let handle = pages.gateway.call(&browser.anonymous(), ParkSamlResponse { handle: form.relay_state, response }).await?;
-    Ok(Redirect::to(&format!("/saml/continue/{handle}")).into_response())
+    decoded.map_err(|_| Error::new(ErrorKind::InvalidIdentityToken, "The identity provider's answer could not be accepted."))
+}
+
+async fn saml_acs(State(pages): State<Pages>, browser: Browser, Form(form): Form<SamlForm>) -> Page {
+    let response = decode(&form.response.unwrap_or_default())?;
+    let parked = pages.gateway.call(&browser.anonymous(), ParkSamlResponse { handle: form.relay_state, response }).await?;
+    let (place, handle) = (if parked.unsolicited { "arrived" } else { "continue" }, parked.handle);
+    Ok(Redirect::to(&format!("/saml/{place}/{handle}")).into_response())
 }
 
 async fn saml_continue(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
     complete(&pages, &browser, None, Answer::Parked { handle }).await
+}
+
+/// A sign-in that began at the provider is confirmed by the person: anybody could have sent this browser here.
+#[derive(Template)]
+#[template(path = "arrived.html")]
+struct ArrivedPage {
+    label: String,
+    handle: String,
+}
+
+async fn saml_arrived(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
+    let label = pages.gateway.call(&browser.anonymous(), LookUpArrival { handle: handle.clone() }).await?;
+    Ok(render(&ArrivedPage { label, handle }))
+}
+
+async fn saml_confirmed(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
+    complete(&pages, &browser, None, Answer::Unsolicited { handle }).await
+}
+
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+struct SignedOutPage {
+    confirmed: bool,
+}
+
+async fn saml_logout(State(pages): State<Pages>, browser: Browser, RawQuery(raw): RawQuery) -> Page {
+    logout(&pages, &browser, Inbound::Redirect(raw.unwrap_or_default())).await
+}
+
+async fn saml_logout_post(State(pages): State<Pages>, browser: Browser, Form(form): Form<SamlForm>) -> Page {
+    let (request, field) = match (form.request, form.response) {
+        (Some(field), None) => (true, field),
+        (None, Some(field)) => (false, field),
+        _ => return Err(Error::invalid("There is not exactly one SAML message in the form.").into()),
+    };
+    let message = Inbound::Post { request, xml: decode(&field)?, relay_state: form.relay_state };
+    logout(&pages, &browser, message).await
+}
+
+async fn logout(pages: &Pages, browser: &Browser, message: Inbound) -> Page {
+    let done = pages.gateway.call(&browser.anonymous(), ProviderLogout { message }).await?;
+    let answer = done.departure.and_then(|departure| depart(&departure, "Signing out"));
+    Ok(answer.unwrap_or_else(|| render(&SignedOutPage { confirmed: done.confirmed })))
 }
 
 async fn oidc_callback(

@@ -7,7 +7,7 @@ pub mod step;
 
 use crate::domain::{
     Timestamp,
-    session::{IdentityAssertion, PortalSession},
+    session::{IdentityAssertion, PortalSession, ProviderSession},
 };
 use std::marker::PhantomData;
 
@@ -22,6 +22,7 @@ pub struct Authenticated;
 #[derive(Debug)]
 pub struct SignIn<State> {
     identity: IdentityAssertion,
+    at_provider: Option<ProviderSession>,
     state: PhantomData<State>,
 }
 
@@ -35,15 +36,15 @@ pub enum Next {
 impl SignIn<Identified> {
     /// Begins with what federation established.
     #[must_use]
-    pub const fn identified(identity: IdentityAssertion) -> Self {
-        Self { identity, state: PhantomData }
+    pub const fn identified(identity: IdentityAssertion, at_provider: Option<ProviderSession>) -> Self {
+        Self { identity, at_provider, state: PhantomData }
     }
 }
 
 /// Decides what follows identity.
 #[must_use]
 pub fn next(sign_in: SignIn<Identified>) -> Next {
-    Next::Session(SignIn { identity: sign_in.identity, state: PhantomData })
+    Next::Session(SignIn { identity: sign_in.identity, at_provider: sign_in.at_provider, state: PhantomData })
 }
 
 impl SignIn<Authenticated> {
@@ -52,6 +53,6 @@ impl SignIn<Authenticated> {
     pub fn session(self, id: String, seconds: i64, now: Timestamp) -> PortalSession {
         let end = now.plus_seconds(seconds);
         let expires = self.identity.not_after.map_or(end, |not_after| end.min(not_after));
-        PortalSession { id, lent_by: None, identity: self.identity, started: now, expires }
+        PortalSession { id, lent_by: None, identity: self.identity, at_provider: self.at_provider, started: now, expires }
     }
 }

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqlitePool};
 use std::{fmt, sync::Arc};
 
-/// The RSA key that signs SAML requests, and the certificate that our metadata publishes.
+/// An RSA key of ours for SAML, and the certificate that our metadata publishes for it.
 #[derive(Debug)]
-pub struct SigningKey {
+pub struct CertifiedKey {
     /// PKCS #8, DER.
     pub private_key: Secret<Vec<u8>>,
     /// X.509, DER.
@@ -97,29 +97,42 @@ impl WriteTx<'_> {
     }
 }
 
-pub(super) async fn open_signing_key(pool: &SqlitePool, ring: &KeyRing) -> Result<SigningKey, Error> {
-    const NAME: &str = "saml";
-    let row = sqlx::query("SELECT sealed, certificate FROM signing_key WHERE name = $1")
-        .bind(NAME)
-        .fetch_optional(pool)
-        .await
-        .map_err(unavailable)?;
-    if let Some(row) = row {
-        let private_key = ring
-            .open(Purpose::StoredSecret, "signing_key/saml", &row.get::<Vec<u8>, _>("sealed"))
-            .ok_or_else(|| Error::new(ErrorKind::Unavailable, "the SAML signing key in the store can't be opened"))?;
-        return Ok(SigningKey { private_key: Secret::new(private_key), certificate: row.get("certificate") });
+/// What a certified key is for; one key has one purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SamlPurpose {
+    /// Our requests and metadata.
+    Signing,
+    /// Assertions encrypted to us.
+    Encryption,
+}
+
+impl SamlPurpose {
+    const fn row(self) -> &'static str {
+        match self {
+            Self::Signing => "saml",
+            Self::Encryption => "saml-encryption",
+        }
     }
-    let (private_key, certificate) = make_certificate().map_err(Error::internal)?;
-    let sealed = ring.seal(Purpose::StoredSecret, "signing_key/saml", &private_key).map_err(Error::internal)?;
-    sqlx::query("INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, $3)")
-        .bind(NAME)
-        .bind(sealed)
-        .bind(&certificate)
-        .execute(pool)
-        .await
-        .map_err(unavailable)?;
-    Ok(SigningKey { private_key: Secret::new(private_key), certificate })
+}
+
+/// Reads a key; it is made when there is none.
+pub(super) async fn open_certified_key(pool: &SqlitePool, ring: &KeyRing, purpose: SamlPurpose) -> Result<CertifiedKey, Error> {
+    let (name, context) = (purpose.row(), format!("signing_key/{}", purpose.row()));
+    let select = || sqlx::query("SELECT sealed, certificate FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
+    let mut row = select().await.map_err(unavailable)?;
+    if row.is_none() {
+        let (private_key, certificate) = make_certificate().map_err(Error::internal)?;
+        let sealed = ring.seal(Purpose::StoredSecret, &context, &private_key).map_err(Error::internal)?;
+        // Another process may have been faster: its key counts.
+        let insert = "INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        sqlx::query(insert).bind(name).bind(sealed).bind(&certificate).execute(pool).await.map_err(unavailable)?;
+        row = select().await.map_err(unavailable)?;
+    }
+    let row = row.ok_or_else(|| Error::internal("a key that was just written is not there"))?;
+    let private_key = ring
+        .open(Purpose::StoredSecret, &context, &row.get::<Vec<u8>, _>("sealed"))
+        .ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the key {name} in the store can't be opened")))?;
+    Ok(CertifiedKey { private_key: Secret::new(private_key), certificate: row.get("certificate") })
 }
 
 /// How web identity tokens of ours are signed.

@@ -43,7 +43,8 @@ pub struct Store {
     random: Arc<dyn Random>,
     clock: Arc<dyn Clock>,
     ephemeral: Ephemeral,
-    keys: keys::SigningKey,
+    signing: keys::CertifiedKey,
+    encryption: tokio::sync::OnceCell<keys::CertifiedKey>,
     token_keys: keys::TokenKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
@@ -73,7 +74,7 @@ impl Store {
         let master = keys::master_ring(master_key, random.clone())?;
         let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;
         let ring = Arc::new(KeyRing::new(&ring_keys, random.clone()).map_err(Error::internal)?);
-        let signing = keys::open_signing_key(&writer, &ring).await?;
+        let signing = keys::open_certified_key(&writer, &ring, keys::SamlPurpose::Signing).await?;
         let token_keys = keys::open_token_keys(&writer, &ring).await?;
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
         let snapshot = sqlite::load(&readers, &ring).await?;
@@ -87,7 +88,8 @@ impl Store {
             random,
             clock,
             ephemeral,
-            keys: signing,
+            signing,
+            encryption: tokio::sync::OnceCell::new(),
             token_keys,
             refusals: audit::RefusalBudget::default(),
             last_uses: users::LastUses::default(),
@@ -106,10 +108,19 @@ impl Store {
         &self.ring
     }
 
-    /// The key that signs our SAML requests.
+    /// The key that signs our SAML requests and metadata.
     #[must_use]
-    pub const fn signing_key(&self) -> &keys::SigningKey {
-        &self.keys
+    pub const fn signing_key(&self) -> &keys::CertifiedKey {
+        &self.signing
+    }
+
+    /// The key that assertions are encrypted to. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn encryption_key(&self) -> Result<&keys::CertifiedKey, Error> {
+        let open = || keys::open_certified_key(&self.writer, &self.ring, keys::SamlPurpose::Encryption);
+        self.encryption.get_or_try_init(open).await
     }
 
     /// The keys that sign web identity tokens of ours.

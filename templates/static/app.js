@@ -10,6 +10,9 @@ for (const time of document.querySelectorAll('time[datetime]')) {
   time.title = time.dateTime;
 }
 
+// A form on its way to an identity provider goes by itself.
+document.querySelector('form[data-submit]')?.submit();
+
 // Search as you type: every word must occur in account or role.
 const search = document.querySelector('#search');
 if (search) {

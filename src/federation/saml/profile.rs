@@ -1,69 +1,26 @@
-//! SAML 2.0 web SSO as a service provider: requests out, and every check of the profile on what comes back
-//! (SAML profiles 4.1.4, core 2.3–2.5).
+//! Every check of the web SSO profile, on the signed octets alone (SAML profiles 4.1.4, core 2.3–2.5).
 
-use super::{
-    Addresses, Departure, Federation, Pending, mapping,
-    metadata::{IdpMetadata, escape},
-    recorder::Recording,
-};
+use super::super::{Addresses, mapping, metadata::IdpMetadata, recorder::Recording};
 use crate::{
-    crypto::xmldsig::{self, Refusal, SAML, SAMLP, SignedXml, is, refusal, text},
+    crypto::{
+        Refusal, refusal,
+        xml::{self, MAX_MESSAGE, SAML, SAMLP, is, text},
+        xmldsig::SignedXml,
+    },
     domain::{
-        Arn, Error, Timestamp,
+        Arn, Timestamp,
         iam::{IdentityProvider, SamlProvider},
         name::{RoleSessionName, SourceIdentity},
-        session::{FederationProtocol, IdentityAssertion, ProviderRef},
+        session::{FederationProtocol, IdentityAssertion, NameId, ProviderRef, ProviderSession},
     },
 };
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
-use base64::Engine as _;
 use roxmltree::Node;
-use std::{collections::BTreeMap, io::Write as _};
+use std::collections::BTreeMap;
 
-/// How far the provider's clock may be from ours, in seconds.
-pub const SKEW_SECONDS: i64 = 60;
 /// How old an assertion may be, in seconds (STS redeems within five minutes of issue).
 pub const MAX_AGE_SECONDS: i64 = 300;
 
 const AWS_ATTRIBUTE: &str = "https://aws.amazon.com/SAML/Attributes/";
-const SIG_ALG: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
-
-/// Makes an AuthnRequest for the HTTP-Redirect binding (SAML bindings 3.4), signed when the provider wants it.
-pub(super) fn begin(federation: &Federation, saml: &SamlProvider, handle: &str) -> Result<(Departure, Pending), Error> {
-    let idp = super::metadata::parse(&saml.metadata).map_err(|refusal| super::refused(&refusal))?;
-    let request_id = format!("_{}", hex::encode(federation.random.bytes::<20>()));
-    let xml = format!(
-        r#"<samlp:AuthnRequest xmlns:samlp="{SAMLP}" xmlns:saml="{SAML}" ID="{request_id}" Version="2.0" IssueInstant="{now}" Destination="{destination}" AssertionConsumerServiceURL="{acs}" ProtocolBinding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"><saml:Issuer>{issuer}</saml:Issuer></samlp:AuthnRequest>"#,
-        now = federation.clock.now(),
-        destination = escape(idp.sso_redirect.as_str()),
-        acs = escape(&federation.addresses.saml_acs()),
-        issuer = escape(&federation.addresses.saml_entity_id()),
-    );
-    let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    deflate.write_all(xml.as_bytes()).map_err(Error::internal)?;
-    let deflated = deflate.finish().map_err(Error::internal)?;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(deflated);
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("SAMLRequest", &encoded).append_pair("RelayState", handle);
-    if saml.sign_requests {
-        query.append_pair("SigAlg", SIG_ALG);
-    }
-    let mut query = query.finish();
-    if saml.sign_requests {
-        // The signature is over these very octets (bindings 3.4.4.1), so it is added as text.
-        let key = RsaKeyPair::from_pkcs8(federation.store.signing_key().private_key.expose()).map_err(Error::internal)?;
-        let mut signature = vec![0; key.public_modulus_len()];
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        key.sign(&RSA_PKCS1_SHA256, &random, query.as_bytes(), &mut signature).map_err(Error::internal)?;
-        let signature = base64::engine::general_purpose::STANDARD.encode(signature);
-        query.push('&');
-        query.push_str(&url::form_urlencoded::Serializer::new(String::new()).append_pair("Signature", &signature).finish());
-    }
-    let mut target = idp.sso_redirect;
-    let joined = target.query().map_or_else(|| query.clone(), |own| format!("{own}&{query}"));
-    target.set_query(Some(&joined));
-    Ok((Departure::Redirect(target), Pending { request_id: Some(request_id), ..Pending::default() }))
-}
 
 /// What an assertion must be for.
 #[derive(Clone, Debug)]
@@ -71,18 +28,34 @@ pub struct Expect {
     acs: String,
     audiences: Vec<String>,
     in_response_to: Option<String>,
+    /// When the request was made, where the person must have authenticated since.
+    fresh_since: Option<Timestamp>,
+    /// Authentication contexts one of which is required; empty: any.
+    contexts: Vec<String>,
 }
 
 impl Expect {
     /// The answer to our own request.
     #[must_use]
-    pub fn answer_to(addresses: &Addresses, request_id: Option<String>) -> Self {
+    pub fn answer_to(
+        addresses: &Addresses,
+        settings: &SamlProvider,
+        request_id: Option<String>,
+        asked: Option<Timestamp>,
+    ) -> Self {
         Self {
             acs: addresses.saml_acs(),
             audiences: vec![addresses.saml_entity_id()],
             // A step without a request id can't be answered: an id that nobody has.
             in_response_to: Some(request_id.unwrap_or_else(|| "none".to_owned())),
+            fresh_since: asked.filter(|_| settings.force_authn),
+            contexts: settings.authn_context.clone(),
         }
+    }
+    /// A sign-in that began at the provider: it must answer no request.
+    #[must_use]
+    pub fn unsolicited(addresses: &Addresses, settings: &SamlProvider) -> Self {
+        Self { in_response_to: None, ..Self::answer_to(addresses, settings, None, None) }
     }
     /// Presented to STS by whoever holds it: it must be unsolicited, so that a response meant for a browser's sign-in is
     /// worth nothing here.
@@ -92,6 +65,8 @@ impl Expect {
             acs: addresses.saml_acs(),
             audiences: vec![addresses.saml_entity_id(), "urn:amazon:webservices".to_owned()],
             in_response_to: None,
+            fresh_since: None,
+            contexts: Vec::new(),
         }
     }
 }
@@ -105,7 +80,31 @@ pub struct OneTimeMark {
     pub until: Timestamp,
 }
 
-/// Every check of the profile, on the signed octets alone. Returns the assertion and its one-time mark.
+/// The assertion's one-time mark, to be burned before anything else is done with it.
+///
+/// # Errors
+/// `signature_wrong_element`, `assertion_malformed`.
+pub fn mark(idp: &IdpMetadata, settings: &SamlProvider, signed: &SignedXml, now: Timestamp) -> Result<OneTimeMark, Refusal> {
+    let document = xml::parse(&signed.xml, MAX_MESSAGE * 2)?;
+    let id = assertion(document.root_element())?.attribute("ID").filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| refusal("assertion_malformed", "the assertion has no ID"))?;
+    // Issued in the future by the skew at most, and refused by its age after that: later it need not be known.
+    let until = now.plus_seconds(MAX_AGE_SECONDS + 2 * settings.skew() + 1);
+    Ok(OneTimeMark { id: format!("{} {id}", idp.entity_id), until })
+}
+
+fn assertion<'a, 'x>(root: Node<'a, 'x>) -> Result<Node<'a, 'x>, Refusal> {
+    if is(root, SAML, "Assertion") {
+        Ok(root)
+    } else if is(root, SAMLP, "Response") {
+        child(root, "Assertion")
+    } else {
+        Err(refusal("signature_wrong_element", "what is signed is neither a Response nor an Assertion"))
+    }
+}
+
+/// Every check of the profile, on the signed octets alone. Returns the assertion, and what names the person's session at the
+/// provider.
 ///
 /// # Errors
 /// A refusal whose code names the check.
@@ -117,16 +116,10 @@ pub fn check(
     signed: &SignedXml,
     expect: &Expect,
     now: Timestamp,
-) -> Result<(IdentityAssertion, OneTimeMark), Refusal> {
-    let document = xmldsig::parse(&signed.xml)?;
-    let root = document.root_element();
-    let assertion = if is(root, SAML, "Assertion") {
-        root
-    } else if is(root, SAMLP, "Response") {
-        child(root, "Assertion")?
-    } else {
-        return Err(refusal("signature_wrong_element", "what is signed is neither a Response nor an Assertion"));
-    };
+) -> Result<(IdentityAssertion, ProviderSession), Refusal> {
+    let document = xml::parse(&signed.xml, MAX_MESSAGE * 2)?;
+    let assertion = assertion(document.root_element())?;
+    let skew = settings.skew();
     let envelope = &signed.envelope;
     let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
 
@@ -160,7 +153,7 @@ pub fn check(
         assertion.attribute("Version") == Some("2.0"),
     )?;
     let issuer_node = child(assertion, "Issuer")?;
-    let issuer = text(issuer_node);
+    let issuer = plain(issuer_node)?;
     let format = issuer_node.attribute("Format").unwrap_or("urn:oasis:names:tc:SAML:2.0:nameid-format:entity");
     let issuer_fits = issuer == idp.entity_id && format == "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
     recording.require("issuer", "issuer_wrong", &idp.entity_id, &issuer, issuer_fits)?;
@@ -171,18 +164,35 @@ pub fn check(
         "assertion_too_old",
         format!("at most {MAX_AGE_SECONDS} s ago"),
         issued,
-        age <= MAX_AGE_SECONDS + SKEW_SECONDS,
+        age <= MAX_AGE_SECONDS + skew,
     )?;
-    recording.require("issue_instant", "assertion_from_future", format!("before {now}"), issued, age >= -SKEW_SECONDS)?;
-    let id = assertion.attribute("ID").unwrap_or_default().to_owned();
-    recording.require("id", "assertion_malformed", "an ID", &id, !id.is_empty())?;
+    recording.require("issue_instant", "assertion_from_future", format!("before {now}"), issued, age >= -skew)?;
 
-    check_conditions(recording, assertion, expect, now)?;
-    let (subject_node, confirmed_until) = check_subject(recording, assertion, expect, now)?;
-    let subject = text(subject_node);
+    check_conditions(recording, assertion, expect, skew, now)?;
+    let subject_node = check_subject(recording, assertion, expect, skew, now)?;
+    let subject = plain(subject_node)?;
     let statement = child(assertion, "AuthnStatement")?;
     let authenticated =
         time(statement, "AuthnInstant")?.ok_or_else(|| refusal("assertion_malformed", "AuthnInstant is missing"))?;
+    if let Some(asked) = expect.fresh_since {
+        recording.require(
+            "authn_instant",
+            "authentication_stale",
+            format!("since {asked}"),
+            authenticated,
+            authenticated.plus_seconds(skew) >= asked,
+        )?;
+    }
+    if !expect.contexts.is_empty() {
+        let context = statement.descendants().find(|node| is(*node, SAML, "AuthnContextClassRef")).map(text).unwrap_or_default();
+        recording.require(
+            "authn_context",
+            "authn_context_wrong",
+            expect.contexts.join(" or "),
+            &context,
+            expect.contexts.contains(&context),
+        )?;
+    }
     let not_after = time(statement, "SessionNotOnOrAfter")?;
     recording.require(
         "session_not_on_or_after",
@@ -197,7 +207,7 @@ pub fn check(
         Some("urn:oasis:names:tc:SAML:2.0:nameid-format:transient") => Some("transient".to_owned()),
         other => other.map(str::to_owned),
     };
-    let attributes = attributes(assertion);
+    let attributes = attributes(assertion)?;
     let claims = claims(settings, &attributes, &issuer, &subject, subject_type.as_deref(), &expect.acs);
     let one = |name: &str| attributes.get(name).and_then(|values| values.first()).cloned();
     let short = |name: &str| claims.get(&format!("saml:{name}")).and_then(|values| values.first()).cloned();
@@ -232,11 +242,26 @@ pub fn check(
         authenticated,
         not_after,
     };
-    let mark = OneTimeMark { id: format!("{} {id}", idp.entity_id), until: confirmed_until.plus_seconds(SKEW_SECONDS + 1) };
-    Ok((identity, mark))
+    let attribute = |name: &str| subject_node.attribute(name).map(str::to_owned);
+    let at_provider = ProviderSession::Saml {
+        name_id: NameId {
+            value: identity.subject.clone(),
+            format: attribute("Format"),
+            name_qualifier: attribute("NameQualifier"),
+            sp_name_qualifier: attribute("SPNameQualifier"),
+        },
+        index: statement.attribute("SessionIndex").map(str::to_owned),
+    };
+    Ok((identity, at_provider))
 }
 
-fn check_conditions(recording: &mut Recording, assertion: Node<'_, '_>, expect: &Expect, now: Timestamp) -> Result<(), Refusal> {
+fn check_conditions(
+    recording: &mut Recording,
+    assertion: Node<'_, '_>,
+    expect: &Expect,
+    skew: i64,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let conditions = child(assertion, "Conditions")?;
     let not_before = time(conditions, "NotBefore")?;
     let not_on_or_after = time(conditions, "NotOnOrAfter")?;
@@ -248,7 +273,7 @@ fn check_conditions(recording: &mut Recording, assertion: Node<'_, '_>, expect: 
             "assertion_not_yet_valid",
             format!("at most {now}"),
             begin,
-            begin.seconds_since(now) <= SKEW_SECONDS,
+            begin.seconds_since(now) <= skew,
         )?;
     }
     if let Some(end) = not_on_or_after {
@@ -257,14 +282,15 @@ fn check_conditions(recording: &mut Recording, assertion: Node<'_, '_>, expect: 
             "assertion_expired",
             format!("after {now}"),
             end,
-            now < end.plus_seconds(SKEW_SECONDS),
+            now < end.plus_seconds(skew),
         )?;
     }
     let mut restrictions = 0;
     for condition in conditions.children().filter(Node::is_element) {
         if is(condition, SAML, "AudienceRestriction") {
             restrictions += 1;
-            let audiences: Vec<String> = condition.children().filter(|node| is(*node, SAML, "Audience")).map(text).collect();
+            let audiences = condition.children().filter(|node| is(*node, SAML, "Audience")).map(plain);
+            let audiences = audiences.collect::<Result<Vec<_>, _>>()?;
             let ours = audiences.iter().any(|audience| expect.audiences.contains(audience));
             recording.require("audience", "audience_wrong", expect.audiences.join(" or "), audiences.join(", "), ours)?;
         } else if !is(condition, SAML, "OneTimeUse") && !is(condition, SAML, "ProxyRestriction") {
@@ -274,13 +300,14 @@ fn check_conditions(recording: &mut Recording, assertion: Node<'_, '_>, expect: 
     recording.require("audience", "audience_missing", "an AudienceRestriction", restrictions, restrictions > 0)
 }
 
-/// The subject's NameID, and until when its bearer confirmation holds.
+/// The subject's NameID, with a bearer confirmation that is for us and holds.
 fn check_subject<'a, 'x>(
     recording: &mut Recording,
     assertion: Node<'a, 'x>,
     expect: &Expect,
+    skew: i64,
     now: Timestamp,
-) -> Result<(Node<'a, 'x>, Timestamp), Refusal> {
+) -> Result<Node<'a, 'x>, Refusal> {
     let subject = child(assertion, "Subject")?;
     let name_id = child(subject, "NameID")?;
     recording.require("subject", "subject_blank", "a NameID", text(name_id), !text(name_id).is_empty())?;
@@ -299,7 +326,7 @@ fn check_subject<'a, 'x>(
         "assertion_expired",
         format!("after {now}"),
         until,
-        now < until.plus_seconds(SKEW_SECONDS),
+        now < until.plus_seconds(skew),
     )?;
     recording.require(
         "confirmation.not_before",
@@ -317,18 +344,32 @@ fn check_subject<'a, 'x>(
         answered.unwrap_or("nothing"),
         answered == wanted,
     )?;
-    Ok((name_id, until))
+    Ok(name_id)
 }
 
-fn attributes(assertion: Node<'_, '_>) -> BTreeMap<String, Vec<String>> {
+fn attributes(assertion: Node<'_, '_>) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let statements = assertion.children().filter(|node| is(*node, SAML, "AttributeStatement"));
     for attribute in statements.flat_map(|statement| statement.children()).filter(|node| is(*node, SAML, "Attribute")) {
-        let values = attribute.children().filter(|node| is(*node, SAML, "AttributeValue")).map(text);
-        let values = values.filter(|value| !value.is_empty());
+        let mut values = Vec::new();
+        for value in attribute.children().filter(|node| is(*node, SAML, "AttributeValue")) {
+            values.extend(attribute_value(value)?.filter(|text| !text.is_empty()));
+        }
         all.entry(attribute.attribute("Name").unwrap_or_default().to_owned()).or_default().extend(values);
     }
-    all
+    Ok(all)
+}
+
+/// Text, or the text of a NameID (`eduPersonTargetedID`); other XML is no value of ours.
+fn attribute_value(value: Node<'_, '_>) -> Result<Option<String>, Refusal> {
+    let mut elements = value.children().filter(Node::is_element);
+    let (first, second) = (elements.next(), elements.next());
+    let Some(first) = first else { return Ok(Some(text(value))) };
+    let mixed = value.children().any(|node| node.text().is_some_and(|text| node.is_text() && !text.trim().is_empty()));
+    if mixed {
+        return Err(refusal("assertion_malformed", "an AttributeValue holds text and elements"));
+    }
+    if second.is_none() && is(first, SAML, "NameID") { plain(first).map(Some) } else { Ok(None) }
 }
 
 /// `saml:<short name>` for mapped attributes and `saml:attribute/<name>` for every one; AWS's own keys last, so that no
@@ -373,6 +414,15 @@ fn child<'a, 'x>(parent: Node<'a, 'x>, name: &'static str) -> Result<Node<'a, 'x
         (None, _) => Err(refusal("assertion_malformed", format!("{name} is missing"))),
         (Some(_), Some(_)) => Err(refusal("assertion_malformed", format!("{name} appears twice"))),
     }
+}
+
+/// The text of an element that holds nothing but text: an element in the middle of a name would be read in two ways.
+fn plain(node: Node<'_, '_>) -> Result<String, Refusal> {
+    if node.children().any(|child| child.is_element()) {
+        let name = node.tag_name().name().to_owned();
+        return Err(refusal("assertion_malformed", format!("{name} holds more than text")));
+    }
+    Ok(text(node))
 }
 
 fn time(node: Node<'_, '_>, attribute: &str) -> Result<Option<Timestamp>, Refusal> {

@@ -1,0 +1,88 @@
+//! Keeping providers' metadata fresh: certificates roll over, documents expire.
+
+use super::apply::Operator;
+use crate::{
+    domain::{
+        Error, ErrorKind,
+        iam::{IdentityProvider, ProviderKind, ProviderOwner, SamlProvider},
+        name::ProviderName,
+    },
+    gateway::{Access, Call, Entry, Gateway, Operation, Scope, Write},
+};
+use serde::Deserialize;
+
+/// What the broker does by itself.
+pub const TABLE: &[Entry] = &[Entry::inner::<RenewMetadata>()];
+
+/// How often published metadata is fetched anew, in seconds.
+pub const RENEWAL_SECONDS: u64 = 3600;
+
+/// Replaces the metadata of a SAML provider by what it publishes now.
+#[derive(Debug, Deserialize)]
+pub struct RenewMetadata {
+    /// Whose provider it is.
+    pub owner: ProviderOwner,
+    /// Its name.
+    pub name: ProviderName,
+    /// The document, fetched and checked.
+    pub metadata: String,
+}
+
+impl Operation for RenewMetadata {
+    type Service = Operator;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "RenewMetadata";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Operator { because: "the broker itself keeps the metadata that an administrator pointed it to" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let providers = &call.tx.snapshot.providers;
+        let found = providers.iter().find(|provider| provider.owner == self.owner && provider.name == self.name).cloned();
+        let Some((provider, ProviderKind::Saml(saml))) = found.as_ref().map(|provider| (provider, &provider.kind)) else {
+            return Err(Error::new(ErrorKind::NoSuchEntity, "There is no such SAML provider."));
+        };
+        let new = SamlProvider { metadata: self.metadata, ..saml.clone() };
+        call.tx.note("provider", &self.name);
+        for (when, text) in [("before", &saml.metadata), ("after", &new.metadata)] {
+            if let Ok(idp) = crate::federation::metadata::parse(text) {
+                call.tx.note(when, fingerprints(&idp));
+            }
+        }
+        call.tx.put_provider(&IdentityProvider { kind: ProviderKind::Saml(new), ..(**provider).clone() }).await
+    }
+}
+
+/// SHA-256 of each signing certificate: what an administrator compares.
+fn fingerprints(idp: &crate::federation::metadata::IdpMetadata) -> Vec<String> {
+    idp.certificates.iter().map(|certificate| crate::crypto::sha256_hex(&certificate.der)).collect()
+}
+
+/// Fetches every published metadata document and stores those that changed, until it is dropped.
+pub async fn keep_fresh(gateway: Gateway, operator: impl Fn() -> crate::domain::session::Caller + Send) {
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(RENEWAL_SECONDS));
+    loop {
+        tick.tick().await;
+        let providers = gateway.snapshot().providers.clone();
+        for provider in providers {
+            let ProviderKind::Saml(saml) = &provider.kind else { continue };
+            let outcome = match gateway.broker.federation.renewed(saml).await {
+                Ok(None) => continue,
+                Ok(Some(new)) => {
+                    let (owner, name) = (provider.owner.clone(), provider.name.clone());
+                    gateway.call(&operator(), RenewMetadata { owner, name, metadata: new.metadata }).await
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => tracing::info!(provider = %provider.name, "the provider's metadata has changed and is stored"),
+                Err(error) => tracing::warn!(
+                    provider = %provider.name, error = %error.public, private = error.private.as_deref(),
+                    "the provider's metadata could not be renewed; the last good one serves on"
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Signing out: a person's own, told to their provider; and a provider's, told to us (SAML profiles 4.4).
+
+use super::{signin::Signin, sso::end_session};
+use crate::{
+    domain::Error,
+    federation::{
+        Departure, Recording,
+        saml::logout::{Inbound, LogoutMessage, respond},
+    },
+    gateway::{Access, Call, Entry, Issue, Operation, Scope, provider_logout},
+};
+use serde::{Deserialize, Serialize};
+
+/// What pages call.
+pub const TABLE: &[Entry] = &[Entry::inner::<SignOut>(), Entry::inner::<ProviderLogout>()];
+
+/// A person signs out here, and at their provider where it takes that.
+#[derive(Debug, Deserialize)]
+pub struct SignOut {}
+
+/// Where the browser goes next.
+#[derive(Debug, Serialize)]
+pub struct SignedOut {
+    /// To the provider; none when there is nothing to tell it.
+    #[serde(skip)]
+    pub departure: Option<Departure>,
+}
+
+impl Operation for SignOut {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = SignedOut;
+    const NAME: &'static str = "SignOut";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person may end their own session" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<SignedOut, Error> {
+        let session = end_session(call).await?;
+        Ok(SignedOut { departure: call.broker.federation.sign_out(&session).await })
+    }
+}
+
+/// A provider's logout message, brought by a browser.
+#[derive(Debug, Deserialize)]
+pub struct ProviderLogout {
+    /// As it came.
+    pub message: Inbound,
+}
+
+/// What followed.
+#[derive(Debug, Serialize)]
+pub struct ProviderLoggedOut {
+    /// Our answer to the provider's request.
+    #[serde(skip)]
+    pub departure: Option<Departure>,
+    /// Whether the provider, answering our request, says that its session has ended.
+    pub confirmed: bool,
+}
+
+/// How long the sessions that a provider ended are remembered, in seconds: the longest a portal session can be.
+const REMEMBERED_SECONDS: i64 = 86_400;
+
+impl Operation for ProviderLogout {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = ProviderLoggedOut;
+    const NAME: &'static str = "ProviderLogout";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the provider's signature is the proof; it ends sessions and grants nothing" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<ProviderLoggedOut, Error> {
+        let (broker, now) = (call.broker, call.caller.origin.time);
+        let mut recording = Recording::default();
+        let message = crate::federation::saml::logout::read(&broker.federation, self.message, &mut recording).await;
+        call.tx.note("checks", &recording);
+        match message? {
+            LogoutMessage::Response(confirmed) => Ok(ProviderLoggedOut { departure: None, confirmed }),
+            LogoutMessage::Request(request) => {
+                call.tx.note("person", &request.person);
+                for key in provider_logout::keys(&request.person, &request.indexes) {
+                    let until = now.plus_seconds(REMEMBERED_SECONDS);
+                    broker.store.ephemeral().put(provider_logout::KIND, &key, &now, until).await?;
+                }
+                Ok(ProviderLoggedOut { departure: respond(&broker.federation, &request)?, confirmed: true })
+            }
+        }
+    }
+}
