@@ -5,7 +5,7 @@ use crate::{
         Clock, Error, ErrorKind, Random, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
     },
-    federation::{Addresses, Federation},
+    federation::{Addresses, Federation, Surroundings},
     gateway::{Broker, Gateway, SessionLimits},
     store::Store,
 };
@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long sessions last.
     pub sessions: SessionSettings,
+    /// What the broker itself connects to.
+    pub outbound: OutboundSettings,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -64,6 +66,14 @@ pub struct SessionSettings {
     pub token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds: 900 to 43200.
     pub chained_seconds: u32,
+}
+
+/// `[outbound]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboundSettings {
+    /// Hosts of identity providers that have private addresses.
+    pub private_hosts: std::collections::BTreeSet<String>,
 }
 
 /// `[log]`
@@ -98,6 +108,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             sessions: SessionSettings::default(),
+            outbound: OutboundSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -184,7 +195,8 @@ impl Settings {
         let master_key = self.master_key(&*random)?;
         let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
         let addresses = Addresses { public_url: self.public_url.clone() };
-        let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone(), cage())?);
+        let surroundings = Surroundings { cage: cage(), private_hosts: self.outbound.private_hosts.clone() };
+        let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?);
         let SessionSettings { portal_seconds, token_seconds, chained_seconds } = self.sessions;
         let limits = SessionLimits { portal_seconds, token_seconds, chained_seconds };
         Ok(Gateway {

@@ -231,6 +231,7 @@ pub async fn serve(
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let front = Arc::new(Front::new(settings, gateway.clone()));
     let follower = tokio::spawn(gateway.broker.store.clone().follow());
+    let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
     let turns = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -264,6 +265,7 @@ pub async fn serve(
         tracing::warn!("some requests did not finish in time");
     }
     follower.abort();
+    renewal.abort();
     gateway.broker.store.close().await;
     Ok(())
 }

@@ -61,7 +61,7 @@ fn fingerprints(idp: &crate::federation::metadata::IdpMetadata) -> Vec<String> {
 }
 
 /// Fetches every published metadata document and stores those that changed, until it is dropped.
-pub async fn keep_fresh(gateway: Gateway, operator: impl Fn() -> crate::domain::session::Caller + Send) {
+pub async fn keep_fresh(gateway: Gateway) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(RENEWAL_SECONDS));
     loop {
         tick.tick().await;
@@ -72,7 +72,7 @@ pub async fn keep_fresh(gateway: Gateway, operator: impl Fn() -> crate::domain::
                 Ok(None) => continue,
                 Ok(Some(new)) => {
                     let (owner, name) = (provider.owner.clone(), provider.name.clone());
-                    gateway.call(&operator(), RenewMetadata { owner, name, metadata: new.metadata }).await
+                    gateway.call(&gateway.operator(), RenewMetadata { owner, name, metadata: new.metadata }).await
                 }
                 Err(error) => Err(error),
             };

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cloudtrail;
 pub mod iam;
 pub mod keys;
+pub mod metadata;
 pub mod organizations;
 pub mod rolesanywhere;
 pub mod sign_out;
@@ -29,6 +30,7 @@ pub const TABLES: &[&[Entry]] = &[
     signin::TABLE,
     sign_out::TABLE,
     apply::TABLE,
+    metadata::TABLE,
 ];
 
 /// One page of a list: the items after the marker, at most `limit`, and the marker of the next page.

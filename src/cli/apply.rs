@@ -4,10 +4,7 @@ use super::{Failure, SettingsArguments};
 use crate::{
     api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization, ProviderEntry, Verb},
     config::variable,
-    domain::{
-        Error, Secret,
-        session::{Caller, Principal, RequestOrigin},
-    },
+    domain::{Error, Secret},
     gateway::Gateway,
 };
 use clap::Args;
@@ -15,7 +12,6 @@ use std::{
     fs,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// Set up the organization of the broker on this machine from a TOML or YAML file. A running broker follows within a second.
@@ -51,8 +47,13 @@ impl Apply {
             resolve(&key, entry, folder)?;
         }
         let gateway = self.settings.load()?.open().await?;
+        let sources = file.identity_sources.iter_mut().enumerate().map(|(i, entry)| (format!("identity_sources[{i}]"), entry));
+        let providers = file.identity_providers.iter_mut().enumerate();
+        for (key, entry) in sources.chain(providers.map(|(i, entry)| (format!("identity_providers[{i}]"), entry))) {
+            fetch(&gateway, &key, entry).await?;
+        }
         let wish = PlanOrganization { file: file.clone(), prune: self.prune, new_passwords: self.new_passwords };
-        let plan = gateway.call(&operator(&gateway), wish).await.map_err(|error| {
+        let plan = gateway.call(&gateway.operator(), wish).await.map_err(|error| {
             let line = line_of(&text, &error.public).map(|line| format!("line {line}, ")).unwrap_or_default();
             Failure::from(Error { public: format!("{}: {line}{}", self.file.display(), error.public), ..error })
         })?;
@@ -129,6 +130,11 @@ fn resolve(key: &str, entry: &mut ProviderEntry, folder: &Path) -> Result<(), Fa
     if let Some(file) = entry.metadata_file.take() {
         entry.metadata = Some(read("metadata_file", &file)?);
     }
+    if let Some(file) = entry.metadata_certificate_file.take() {
+        let pem = read("metadata_certificate_file", &file)?;
+        let lines = pem.lines().skip_while(|line| !line.contains("BEGIN CERTIFICATE")).skip(1);
+        entry.metadata_certificate = Some(lines.take_while(|line| !line.starts_with("-----")).collect());
+    }
     if let Some(file) = entry.client_secret_file.take() {
         entry.client_secret = Some(Secret::new(read("client_secret_file", &file)?.trim().to_owned()));
     }
@@ -140,24 +146,19 @@ fn resolve(key: &str, entry: &mut ProviderEntry, folder: &Path) -> Result<(), Fa
     Ok(())
 }
 
-/// Whoever runs this on the machine with the data folder.
-pub(super) fn operator(gateway: &Gateway) -> Caller {
-    let broker = &gateway.broker;
-    Caller {
-        principal: Principal::Operator,
-        origin: Arc::new(RequestOrigin {
-            request_id: broker.random.uuid(),
-            source_ip: std::net::IpAddr::from([127, 0, 0, 1]),
-            user_agent: format!("daypass/{}", env!("CARGO_PKG_VERSION")),
-            secure: true,
-            time: broker.clock.now(),
-        }),
+/// Fetches metadata that is published.
+async fn fetch(gateway: &Gateway, key: &str, entry: &mut ProviderEntry) -> Result<(), Failure> {
+    if let (Some(url), None) = (&entry.metadata_url, &entry.metadata) {
+        let fetched = gateway.broker.federation.fetch_metadata(url, entry.metadata_certificate.as_deref()).await;
+        let fetched = fetched.map_err(|error| Error { public: format!("{key}.metadata_url: {}", error.public), ..error })?;
+        entry.metadata = Some(fetched);
     }
+    Ok(())
 }
 
 pub(super) async fn apply(gateway: &Gateway, file: OrganizationFile, prune: bool, new_passwords: bool) -> Result<Plan, Failure> {
     let wish = ApplyOrganization(PlanOrganization { file, prune, new_passwords });
-    gateway.call(&operator(gateway), wish).await.map_err(Failure::from)
+    gateway.call(&gateway.operator(), wish).await.map_err(Failure::from)
 }
 
 fn print(plan: &Plan) {

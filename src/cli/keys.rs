@@ -1,6 +1,6 @@
 //! `daypass keys`
 
-use super::{Failure, SettingsArguments, apply::operator};
+use super::{Failure, SettingsArguments};
 use crate::api::keys::{ListRingKeys, RotateRingKey, SETTLES_SECONDS};
 use clap::{Args, Subcommand};
 
@@ -22,7 +22,7 @@ enum Rotate {
 impl Keys {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let gateway = self.settings.load()?.open().await?;
-        let caller = operator(&gateway);
+        let caller = gateway.operator();
         let rotated = match self.command {
             Some(Rotate::Rotate) => Some(gateway.call(&caller, RotateRingKey {}).await?),
             None => None,

@@ -1,6 +1,6 @@
 //! `daypass revoke` and `daypass sessions`
 
-use super::{Failure, SettingsArguments, apply::operator};
+use super::{Failure, SettingsArguments};
 use crate::{
     api::sts::sessions::{ListSessions, RevokeSessions, Revoked},
     domain::{Arn, Timestamp},
@@ -55,7 +55,7 @@ impl Revoke {
         ];
         let who = named.into_iter().flatten().next().ok_or_else(|| Failure::new("say whose sessions"))?;
         let gateway = self.settings.load()?.open().await?;
-        let revoked = gateway.call(&operator(&gateway), RevokeSessions { who, before }).await?;
+        let revoked = gateway.call(&gateway.operator(), RevokeSessions { who, before }).await?;
         gateway.broker.store.close().await;
         println!("Ended: {}, issued until {}.", revoked.scope, revoked.before);
         Ok(())
@@ -79,7 +79,7 @@ impl Sessions {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let role_arn = self.role.as_deref().map(Arn::parse).transpose().map_err(Failure::from)?;
         let gateway = self.settings.load()?.open().await?;
-        let listed = gateway.call(&operator(&gateway), ListSessions { role_arn, person: self.person }).await?.sessions;
+        let listed = gateway.call(&gateway.operator(), ListSessions { role_arn, person: self.person }).await?.sessions;
         gateway.broker.store.close().await;
         if listed.is_empty() {
             println!("No live sessions.");

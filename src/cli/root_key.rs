@@ -1,6 +1,6 @@
 //! `daypass root-key`
 
-use super::{Failure, SettingsArguments, apply::operator};
+use super::{Failure, SettingsArguments};
 use crate::{api::iam::access_keys::CreateRootAccessKey, domain::name::AccountId};
 use clap::Args;
 
@@ -18,7 +18,7 @@ impl RootKey {
         let account_id = AccountId::parse(&self.account)
             .map_err(|_| Failure::new(format!("`{}` is no account", self.account)).hint("An account is twelve digits."))?;
         let gateway = self.settings.load()?.open().await?;
-        let made = gateway.call(&operator(&gateway), CreateRootAccessKey { account_id }).await;
+        let made = gateway.call(&gateway.operator(), CreateRootAccessKey { account_id }).await;
         gateway.broker.store.close().await;
         let key = made?.access_key;
         println!("aws_access_key_id = {}", key.access_key_id);

@@ -56,13 +56,62 @@ pub fn claimed_issuer(token: &str) -> Option<String> {
 /// # Errors
 /// [`Unverified::UnknownKey`] when the key set may be out of date, else [`Unverified::Refused`].
 pub fn verify(token: &str, keys: &JwkSet, issuer: &str, now: Timestamp) -> Result<VerifiedClaims, Unverified> {
+    verify_with(token, keys, issuer, &ALGORITHMS, &["exp", "iss", "sub", "aud"], now)
+}
+
+/// The same with an allow-list of algorithms by name, and other claims that must be there.
+///
+/// # Errors
+/// See [`verify`].
+pub fn verify_allowed(
+    token: &str,
+    keys: &JwkSet,
+    issuer: &str,
+    allowed: &[&str],
+    required: &[&str],
+    now: Timestamp,
+) -> Result<VerifiedClaims, Unverified> {
+    let allowed: Vec<Algorithm> =
+        ALGORITHMS.into_iter().filter(|algorithm| allowed.contains(&format!("{algorithm:?}").as_str())).collect();
+    verify_with(token, keys, issuer, &allowed, required, now)
+}
+
+/// Whether a signature algorithm can be allowed at all.
+#[must_use]
+pub fn is_known_algorithm(name: &str) -> bool {
+    ALGORITHMS.iter().any(|algorithm| format!("{algorithm:?}") == name)
+}
+
+/// Header and payload must be objects in which nothing appears twice.
+fn check_members(token: &str) -> Result<(), String> {
+    let mut parts = token.split('.');
+    for what in ["header", "payload"] {
+        let part = parts.next().unwrap_or_default();
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part);
+        super::unique_json::object(&bytes.map_err(|_| format!("the {what} is not base64url"))?)
+            .map_err(|why| format!("the {what}: {why}"))?;
+    }
+    Ok(())
+}
+
+fn verify_with(
+    token: &str,
+    keys: &JwkSet,
+    issuer: &str,
+    allowed: &[Algorithm],
+    required: &[&str],
+    now: Timestamp,
+) -> Result<VerifiedClaims, Unverified> {
     if token.len() > MAX_TOKEN_LENGTH {
         return refuse("the token is too long");
+    }
+    if let Err(why) = check_members(token) {
+        return refuse(&format!("the token is malformed: {why}"));
     }
     let Ok(header) = jsonwebtoken::decode_header(token) else {
         return refuse("the token is not a signed JWT with a supported algorithm");
     };
-    if !ALGORITHMS.contains(&header.alg) {
+    if !allowed.contains(&header.alg) {
         return refuse("the token's algorithm is not allowed");
     }
     if header.crit.is_some() {
@@ -84,7 +133,7 @@ pub fn verify(token: &str, keys: &JwkSet, issuer: &str, now: Timestamp) -> Resul
     validation.validate_nbf = false;
     validation.validate_aud = false;
     validation.set_issuer(&[issuer]);
-    validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
+    validation.set_required_spec_claims(required);
     match jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation) {
         Ok(data) => check_times(data.claims, now),
         Err(error) => refuse(&format!("the token is not valid: {error}")),

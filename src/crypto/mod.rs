@@ -6,6 +6,7 @@ mod refusal;
 pub mod seal;
 pub mod sigv4;
 pub mod totp;
+pub mod unique_json;
 pub mod x509;
 pub mod xml;
 pub mod xmldsig;

@@ -131,9 +131,22 @@ pub enum ProviderKind {
     /// SAML 2.0 web SSO.
     Saml(SamlProvider),
     /// OpenID Connect.
-    Oidc(OidcProvider),
+    Oidc(Box<OidcProvider>),
     /// Users and groups kept by Daypass itself.
     Directory,
+}
+
+/// What becomes of the attributes of an assertion, or of the claims of a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttributeMapping {
+    /// Short names: `saml:<short name>` or `<issuer>:<short name>` in trust policies ← attribute or claim. `email` and `name`
+    /// are also shown on pages.
+    pub attributes: BTreeMap<String, String>,
+    /// Session tags ← attribute or claim, which must have one value.
+    pub tags: BTreeMap<String, String>,
+    /// The attribute or claim that names the person instead of NameID or `sub`: one that never changes and nobody chooses.
+    pub subject: Option<String>,
 }
 
 /// A SAML identity provider.
@@ -148,8 +161,9 @@ pub struct SamlProvider {
     pub metadata_certificate: Option<String>,
     /// Sign the requests we send, also where the metadata does not ask for it.
     pub sign_requests: bool,
-    /// Short names for attributes: `saml:<short name>` in trust policies ← attribute name in the assertion.
-    pub attributes: BTreeMap<String, String>,
+    /// What becomes of its attributes.
+    #[serde(flatten)]
+    pub mapping: AttributeMapping,
     /// Accept signatures over SHA-1. Shown as a warning.
     pub allow_sha1: bool,
     /// Accept sign-ins that begin at the provider, without a request of ours.
@@ -179,6 +193,7 @@ impl SamlProvider {
 
 /// An OpenID Connect provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OidcProvider {
     /// The issuer, exactly as its tokens and discovery document spell it.
     pub issuer: String,
@@ -189,8 +204,53 @@ pub struct OidcProvider {
     /// Its secret. Sealed before it reaches the store.
     #[serde(skip)]
     pub client_secret: Option<Secret<String>>,
+    /// How the client authenticates; none: as the provider prefers.
+    pub client_authentication: Option<ClientAuthentication>,
     /// Scopes asked for besides `openid`.
     pub scopes: Vec<String>,
+    /// Signature algorithms accepted in its tokens; empty: RS256, PS256, ES256 and EdDSA.
+    pub algorithms: Vec<String>,
+    /// How old the person's authentication may be, in seconds (`max_age`).
+    pub max_age_seconds: Option<u32>,
+    /// Authentication contexts one of which is asked for and required (`acr_values`); empty: any.
+    pub acr_values: Vec<String>,
+    /// What becomes of its claims.
+    #[serde(flatten)]
+    pub mapping: AttributeMapping,
+    /// Where it is no OpenID provider but OAuth 2.0 with an API that says who somebody is.
+    pub oauth2: Option<OAuth2Api>,
+}
+
+/// How a client shows that it is itself (OpenID Connect Core 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// The secret in the `Authorization` header.
+    ClientSecretBasic,
+    /// The secret in the form.
+    ClientSecretPost,
+    /// A token signed with our key, which `/oidc/jwks` publishes.
+    PrivateKeyJwt,
+    /// A public client: PKCE alone.
+    None,
+}
+
+/// An OAuth 2.0 service that says over its own API who somebody is (GitHub, Facebook).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OAuth2Api {
+    /// Where the browser goes.
+    pub authorization_endpoint: String,
+    /// Where a code becomes a token.
+    pub token_endpoint: String,
+    /// Answers with the person as a JSON object, whose `id` never changes.
+    pub user_endpoint: String,
+    /// Lists the person's addresses with `primary` and `verified`.
+    pub emails_endpoint: Option<String>,
+    /// Lists the person's teams, with `slug` and their organization's `login`.
+    pub teams_endpoint: Option<String>,
+    /// Lists the person's organizations by `login`.
+    pub organizations_endpoint: Option<String>,
 }
 
 impl OidcProvider {

@@ -252,6 +252,8 @@ pub enum ProviderSession {
     },
     /// OpenID Connect.
     Oidc {
+        /// `sub`.
+        subject: String,
         /// `sid`, where the provider says it.
         sid: Option<String>,
         /// Hint for the provider's logout.

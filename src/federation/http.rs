@@ -1,16 +1,90 @@
-//! The one outbound HTTP client of the broker: no redirects, bounded in time and size, https (plain http on loopback alone).
+//! The one outbound HTTP client of the broker: no redirects, bounded in time and size, https (plain http on loopback alone),
+//! and no private address but of hosts that the settings name.
+//!
+//! Every address it is given comes from configuration, or from what a configured provider published over TLS. A name is
+//! resolved once, and the connection goes to an address that was looked at: a name that changes meanwhile gains nothing.
 
 use super::metadata::is_safe;
 use crate::domain::{Error, ErrorKind};
-use std::{future::Future, pin::Pin, time::Duration};
-use url::Url;
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+use url::{Host, Url};
 
 /// Largest answer read, in bytes.
 pub const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Outbound HTTP.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    client: reqwest::Client,
+    private_hosts: Arc<BTreeSet<String>>,
+}
+
+/// Resolves names, and leaves out addresses that a name has no business with.
+struct Resolver(Arc<BTreeSet<String>>);
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let may_be_private = self.0.contains(name.as_str()) || is_local_name(name.as_str());
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let fit: Vec<SocketAddr> = found.filter(|address| may_be_private || is_public(address.ip())).collect();
+            if fit.is_empty() {
+                let why =
+                    format!("`{}` has no public address; `outbound.private_hosts` lets private ones be used", name.as_str());
+                return Err(why.into());
+            }
+            let addresses: reqwest::dns::Addrs = Box::new(fit.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+fn is_local_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether an address is one of the internet's (RFC 6890 and its registries).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0)
+                || (a == 198 && (18..20).contains(&b)))
+        }
+        IpAddr::V6(v6) => {
+            let translated = v6.to_ipv4_mapped().or_else(|| embedded(v6));
+            let public = v6.segments().first().is_some_and(|first| first & 0xe000 == 0x2000);
+            translated.map_or(public, |v4| is_public(v4.into()))
+        }
+    }
+}
+
+/// The IPv4 address in a NAT64 or 6to4 one.
+fn embedded(v6: Ipv6Addr) -> Option<std::net::Ipv4Addr> {
+    let octets = v6.octets();
+    let four = |at: usize| octets.get(at..at + 4).and_then(|four| <[u8; 4]>::try_from(four).ok()).map(Into::into);
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => four(12),
+        [0x2002, ..] => four(2),
+        _ => None,
+    }
+}
 
 /// An answer: status and body.
 #[derive(Debug)]
@@ -27,15 +101,33 @@ pub struct Answer {
 pub struct HttpError(String);
 
 impl Client {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new(private_hosts: BTreeSet<String>) -> Result<Self, Error> {
+        let private_hosts = Arc::new(private_hosts);
         let client = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Resolver(private_hosts.clone())))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .user_agent(concat!("daypass/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(Error::internal)?;
-        Ok(Self(client))
+        Ok(Self { client, private_hosts })
+    }
+
+    /// POST of a form, with more headers. The answer may have any status.
+    ///
+    /// # Errors
+    /// `IdentityProviderUnreachable`, when there is no answer.
+    pub async fn post_form(&self, url: &str, form: &[(String, String)], headers: &[(&str, &str)]) -> Result<Answer, Error> {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut request = http::Request::post(url)
+            .header("accept", "application/json")
+            .header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into_bytes()).map_err(|error| unreachable(error.to_string()))?;
+        self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))
     }
 
     /// GET, optionally with a bearer token.
@@ -43,10 +135,7 @@ impl Client {
     /// # Errors
     /// `IdentityProviderUnreachable`, also for any status but 200.
     pub async fn get(&self, url: &str, bearer: Option<&str>) -> Result<Vec<u8>, Error> {
-        let unreachable = |why: String| {
-            Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
-        };
-        let mut request = http::Request::get(url).header("accept", "application/json");
+        let mut request = http::Request::get(url).header("accept", "application/json, */*;q=0.5");
         if let Some(token) = bearer {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -60,8 +149,20 @@ impl Client {
         if !is_safe(&url) {
             return Err(HttpError(format!("`{url}` is not an https address")));
         }
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        // Names are looked at when they are resolved.
+        let fits = |address: &IpAddr| {
+            is_public(*address) || address.is_loopback() || self.private_hosts.contains(url.host_str().unwrap_or_default())
+        };
+        if literal.is_some_and(|address| !fits(&address)) {
+            return Err(HttpError(format!("`{url}` is a private address; `outbound.private_hosts` lets it be used")));
+        }
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;
-        let mut response = self.0.execute(request).await.map_err(|error| HttpError(causes(&error.without_url())))?;
+        let mut response = self.client.execute(request).await.map_err(|error| HttpError(causes(&error.without_url())))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| HttpError(error.without_url().to_string()))? {
@@ -72,6 +173,10 @@ impl Client {
         }
         Ok(Answer { status, body })
     }
+}
+
+fn unreachable(why: String) -> Error {
+    Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
 }
 
 /// An error with everything under it: the last cause says most.

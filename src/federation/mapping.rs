@@ -3,6 +3,7 @@
 use crate::{
     crypto::{Refusal, refusal},
     domain::{
+        iam::AttributeMapping,
         name::AccountId,
         session::{IdentityAssertion, SessionTags},
     },
@@ -81,6 +82,42 @@ pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<SessionTa
     }
     let transitive = attributes.get(TRANSITIVE).map(Vec::as_slice).unwrap_or_default();
     SessionTags::new(tags, transitive).map_err(|error| refusal("attribute_malformed", error.public))
+}
+
+/// Adds the tags that an administrator mapped: an attribute or claim without a value makes none, and one with several is
+/// refused, since a tag has one. What the provider itself tags wins.
+///
+/// # Errors
+/// `attribute_malformed`.
+pub fn mapped_tags(
+    own: &SessionTags,
+    mapping: &AttributeMapping,
+    values: impl Fn(&str) -> Vec<String>,
+) -> Result<SessionTags, Refusal> {
+    let mut tags: Vec<(String, String)> = own.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    for (key, name) in &mapping.tags {
+        let taken = tags.iter().any(|(tag, _)| tag.eq_ignore_ascii_case(key));
+        match values(name).as_slice() {
+            _ if taken => {}
+            [] => {}
+            [one] => tags.push((key.clone(), one.clone())),
+            _ => return Err(refusal("attribute_malformed", format!("`{name}` has several values, the session tag {key} one"))),
+        }
+    }
+    let transitive: Vec<String> = own.transitive().map(|(key, _)| key.to_owned()).collect();
+    SessionTags::new(tags, &transitive).map_err(|error| refusal("attribute_malformed", error.public))
+}
+
+/// The subject that an administrator mapped; none where there is no such mapping.
+///
+/// # Errors
+/// `subject_blank` when it is not exactly one value.
+pub fn mapped_subject(mapping: &AttributeMapping, values: impl Fn(&str) -> Vec<String>) -> Result<Option<String>, Refusal> {
+    let Some(name) = &mapping.subject else { return Ok(None) };
+    match values(name).as_slice() {
+        [one] if !one.trim().is_empty() => Ok(Some(one.clone())),
+        found => Err(refusal("subject_blank", format!("`{name}` names the person, and has {} values", found.len()))),
+    }
 }
 
 /// Session tags of a token:

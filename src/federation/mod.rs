@@ -74,6 +74,11 @@ impl Addresses {
     pub fn token_issuer(&self, account: &AccountId) -> String {
         self.at(&format!("/issuer/{account}"))
     }
+    /// Where an OIDC provider sends the browser back to after a sign-out.
+    #[must_use]
+    pub fn signed_out(&self) -> String {
+        self.at("/signed-out")
+    }
     /// Where an OIDC provider sends the browser back to; one per source, so that answers can't be mixed up.
     #[must_use]
     pub fn oidc_callback(&self, source: &str) -> String {
@@ -147,6 +152,16 @@ pub struct Identified {
     pub recording: Recording,
 }
 
+/// What of the machine federation may use.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The program that runs the XML library apart (this one, called with `xml-verifier`); without one the library runs in a
+    /// thread.
+    pub cage: Option<PathBuf>,
+    /// Hosts that may have private addresses.
+    pub private_hosts: std::collections::BTreeSet<String>,
+}
+
 /// Everything that federation needs.
 pub struct Federation {
     /// Ours.
@@ -158,7 +173,7 @@ pub struct Federation {
     /// Randomness.
     pub random: Arc<dyn Random>,
     http: http::Client,
-    discoveries: cache::Published<openidconnect::core::CoreProviderMetadata>,
+    discoveries: cache::Published<oidc::Discovery>,
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
     verifier: Arc<verifier::Verifier>,
     passwords: directory::Passwords,
@@ -172,8 +187,7 @@ impl std::fmt::Debug for Federation {
 }
 
 impl Federation {
-    /// Sets up caches and the HTTP client. `cage` is the program that runs the XML library apart (this one, called with
-    /// `xml-verifier`); without one the library runs in a thread.
+    /// Sets up caches and the HTTP client.
     ///
     /// # Errors
     /// `Internal` when the TLS library can't be set up.
@@ -182,7 +196,7 @@ impl Federation {
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        cage: Option<PathBuf>,
+        surroundings: Surroundings,
     ) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
@@ -190,10 +204,10 @@ impl Federation {
             store,
             clock,
             random,
-            http: http::Client::new()?,
+            http: http::Client::new(surroundings.private_hosts)?,
             discoveries: cache::Published::default(),
             keys: cache::Published::default(),
-            verifier: Arc::new(verifier::Verifier::new(cage, cores)),
+            verifier: Arc::new(verifier::Verifier::new(surroundings.cage, cores)),
             passwords: directory::Passwords::new(cores)?,
             attempts: attempts::Attempts::default(),
         })
@@ -242,7 +256,7 @@ impl Federation {
         let source = snapshot.identity_source(&session.identity.provider.name)?;
         let departure = match &source.kind {
             ProviderKind::Saml(saml) => saml::logout::request(self, saml, session),
-            ProviderKind::Oidc(oidc) => oidc::end_session(self, oidc, session).await,
+            ProviderKind::Oidc(oidc) => oidc::logout::end_session(self, oidc, session).await,
             ProviderKind::Directory => Ok(None),
         };
         // The session has ended here; that the provider can't be told must not look as if it had not.

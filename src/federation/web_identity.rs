@@ -67,10 +67,10 @@ async fn identify(
     let snapshot = federation.store.snapshot();
     let standing = snapshot.providers.iter().filter(|provider| provider.is_in(account));
     let own = standing.filter_map(|provider| match &provider.kind {
-        ProviderKind::Oidc(oidc) if oidc.issuer == claimed => Some((provider.clone(), oidc.clone())),
+        ProviderKind::Oidc(oidc) if oidc.issuer == claimed && oidc.oauth2.is_none() => Some((provider.clone(), oidc.clone())),
         _ => None,
     });
-    let found: Option<(Arc<IdentityProvider>, OidcProvider)> =
+    let found: Option<(Arc<IdentityProvider>, Box<OidcProvider>)> =
         own.max_by_key(|(provider, _)| provider.owner != ProviderOwner::Organization);
     let Some((provider, oidc)) = found else {
         return Err(Error::new(
@@ -81,9 +81,14 @@ async fn identify(
     };
     recording.require("issuer", "issuer_wrong", &oidc.issuer, &claimed, true).map_err(|r| refused(&r))?;
     let now = federation.clock.now();
-    let mut outcome = jose::verify(token, &*federation.keys(&oidc.issuer, false).await?, &oidc.issuer, now);
+    let allowed: Vec<&str> = oidc.algorithms.iter().map(String::as_str).collect();
+    let verify = |keys: &JwkSet| match allowed.as_slice() {
+        [] => jose::verify(token, keys, &oidc.issuer, now),
+        allowed => jose::verify_allowed(token, keys, &oidc.issuer, allowed, &["exp", "iss", "sub", "aud"], now),
+    };
+    let mut outcome = verify(&*federation.keys(&oidc.issuer, false).await?);
     if matches!(outcome, Err(Unverified::UnknownKey)) {
-        outcome = jose::verify(token, &*federation.keys(&oidc.issuer, true).await?, &oidc.issuer, now);
+        outcome = verify(&*federation.keys(&oidc.issuer, true).await?);
     }
     let verified = outcome.map_err(|unverified| match unverified {
         Unverified::UnknownKey => refusal("signature_key_unknown", "the token is signed with a key the issuer does not publish"),

@@ -9,12 +9,29 @@ use crate::{
         sigv4::{Authorization, CertifiedRequest, HttpRequest, SigningKey},
         x509,
     },
-    domain::{Error, ErrorKind, Timestamp, session::Principal, user::UserSession},
+    domain::{
+        Error, ErrorKind, Timestamp,
+        session::{Caller, Principal, RequestOrigin},
+        user::UserSession,
+    },
 };
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 impl Gateway {
+    /// The broker itself, or whoever runs a command on its machine.
+    #[must_use]
+    pub fn operator(&self) -> Caller {
+        let origin = RequestOrigin {
+            request_id: self.broker.random.uuid(),
+            source_ip: std::net::IpAddr::from([127, 0, 0, 1]),
+            user_agent: format!("daypass/{}", env!("CARGO_PKG_VERSION")),
+            secure: true,
+            time: self.broker.clock.now(),
+        };
+        Caller { principal: Principal::Operator, origin: Arc::new(origin) }
+    }
+
     /// The principal of a request: its bearer, its signer, or nobody. A bad signature is refused even where nobody is asked.
     ///
     /// # Errors

@@ -88,7 +88,8 @@ pub async fn not_found() -> Response {
 /// nothing by themselves.
 async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Response {
     let posts = request.method() != Method::GET && request.method() != Method::HEAD;
-    let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&request.uri().path());
+    let path = request.uri().path();
+    let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&path) || path.ends_with("/backchannel-logout");
     if posts && !foreign_by_design && !same_origin(&request, &pages.origin) {
         let error =
             Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");

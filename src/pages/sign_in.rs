@@ -3,7 +3,7 @@
 use super::{BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, departure::depart, render};
 use crate::{
     api::{
-        sign_out::{ProviderLogout, SignOut},
+        sign_out::{BackChannelLogout, ProviderLogout, SignOut},
         signin::{Answer, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, LookUpArrival, ParkSamlResponse},
     },
     domain::{Error, ErrorKind, Secret},
@@ -18,8 +18,8 @@ use askama::Template;
 use axum::{
     Form, Router,
     extract::{Path, Query, RawQuery, State},
-    http::header,
-    response::{IntoResponse, Redirect},
+    http::{StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use base64::Engine as _;
@@ -36,6 +36,9 @@ pub(super) fn router() -> Router<Pages> {
         .route("/saml/arrived/{handle}", get(saml_arrived).post(saml_confirmed))
         .route("/saml/logout", get(saml_logout).post(saml_logout_post))
         .route("/oidc/{source}/callback", get(oidc_callback))
+        .route("/oidc/{source}/backchannel-logout", post(backchannel_logout))
+        .route("/oidc/jwks", get(oidc_keys))
+        .route("/signed-out", get(signed_out))
 }
 
 #[derive(Template)]
@@ -294,4 +297,38 @@ async fn oidc_callback(
     let handle = one("state")?.unwrap_or_default();
     let callback = Callback { code: one("code")?.map(Secret::new), error: one("error")?, iss: one("iss")? };
     complete(&pages, &browser, Some(source), Answer::Direct { handle, arrival: Arrival::Oidc(callback) }).await
+}
+
+/// The keys that our clients authenticate with at OpenID providers.
+async fn oidc_keys(State(pages): State<Pages>) -> Page {
+    let keys = pages.gateway.broker.store.client_key().await?.public();
+    let body = serde_json::to_string(keys).map_err(Error::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/jwk-set+json")], body).into_response())
+}
+
+/// Where an OpenID provider sends the browser after a sign-out that began here.
+async fn signed_out() -> Response {
+    render(&SignedOutPage { confirmed: true })
+}
+
+#[derive(Deserialize)]
+struct LogoutTokenForm {
+    logout_token: Secret<String>,
+}
+
+/// For the provider's server: no browser, no page.
+async fn backchannel_logout(
+    State(pages): State<Pages>,
+    browser: Browser,
+    Path(source): Path<String>,
+    Form(form): Form<LogoutTokenForm>,
+) -> Response {
+    let wish = BackChannelLogout { source, logout_token: form.logout_token };
+    match pages.gateway.call(&browser.anonymous(), wish).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) if error.kind == ErrorKind::Unavailable || error.kind == ErrorKind::IdentityProviderUnreachable => {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Err(_) => (StatusCode::BAD_REQUEST, r#"{"error":"invalid_request"}"#).into_response(),
+    }
 }

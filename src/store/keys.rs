@@ -135,6 +135,81 @@ pub(super) async fn open_certified_key(pool: &SqlitePool, ring: &KeyRing, purpos
     Ok(CertifiedKey { private_key: Secret::new(private_key), certificate: row.get("certificate") })
 }
 
+/// The key that a client of ours authenticates with at OpenID providers (`private_key_jwt`): P-256.
+pub struct ClientKey {
+    key: EncodingKey,
+    id: String,
+    set: JwkSet,
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientKey")
+    }
+}
+
+impl ClientKey {
+    /// Signs claims as a compact JWS, ES256.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn sign(&self, claims: &serde_json::Value) -> Result<Secret<String>, Error> {
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, &self.key).map(Secret::new).map_err(Error::internal)
+    }
+
+    /// What verifies it (RFC 7517).
+    #[must_use]
+    pub const fn public(&self) -> &JwkSet {
+        &self.set
+    }
+}
+
+pub(super) async fn open_client_key(pool: &SqlitePool, ring: &KeyRing) -> Result<ClientKey, Error> {
+    let make = || Ok(rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_der());
+    let private = open_private(pool, ring, "oidc-client", make).await?;
+    let key = EncodingKey::from_ec_pem(pem(&private).expose().as_bytes()).map_err(Error::internal)?;
+    let (jwk, id) = published(&key, Algorithm::ES256)?;
+    Ok(ClientKey { key, id, set: JwkSet { keys: vec![jwk] } })
+}
+
+/// A private key by its name, PKCS #8; it is made when there is none.
+async fn open_private(
+    pool: &SqlitePool,
+    ring: &KeyRing,
+    name: &str,
+    make: impl FnOnce() -> Result<Vec<u8>, rcgen::Error>,
+) -> Result<Secret<Vec<u8>>, Error> {
+    let context = format!("signing_key/{name}");
+    let select = || sqlx::query("SELECT sealed FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
+    let mut row = select().await.map_err(unavailable)?;
+    if row.is_none() {
+        let sealed = ring.seal(Purpose::StoredSecret, &context, &make().map_err(Error::internal)?).map_err(Error::internal)?;
+        // Another process may have been faster: its key counts.
+        let insert = "INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, x'') ON CONFLICT DO NOTHING";
+        sqlx::query(insert).bind(name).bind(sealed).execute(pool).await.map_err(unavailable)?;
+        row = select().await.map_err(unavailable)?;
+    }
+    let row = row.ok_or_else(|| Error::internal("a key that was just written is not there"))?;
+    let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
+    let opened = opened.ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the signing key {name} can't be opened")))?;
+    Ok(Secret::new(opened))
+}
+
+fn pem(private: &Secret<Vec<u8>>) -> Secret<String> {
+    let text = base64::engine::general_purpose::STANDARD.encode(private.expose());
+    Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"))
+}
+
+/// The public half, named by its thumbprint.
+fn published(key: &EncodingKey, algorithm: Algorithm) -> Result<(Jwk, String), Error> {
+    let mut jwk = Jwk::from_encoding_key(key, algorithm).map_err(Error::internal)?;
+    let id = jwk.thumbprint(ThumbprintHash::SHA256).map_err(Error::internal)?;
+    jwk.common.key_id = Some(id.clone());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok((jwk, id))
+}
+
 /// How web identity tokens of ours are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TokenAlgorithm {
@@ -211,33 +286,13 @@ impl TokenKeys {
 pub(super) async fn open_token_keys(pool: &SqlitePool, ring: &KeyRing) -> Result<TokenKeys, Error> {
     let (mut keys, mut set) = (Vec::new(), JwkSet { keys: Vec::new() });
     for algorithm in TokenAlgorithm::ALL {
-        let (name, context) = (algorithm.row(), format!("signing_key/{}", algorithm.row()));
-        let select = sqlx::query("SELECT sealed FROM signing_key WHERE name = $1").bind(name);
-        let private = match select.fetch_optional(pool).await.map_err(unavailable)? {
-            Some(row) => {
-                let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
-                opened.ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the signing key {name} can't be opened")))?
-            }
-            None => {
-                let made = algorithm.make().map_err(Error::internal)?;
-                let sealed = ring.seal(Purpose::StoredSecret, &context, &made).map_err(Error::internal)?;
-                let insert = sqlx::query("INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, x'')");
-                insert.bind(name).bind(sealed).execute(pool).await.map_err(unavailable)?;
-                made
-            }
-        };
-        let private = Secret::new(private);
-        let text = base64::engine::general_purpose::STANDARD.encode(private.expose());
-        let pem = Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"));
+        let pem = pem(&open_private(pool, ring, algorithm.row(), || algorithm.make()).await?);
         let key = match algorithm {
             TokenAlgorithm::RS256 => EncodingKey::from_rsa_pem(pem.expose().as_bytes()),
             TokenAlgorithm::ES384 => EncodingKey::from_ec_pem(pem.expose().as_bytes()),
         };
         let key = key.map_err(Error::internal)?;
-        let mut jwk = Jwk::from_encoding_key(&key, algorithm.of_jose()).map_err(Error::internal)?;
-        let id = jwk.thumbprint(ThumbprintHash::SHA256).map_err(Error::internal)?;
-        jwk.common.key_id = Some(id.clone());
-        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        let (jwk, id) = published(&key, algorithm.of_jose())?;
         set.keys.push(jwk);
         keys.push((algorithm, key, id));
     }

@@ -45,6 +45,7 @@ pub struct Store {
     ephemeral: Ephemeral,
     signing: keys::CertifiedKey,
     encryption: tokio::sync::OnceCell<keys::CertifiedKey>,
+    client: tokio::sync::OnceCell<keys::ClientKey>,
     token_keys: keys::TokenKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
@@ -90,6 +91,7 @@ impl Store {
             ephemeral,
             signing,
             encryption: tokio::sync::OnceCell::new(),
+            client: tokio::sync::OnceCell::new(),
             token_keys,
             refusals: audit::RefusalBudget::default(),
             last_uses: users::LastUses::default(),
@@ -121,6 +123,14 @@ impl Store {
     pub async fn encryption_key(&self) -> Result<&keys::CertifiedKey, Error> {
         let open = || keys::open_certified_key(&self.writer, &self.ring, keys::SamlPurpose::Encryption);
         self.encryption.get_or_try_init(open).await
+    }
+
+    /// The key that a client of ours authenticates with. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn client_key(&self) -> Result<&keys::ClientKey, Error> {
+        self.client.get_or_try_init(|| keys::open_client_key(&self.writer, &self.ring)).await
     }
 
     /// The keys that sign web identity tokens of ours.

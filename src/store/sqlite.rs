@@ -129,7 +129,7 @@ fn provider(row: &SqliteRow, ring: &KeyRing) -> Result<IdentityProvider, Error> 
                 oidc.client_secret =
                     Some(Secret::new(text.ok_or_else(|| damaged("identity_provider", "its secret can't be opened"))?));
             }
-            ProviderKind::Oidc(oidc)
+            ProviderKind::Oidc(Box::new(oidc))
         }
         _ => ProviderKind::Directory,
     };

@@ -125,7 +125,7 @@ impl Idp {
 }
 
 /// RFC 7468: lines of 64 letters.
-fn pem(der: &[u8]) -> String {
+pub fn pem(der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<&str> = body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))

@@ -18,6 +18,7 @@ mod gateway;
 mod golden;
 mod idp;
 mod numbers;
+mod oidc;
 mod policy;
 mod saml;
 mod sdk;

@@ -12,7 +12,7 @@ use daypass::{
         },
         user::{AccessKey, UserSession},
     },
-    federation::{Addresses, Federation},
+    federation::{Addresses, Federation, Surroundings},
     gateway::{Broker, Gateway, Operation, SessionLimits},
     policy::{
         Decision,
@@ -157,7 +157,7 @@ impl World {
 pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededRandom>) -> Result<Gateway, Error> {
     let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
     let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
-    let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), None)?;
+    let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), Surroundings::default())?;
     let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600, chained_seconds: 3600 };
     Ok(Gateway {
         broker: Broker {

@@ -54,8 +54,8 @@ pub enum LogoutMessage {
 pub struct LogoutRequest {
     /// The source.
     pub source: Arc<IdentityProvider>,
-    /// Whose, as in [`crate::domain::session::IdentityAssertion::person`].
-    pub person: String,
+    /// Whose: the NameID.
+    pub subject: String,
     /// Which of theirs; empty: all.
     pub indexes: Vec<String>,
     id: String,
@@ -187,7 +187,7 @@ async fn verify(federation: &Federation, inbound: Inbound, recording: &mut Recor
     let subject = root.children().find(|node| is(*node, SAML, "NameID")).map(text).unwrap_or_default();
     recording.require("subject", "subject_blank", "a NameID", &subject, !subject.is_empty())?;
     let indexes = root.children().filter(|node| is(*node, SAMLP, "SessionIndex")).map(text).collect();
-    Ok(LogoutMessage::Request(LogoutRequest { person: format!("{}:{subject}", source.name), source, indexes, id, relay_state }))
+    Ok(LogoutMessage::Request(LogoutRequest { subject, source, indexes, id, relay_state }))
 }
 
 /// The identity source that a message says it is from: who it really is from, the signature tells.

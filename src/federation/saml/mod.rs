@@ -3,6 +3,7 @@
 pub mod logout;
 pub mod message;
 mod profile;
+mod published;
 
 pub use profile::{Expect, MAX_AGE_SECONDS, OneTimeMark, check, mark};
 

@@ -170,7 +170,6 @@ pub fn check(
 
     check_conditions(recording, assertion, expect, skew, now)?;
     let subject_node = check_subject(recording, assertion, expect, skew, now)?;
-    let subject = plain(subject_node)?;
     let statement = child(assertion, "AuthnStatement")?;
     let authenticated =
         time(statement, "AuthnInstant")?.ok_or_else(|| refusal("assertion_malformed", "AuthnInstant is missing"))?;
@@ -208,6 +207,9 @@ pub fn check(
         other => other.map(str::to_owned),
     };
     let attributes = attributes(assertion)?;
+    let values = |name: &str| attributes.get(name).cloned().unwrap_or_default();
+    let name_id = plain(subject_node)?;
+    let subject = mapping::mapped_subject(&settings.mapping, values)?.unwrap_or_else(|| name_id.clone());
     let claims = claims(settings, &attributes, &issuer, &subject, subject_type.as_deref(), &expect.acs);
     let one = |name: &str| attributes.get(name).and_then(|values| values.first()).cloned();
     let short = |name: &str| claims.get(&format!("saml:{name}")).and_then(|values| values.first()).cloned();
@@ -232,7 +234,7 @@ pub fn check(
             .map(|text| SourceIdentity::parse(&text))
             .transpose()
             .map_err(|_| malformed("SourceIdentity"))?,
-        tags: mapping::saml_tags(&attributes)?,
+        tags: mapping::mapped_tags(&mapping::saml_tags(&attributes)?, &settings.mapping, values)?,
         roles: attributes.get(&format!("{AWS_ATTRIBUTE}Role")).into_iter().flatten().filter_map(|pair| role_pair(pair)).collect(),
         issuer,
         subject,
@@ -245,7 +247,7 @@ pub fn check(
     let attribute = |name: &str| subject_node.attribute(name).map(str::to_owned);
     let at_provider = ProviderSession::Saml {
         name_id: NameId {
-            value: identity.subject.clone(),
+            value: name_id,
             format: attribute("Format"),
             name_qualifier: attribute("NameQualifier"),
             sp_name_qualifier: attribute("SPNameQualifier"),
@@ -386,7 +388,7 @@ fn claims(
     for (name, values) in attributes {
         claims.insert(format!("saml:attribute/{name}"), values.clone());
     }
-    for (short, name) in &settings.attributes {
+    for (short, name) in &settings.mapping.attributes {
         if let Some(values) = attributes.get(name) {
             claims.insert(format!("saml:{short}"), values.clone());
         }

@@ -7,7 +7,7 @@ use crate::{
 };
 use daypass::{
     domain::{ErrorKind, Timestamp, iam::SamlProvider},
-    federation::{Addresses, Arrival, Federation, Isolation, Pending},
+    federation::{Addresses, Arrival, Federation, Isolation, Pending, Surroundings},
     store::Store,
 };
 use std::{fs, path::PathBuf};
@@ -23,7 +23,9 @@ async fn broker(program: PathBuf) -> Broker {
     let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
     let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await.unwrap();
     let addresses = Addresses { public_url: "https://sp.example".parse().unwrap() };
-    let federation = Federation::new(addresses, store, clock, random, Some(program)).unwrap();
+    let federation =
+        Federation::new(addresses, store, clock, random, Surroundings { cage: Some(program), ..Surroundings::default() })
+            .unwrap();
     Broker { federation, _folder: folder }
 }
 

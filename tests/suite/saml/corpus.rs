@@ -29,7 +29,7 @@ use daypass::{
     },
     domain::{
         Timestamp,
-        iam::{IdentityProvider, ProviderKind, ProviderOwner, SamlProvider},
+        iam::{AttributeMapping, IdentityProvider, ProviderKind, ProviderOwner, SamlProvider},
         name::ProviderName,
         session::IdentityAssertion,
     },
@@ -206,7 +206,7 @@ fn make(variant: &Variant, base: &str) -> Case {
         xml,
         provider: SamlProvider {
             metadata: metadata(&published),
-            attributes: [("groups".to_owned(), "groups".to_owned())].into(),
+            mapping: groups(),
             allow_sha1: variant.allow_sha1,
             ..SamlProvider::default()
         },
@@ -298,6 +298,10 @@ fn words(text: &str, genuine: &str) -> String {
         }
     }
     out + rest
+}
+
+pub fn groups() -> AttributeMapping {
+    AttributeMapping { attributes: [("groups".to_owned(), "groups".to_owned())].into(), ..AttributeMapping::default() }
 }
 
 pub fn source(provider: SamlProvider) -> IdentityProvider {

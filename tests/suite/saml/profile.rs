@@ -2,7 +2,7 @@
 
 use crate::{
     idp::{Idp, response},
-    saml::corpus::{KEYS, sign_in, source},
+    saml::corpus::{KEYS, groups, sign_in, source},
     world::NOON,
 };
 use daypass::{
@@ -12,8 +12,7 @@ use daypass::{
 };
 
 fn provider(signer: &Idp) -> SamlProvider {
-    let attributes = [("groups".to_owned(), "groups".to_owned())].into();
-    SamlProvider { metadata: signer.metadata(), attributes, ..SamlProvider::default() }
+    SamlProvider { metadata: signer.metadata(), mapping: groups(), ..SamlProvider::default() }
 }
 
 fn genuine(signer: &Idp) -> String {

@@ -3,19 +3,20 @@
 //! What the document lists is created or changed; what it does not list is left alone, or deleted when `prune` is asked
 //! for. Applying the same document again changes nothing.
 
+mod providers;
+
+pub use providers::{KindEntry, ProviderEntry};
+
 use super::iam::trust::{self, Known};
 use crate::{
     domain::{
         Arn, Error, Random, Secret, Timestamp,
         directory::User,
-        iam::{
-            IdentityProvider, MAX_CLOCK_SKEW_SECONDS, ManagedPolicy, OidcProvider, ProviderKind, ProviderOwner, Role,
-            SamlProvider,
-        },
+        iam::{IdentityProvider, ManagedPolicy, ProviderOwner, Role},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
     },
-    federation::{directory, metadata},
+    federation::directory,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
     policy::{DocumentKind, Policy},
     store::{Snapshot, WriteTx},
@@ -95,84 +96,6 @@ pub struct AccountEntry {
     /// Contact.
     #[serde(default)]
     pub email: String,
-}
-
-/// `[[identity_sources]]`, `[[identity_providers]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProviderEntry {
-    /// Unique.
-    pub name: ProviderName,
-    /// The account, for `identity_providers` alone.
-    pub account: Option<AccountId>,
-    /// `saml`, `oidc` or `directory`.
-    #[serde(rename = "type")]
-    pub kind: KindEntry,
-    /// Text of the button; default is the name.
-    pub label: Option<String>,
-    /// E-mail domains of its people.
-    #[serde(default)]
-    pub domains: Vec<String>,
-    /// SAML: the provider's metadata. The command line fills it from `metadata_file`.
-    pub metadata: Option<String>,
-    /// SAML: a file with the metadata, relative to the document.
-    pub metadata_file: Option<String>,
-    /// SAML: where the metadata is published. The command line fetches it, and the broker fetches it anew every hour.
-    pub metadata_url: Option<String>,
-    /// SAML: a PEM file with the certificate that signs the metadata. The command line fills `metadata_certificate` from it.
-    pub metadata_certificate_file: Option<String>,
-    /// SAML: that certificate, DER in base64.
-    pub metadata_certificate: Option<String>,
-    /// SAML: sign our requests.
-    #[serde(default)]
-    pub sign_requests: bool,
-    /// SAML: accept signatures over SHA-1.
-    #[serde(default)]
-    pub allow_sha1: bool,
-    /// SAML: accept sign-ins that begin at the provider.
-    #[serde(default)]
-    pub allow_idp_initiated: bool,
-    /// SAML: have people authenticate anew each time.
-    #[serde(default)]
-    pub force_authn: bool,
-    /// SAML: authentication contexts one of which is required.
-    #[serde(default)]
-    pub authn_context: Vec<String>,
-    /// SAML: send requests in a form.
-    #[serde(default)]
-    pub post_requests: bool,
-    /// SAML: how far the provider's clock may be from ours, in seconds; default 60, at most 300.
-    pub clock_skew_seconds: Option<u32>,
-    /// SAML: short name for trust policies ← attribute name in assertions.
-    #[serde(default)]
-    pub attributes: BTreeMap<String, String>,
-    /// OIDC: the issuer.
-    pub issuer: Option<String>,
-    /// OIDC: the client of browser sign-in.
-    pub client_id: Option<String>,
-    /// OIDC: more audiences accepted by `AssumeRoleWithWebIdentity`.
-    #[serde(default)]
-    pub audiences: Vec<String>,
-    /// OIDC: the client's secret. Prefer `client_secret_file` or `client_secret_env`.
-    pub client_secret: Option<Secret<String>>,
-    /// OIDC: a file with the secret.
-    pub client_secret_file: Option<String>,
-    /// OIDC: an environment variable with the secret.
-    pub client_secret_env: Option<String>,
-    /// OIDC: scopes besides `openid`; default `profile` and `email`.
-    pub scopes: Option<Vec<String>>,
-}
-
-/// The protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KindEntry {
-    /// SAML 2.0.
-    Saml,
-    /// OpenID Connect.
-    Oidc,
-    /// The built-in directory.
-    Directory,
 }
 
 /// `[[policies]]`
@@ -481,16 +404,16 @@ fn draft(
                 "an identity source belongs to the organization; use [[identity_providers]] for one account",
             ));
         }
-        providers.push(provider(&key, entry, ProviderOwner::Organization)?);
+        providers.push(providers::provider(&key, entry, ProviderOwner::Organization)?);
     }
     for (index, entry) in file.identity_providers.iter().enumerate() {
         let key = format!("identity_providers[{index}]");
         let account = entry.account.clone().ok_or_else(|| bad(&key, "an identity provider needs an `account`"))?;
         in_known(format!("{key}.account"), &account)?;
-        providers.push(provider(&key, entry, ProviderOwner::Account(account))?);
+        providers.push(providers::provider(&key, entry, ProviderOwner::Account(account))?);
     }
-    check_namesakes(&providers, snapshot, wish.prune)?;
-    put_providers(&mut draft, providers, snapshot);
+    providers::check_namesakes(&providers, snapshot, wish.prune)?;
+    providers::put_providers(&mut draft, providers, snapshot);
     for (index, entry) in file.policies.iter().enumerate() {
         in_known(format!("policies[{index}].account"), &entry.account)?;
     }
@@ -555,137 +478,6 @@ fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, ran
     });
     draft.put(format!("organization {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::Organization(new));
     Ok(())
-}
-
-fn saml_provider(key: &str, entry: &ProviderEntry) -> Result<SamlProvider, Error> {
-    let text = entry.metadata.clone();
-    let text = text.ok_or_else(|| {
-        bad(&format!("{key}.metadata_file"), "a provider of this type needs `metadata_file` or `metadata_url`".to_owned())
-    })?;
-    metadata::parse(&text).map_err(|refusal| bad(&format!("{key}.metadata"), refusal.detail))?;
-    if let Some(url) = &entry.metadata_url
-        && !url::Url::parse(url).is_ok_and(|url| metadata::is_safe(&url))
-    {
-        return Err(bad(&format!("{key}.metadata_url"), format!("`{url}` is not an https address")));
-    }
-    let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
-    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
-    if let Some(name) = entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name)) {
-        return Err(bad(
-            &format!("{key}.attributes"),
-            format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
-        ));
-    }
-    if let Some(skew) = entry.clock_skew_seconds.filter(|skew| *skew > MAX_CLOCK_SKEW_SECONDS) {
-        let message = format!("{skew} seconds are too many: at most {MAX_CLOCK_SKEW_SECONDS}");
-        return Err(bad(&format!("{key}.clock_skew_seconds"), message));
-    }
-    Ok(SamlProvider {
-        metadata: text,
-        metadata_url: entry.metadata_url.clone(),
-        metadata_certificate: entry.metadata_certificate.clone(),
-        sign_requests: entry.sign_requests,
-        attributes: entry.attributes.clone(),
-        allow_sha1: entry.allow_sha1,
-        allow_idp_initiated: entry.allow_idp_initiated,
-        force_authn: entry.force_authn,
-        authn_context: entry.authn_context.clone(),
-        post_requests: entry.post_requests,
-        clock_skew_seconds: entry.clock_skew_seconds,
-    })
-}
-
-fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -> Result<IdentityProvider, Error> {
-    let sign_in = owner == ProviderOwner::Organization;
-    let needs = |name: &str| bad(&format!("{key}.{name}"), format!("a provider of this type needs `{name}`"));
-    let kind = match entry.kind {
-        KindEntry::Saml => ProviderKind::Saml(saml_provider(key, entry)?),
-        KindEntry::Oidc => {
-            let issuer = entry.issuer.clone().ok_or_else(|| needs("issuer"))?;
-            let safe = url::Url::parse(&issuer).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none());
-            if !safe {
-                return Err(bad(&format!("{key}.issuer"), format!("`{issuer}` is not an https address")));
-            }
-            if sign_in && entry.client_id.is_none() {
-                return Err(needs("client_id"));
-            }
-            let client_ids: Vec<String> = entry.client_id.iter().chain(&entry.audiences).cloned().collect();
-            if client_ids.is_empty() {
-                return Err(needs("audiences"));
-            }
-            ProviderKind::Oidc(OidcProvider {
-                issuer,
-                client_ids,
-                sign_in_client_id: entry.client_id.clone(),
-                client_secret: entry.client_secret.clone(),
-                scopes: entry.scopes.clone().unwrap_or_else(|| vec!["profile".to_owned(), "email".to_owned()]),
-            })
-        }
-        KindEntry::Directory if sign_in => ProviderKind::Directory,
-        KindEntry::Directory => {
-            return Err(bad(
-                &format!("{key}.type"),
-                "the directory is one for the organization: list it under [[identity_sources]]",
-            ));
-        }
-    };
-    Ok(IdentityProvider {
-        owner,
-        name: entry.name.clone(),
-        label: entry.label.clone().unwrap_or_else(|| entry.name.to_string()),
-        domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
-        kind,
-    })
-}
-
-/// In an account, one ARN is one provider: a namesake would make a trust policy mean two.
-fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapshot, prune: bool) -> Result<(), Error> {
-    let replaced = |old: &IdentityProvider| prune || providers.iter().any(|new| new.owner == old.owner && new.name == old.name);
-    let kept: Vec<&IdentityProvider> = snapshot.providers.iter().map(|old| &**old).filter(|old| !replaced(old)).collect();
-    let all: Vec<&IdentityProvider> = providers.iter().chain(kept).collect();
-    for (index, one) in all.iter().enumerate() {
-        let overlaps = |other: &&&IdentityProvider| {
-            let anywhere = one.owner == ProviderOwner::Organization || other.owner == ProviderOwner::Organization;
-            other.resource() == one.resource() && (anywhere || other.owner == one.owner)
-        };
-        if let Some(other) = all.iter().skip(index + 1).find(overlaps) {
-            let message = format!(
-                "{} and {} would both be {} in one account; rename or remove one",
-                named(one),
-                named(other),
-                one.resource()
-            );
-            return Err(Error::invalid(message));
-        }
-    }
-    Ok(())
-}
-
-fn named(provider: &IdentityProvider) -> String {
-    match &provider.owner {
-        ProviderOwner::Organization => format!("identity source {}", provider.name),
-        ProviderOwner::Account(account) => format!("identity provider {account}/{}", provider.name),
-    }
-}
-
-fn put_providers(draft: &mut Draft, providers: Vec<IdentityProvider>, snapshot: &Snapshot) {
-    let same = |a: &IdentityProvider, b: &IdentityProvider| a.owner == b.owner && a.name == b.name;
-    for old in &snapshot.providers {
-        if !providers.iter().any(|new| same(new, old)) {
-            draft.unlisted(named(old), Put::NoProvider(old.owner.clone(), old.name.clone()));
-        }
-    }
-    for new in providers {
-        let old = snapshot.providers.iter().find(|old| same(old, &new));
-        let parts = old.map(|old| {
-            differing(&[
-                ("label", old.label != new.label),
-                ("domains", old.domains != new.domains),
-                ("settings", old.kind != new.kind),
-            ])
-        });
-        draft.put(named(&new), old.is_some(), parts.unwrap_or_default(), Put::Provider(new));
-    }
 }
 
 fn policies(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random, now: Timestamp) {

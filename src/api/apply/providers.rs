@@ -1,0 +1,360 @@
+//! Identity sources and providers of the document: their keys, well-known providers, and what is wrong with them.
+
+use super::{Draft, Put, bad, differing};
+use crate::{
+    crypto::jose,
+    domain::{
+        Error, Secret,
+        iam::{
+            AttributeMapping, ClientAuthentication, IdentityProvider, MAX_CLOCK_SKEW_SECONDS, OAuth2Api, OidcProvider,
+            ProviderKind, ProviderOwner, SamlProvider,
+        },
+        name::{AccountId, ProviderName},
+        session::SessionTags,
+    },
+    federation::metadata,
+    store::Snapshot,
+};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// `[[identity_sources]]`, `[[identity_providers]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderEntry {
+    /// Unique.
+    pub name: ProviderName,
+    /// The account, for `identity_providers` alone.
+    pub account: Option<AccountId>,
+    /// `saml`, `oidc` or `directory`, or a well-known provider.
+    #[serde(rename = "type")]
+    pub kind: KindEntry,
+    /// Text of the button; default is the name.
+    pub label: Option<String>,
+    /// E-mail domains of its people.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// SAML: the provider's metadata. The command line fills it from `metadata_file`.
+    pub metadata: Option<String>,
+    /// SAML: a file with the metadata, relative to the document.
+    pub metadata_file: Option<String>,
+    /// SAML: where the metadata is published. The command line fetches it, and the broker fetches it anew every hour.
+    pub metadata_url: Option<String>,
+    /// SAML: a PEM file with the certificate that signs the metadata. The command line fills `metadata_certificate` from it.
+    pub metadata_certificate_file: Option<String>,
+    /// SAML: that certificate, DER in base64.
+    pub metadata_certificate: Option<String>,
+    /// SAML: sign our requests.
+    #[serde(default)]
+    pub sign_requests: bool,
+    /// SAML: accept signatures over SHA-1.
+    #[serde(default)]
+    pub allow_sha1: bool,
+    /// SAML: accept sign-ins that begin at the provider.
+    #[serde(default)]
+    pub allow_idp_initiated: bool,
+    /// SAML: have people authenticate anew each time.
+    #[serde(default)]
+    pub force_authn: bool,
+    /// SAML: authentication contexts one of which is required.
+    #[serde(default)]
+    pub authn_context: Vec<String>,
+    /// SAML: send requests in a form.
+    #[serde(default)]
+    pub post_requests: bool,
+    /// SAML: how far the provider's clock may be from ours, in seconds; default 60, at most 300.
+    pub clock_skew_seconds: Option<u32>,
+    /// Short name for trust policies ← attribute of assertions, or claim of tokens.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// Session tag ← attribute or claim with one value.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The attribute or claim that names the person, instead of NameID or `sub`.
+    pub subject: Option<String>,
+    /// OIDC: the issuer.
+    pub issuer: Option<String>,
+    /// OIDC: the client of browser sign-in.
+    pub client_id: Option<String>,
+    /// OIDC: more audiences accepted by `AssumeRoleWithWebIdentity`.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// OIDC: the client's secret. Prefer `client_secret_file` or `client_secret_env`.
+    pub client_secret: Option<Secret<String>>,
+    /// OIDC: a file with the secret.
+    pub client_secret_file: Option<String>,
+    /// OIDC: an environment variable with the secret.
+    pub client_secret_env: Option<String>,
+    /// OIDC: scopes besides `openid`; default `profile` and `email`.
+    pub scopes: Option<Vec<String>>,
+    /// OIDC: how the client authenticates; default is what the provider prefers.
+    pub client_authentication: Option<ClientAuthentication>,
+    /// OIDC: signature algorithms accepted in tokens; default RS256, PS256, ES256 and EdDSA.
+    #[serde(default)]
+    pub algorithms: Vec<String>,
+    /// OIDC: how old the person's authentication may be, in seconds.
+    pub max_age_seconds: Option<u32>,
+    /// OIDC: authentication contexts one of which is required.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
+    /// `entra`: the directory (tenant) id.
+    pub tenant: Option<String>,
+    /// `okta`, `auth0`: the domain.
+    pub domain: Option<String>,
+    /// `keycloak`: its address. `github`: that of GitHub Enterprise Server.
+    pub url: Option<String>,
+    /// `keycloak`: the realm.
+    pub realm: Option<String>,
+}
+
+/// The protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KindEntry {
+    /// SAML 2.0.
+    Saml,
+    /// OpenID Connect.
+    Oidc,
+    /// The built-in directory.
+    Directory,
+    /// Microsoft Entra ID.
+    Entra,
+    /// Google.
+    Google,
+    /// Okta.
+    Okta,
+    /// Keycloak.
+    Keycloak,
+    /// Auth0.
+    Auth0,
+    /// GitHub.
+    GitHub,
+    /// Facebook.
+    Facebook,
+}
+
+fn saml_provider(key: &str, entry: &ProviderEntry) -> Result<SamlProvider, Error> {
+    let text = entry.metadata.clone();
+    let text = text.ok_or_else(|| {
+        bad(&format!("{key}.metadata_file"), "a provider of this type needs `metadata_file` or `metadata_url`".to_owned())
+    })?;
+    metadata::parse(&text).map_err(|refusal| bad(&format!("{key}.metadata"), refusal.detail))?;
+    if let Some(url) = &entry.metadata_url
+        && !url::Url::parse(url).is_ok_and(|url| metadata::is_safe(&url))
+    {
+        return Err(bad(&format!("{key}.metadata_url"), format!("`{url}` is not an https address")));
+    }
+    if let Some(skew) = entry.clock_skew_seconds.filter(|skew| *skew > MAX_CLOCK_SKEW_SECONDS) {
+        let message = format!("{skew} seconds are too many: at most {MAX_CLOCK_SKEW_SECONDS}");
+        return Err(bad(&format!("{key}.clock_skew_seconds"), message));
+    }
+    Ok(SamlProvider {
+        metadata: text,
+        metadata_url: entry.metadata_url.clone(),
+        metadata_certificate: entry.metadata_certificate.clone(),
+        sign_requests: entry.sign_requests,
+        mapping: mapping(key, entry)?,
+        allow_sha1: entry.allow_sha1,
+        allow_idp_initiated: entry.allow_idp_initiated,
+        force_authn: entry.force_authn,
+        authn_context: entry.authn_context.clone(),
+        post_requests: entry.post_requests,
+        clock_skew_seconds: entry.clock_skew_seconds,
+    })
+}
+
+/// What a well-known provider's settings come to.
+struct Known {
+    issuer: String,
+    scopes: &'static [&'static str],
+    oauth2: Option<OAuth2Api>,
+}
+
+/// The issuer, scopes and API of a type that is not written out.
+fn known(key: &str, entry: &ProviderEntry) -> Result<Known, Error> {
+    let needs = |name: &str| bad(&format!("{key}.{name}"), format!("a provider of this type needs `{name}`"));
+    let plain = |name: &str, value: &Option<String>| {
+        let value = value.clone().ok_or_else(|| needs(name))?;
+        let fits = value.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) && !value.is_empty();
+        if fits { Ok(value) } else { Err(bad(&format!("{key}.{name}"), format!("`{value}` is no {name}"))) }
+    };
+    let address = |value: &str| {
+        let safe = url::Url::parse(value).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none());
+        let value = value.trim_end_matches('/').to_owned();
+        if safe { Ok(value) } else { Err(bad(&format!("{key}.url"), format!("`{value}` is not an https address"))) }
+    };
+    let oidc = |issuer: String, scopes| Known { issuer, scopes, oauth2: None };
+    const PROFILE: &[&str] = &["profile", "email"];
+    const GROUPS: &[&str] = &["profile", "email", "groups"];
+    Ok(match entry.kind {
+        KindEntry::Entra => oidc(format!("https://login.microsoftonline.com/{}/v2.0", plain("tenant", &entry.tenant)?), PROFILE),
+        KindEntry::Google => oidc("https://accounts.google.com".to_owned(), PROFILE),
+        KindEntry::Okta => oidc(format!("https://{}", plain("domain", &entry.domain)?), GROUPS),
+        KindEntry::Auth0 => oidc(format!("https://{}/", plain("domain", &entry.domain)?), PROFILE),
+        KindEntry::Keycloak => {
+            let url = address(entry.url.as_deref().ok_or_else(|| needs("url"))?)?;
+            oidc(format!("{url}/realms/{}", plain("realm", &entry.realm)?), PROFILE)
+        }
+        KindEntry::GitHub => {
+            let (web, api) = match &entry.url {
+                None => ("https://github.com".to_owned(), "https://api.github.com".to_owned()),
+                Some(url) => {
+                    let url = address(url)?;
+                    (url.clone(), format!("{url}/api/v3"))
+                }
+            };
+            let api = OAuth2Api {
+                authorization_endpoint: format!("{web}/login/oauth/authorize"),
+                token_endpoint: format!("{web}/login/oauth/access_token"),
+                user_endpoint: format!("{api}/user"),
+                emails_endpoint: Some(format!("{api}/user/emails")),
+                teams_endpoint: Some(format!("{api}/user/teams")),
+                organizations_endpoint: Some(format!("{api}/user/orgs")),
+            };
+            Known { issuer: web, scopes: &["read:user", "user:email", "read:org"], oauth2: Some(api) }
+        }
+        KindEntry::Facebook => {
+            let api = OAuth2Api {
+                authorization_endpoint: "https://www.facebook.com/v21.0/dialog/oauth".to_owned(),
+                token_endpoint: "https://graph.facebook.com/v21.0/oauth/access_token".to_owned(),
+                user_endpoint: "https://graph.facebook.com/v21.0/me?fields=id,name,email".to_owned(),
+                ..OAuth2Api::default()
+            };
+            // AWS knows it by its API's name (IAM user guide, "Available keys for AWS web identity federation").
+            Known { issuer: "https://graph.facebook.com".to_owned(), scopes: &["public_profile", "email"], oauth2: Some(api) }
+        }
+        KindEntry::Oidc | KindEntry::Saml | KindEntry::Directory => {
+            oidc(entry.issuer.clone().ok_or_else(|| needs("issuer"))?, PROFILE)
+        }
+    })
+}
+
+fn mapping(key: &str, entry: &ProviderEntry) -> Result<AttributeMapping, Error> {
+    let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+    if let Some(name) = entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name)) {
+        return Err(bad(
+            &format!("{key}.attributes"),
+            format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
+        ));
+    }
+    let (attributes, tags, subject) = (entry.attributes.clone(), entry.tags.clone(), entry.subject.clone());
+    SessionTags::new(tags.keys().map(|tag| (tag.clone(), String::new())), &[])
+        .map_err(|error| bad(&format!("{key}.tags"), error.public))?;
+    Ok(AttributeMapping { attributes, tags, subject })
+}
+
+fn oidc_provider(key: &str, entry: &ProviderEntry, sign_in: bool) -> Result<OidcProvider, Error> {
+    let needs = |name: &str| bad(&format!("{key}.{name}"), format!("a provider of this type needs `{name}`"));
+    let Known { issuer, scopes, oauth2 } = known(key, entry)?;
+    let safe = url::Url::parse(&issuer).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none());
+    if !safe {
+        return Err(bad(&format!("{key}.issuer"), format!("`{issuer}` is not an https address")));
+    }
+    if entry.kind != KindEntry::Oidc && entry.issuer.as_ref().is_some_and(|other| *other != issuer) {
+        return Err(bad(&format!("{key}.issuer"), format!("the issuer of this type is `{issuer}`")));
+    }
+    if sign_in && entry.client_id.is_none() {
+        return Err(needs("client_id"));
+    }
+    let with_secret = matches!(
+        entry.client_authentication,
+        Some(ClientAuthentication::ClientSecretBasic | ClientAuthentication::ClientSecretPost)
+    );
+    if sign_in && entry.client_secret.is_none() && (with_secret || oauth2.is_some()) {
+        return Err(needs("client_secret_file"));
+    }
+    if let Some(odd) = entry.algorithms.iter().find(|name| !jose::is_known_algorithm(name)) {
+        return Err(bad(&format!("{key}.algorithms"), format!("`{odd}` is not an algorithm that can be allowed")));
+    }
+    let client_ids: Vec<String> = entry.client_id.iter().chain(&entry.audiences).cloned().collect();
+    if client_ids.is_empty() {
+        return Err(needs("audiences"));
+    }
+    Ok(OidcProvider {
+        issuer,
+        client_ids,
+        sign_in_client_id: entry.client_id.clone(),
+        client_secret: entry.client_secret.clone(),
+        client_authentication: entry.client_authentication,
+        scopes: entry.scopes.clone().unwrap_or_else(|| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+        algorithms: entry.algorithms.clone(),
+        max_age_seconds: entry.max_age_seconds,
+        acr_values: entry.acr_values.clone(),
+        mapping: mapping(key, entry)?,
+        oauth2,
+    })
+}
+
+/// An entry as a provider.
+pub(super) fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -> Result<IdentityProvider, Error> {
+    let sign_in = owner == ProviderOwner::Organization;
+    let kind = match entry.kind {
+        KindEntry::Saml => ProviderKind::Saml(saml_provider(key, entry)?),
+        KindEntry::Directory if sign_in => ProviderKind::Directory,
+        KindEntry::Directory => {
+            return Err(bad(
+                &format!("{key}.type"),
+                "the directory is one for the organization: list it under [[identity_sources]]",
+            ));
+        }
+        _ => ProviderKind::Oidc(Box::new(oidc_provider(key, entry, sign_in)?)),
+    };
+    Ok(IdentityProvider {
+        owner,
+        name: entry.name.clone(),
+        label: entry.label.clone().unwrap_or_else(|| entry.name.to_string()),
+        domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
+        kind,
+    })
+}
+
+/// In an account, one ARN is one provider: a namesake would make a trust policy mean two.
+pub(super) fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapshot, prune: bool) -> Result<(), Error> {
+    let replaced = |old: &IdentityProvider| prune || providers.iter().any(|new| new.owner == old.owner && new.name == old.name);
+    let kept: Vec<&IdentityProvider> = snapshot.providers.iter().map(|old| &**old).filter(|old| !replaced(old)).collect();
+    let all: Vec<&IdentityProvider> = providers.iter().chain(kept).collect();
+    for (index, one) in all.iter().enumerate() {
+        let overlaps = |other: &&&IdentityProvider| {
+            let anywhere = one.owner == ProviderOwner::Organization || other.owner == ProviderOwner::Organization;
+            other.resource() == one.resource() && (anywhere || other.owner == one.owner)
+        };
+        if let Some(other) = all.iter().skip(index + 1).find(overlaps) {
+            let message = format!(
+                "{} and {} would both be {} in one account; rename or remove one",
+                named(one),
+                named(other),
+                one.resource()
+            );
+            return Err(Error::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+fn named(provider: &IdentityProvider) -> String {
+    match &provider.owner {
+        ProviderOwner::Organization => format!("identity source {}", provider.name),
+        ProviderOwner::Account(account) => format!("identity provider {account}/{}", provider.name),
+    }
+}
+
+pub(super) fn put_providers(draft: &mut Draft, providers: Vec<IdentityProvider>, snapshot: &Snapshot) {
+    let same = |a: &IdentityProvider, b: &IdentityProvider| a.owner == b.owner && a.name == b.name;
+    for old in &snapshot.providers {
+        if !providers.iter().any(|new| same(new, old)) {
+            draft.unlisted(named(old), Put::NoProvider(old.owner.clone(), old.name.clone()));
+        }
+    }
+    for new in providers {
+        let old = snapshot.providers.iter().find(|old| same(old, &new));
+        let parts = old.map(|old| {
+            differing(&[
+                ("label", old.label != new.label),
+                ("domains", old.domains != new.domains),
+                ("settings", old.kind != new.kind),
+            ])
+        });
+        draft.put(named(&new), old.is_some(), parts.unwrap_or_default(), Put::Provider(new));
+    }
+}

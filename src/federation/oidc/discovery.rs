@@ -1,0 +1,88 @@
+//! What an OpenID provider publishes about itself (OpenID Connect Discovery 1.0, RFC 8414).
+
+use crate::{
+    crypto::jose,
+    domain::{Error, ErrorKind, iam::OidcProvider},
+    federation::{Federation, metadata::is_safe},
+};
+use jsonwebtoken::jwk::JwkSet;
+use openidconnect::{
+    AdditionalProviderMetadata, IssuerUrl, ProviderMetadata,
+    core::{
+        CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+        CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+        CoreSubjectIdentifierType,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use url::Url;
+
+/// Discovery, with the members of the later specifications that we use.
+pub(in crate::federation) type Discovery = ProviderMetadata<
+    Later,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+/// Members of later specifications.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in crate::federation) struct Later {
+    /// RFC 9207.
+    pub(super) authorization_response_iss_parameter_supported: Option<bool>,
+    /// RFC 9126.
+    pub(super) pushed_authorization_request_endpoint: Option<Url>,
+    /// RP-Initiated Logout 1.0.
+    pub(super) end_session_endpoint: Option<Url>,
+}
+
+impl AdditionalProviderMetadata for Later {}
+
+impl Federation {
+    /// The provider's discovery document and keys. `outdated` says that something was missing in the last ones.
+    pub(super) async fn discover(&self, oidc: &OidcProvider, outdated: bool) -> Result<Arc<Discovery>, Error> {
+        let unreachable = |why: String| {
+            Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
+        };
+        let fetch = || async {
+            let issuer = IssuerUrl::new(oidc.issuer.clone()).map_err(Error::internal)?;
+            // The library demands the very issuer it was asked for.
+            let discovery = Discovery::discover_async(issuer, &self.http).await;
+            let discovery = discovery.map_err(|error| unreachable(format!("discovery of {}: {error:?}", oidc.issuer)))?;
+            let later = discovery.additional_metadata();
+            let endpoints = [
+                Some(discovery.authorization_endpoint().url()),
+                discovery.token_endpoint().map(|endpoint| endpoint.url()),
+                discovery.userinfo_endpoint().map(|endpoint| endpoint.url()),
+                later.pushed_authorization_request_endpoint.as_ref(),
+                later.end_session_endpoint.as_ref(),
+            ];
+            if let Some(odd) = endpoints.into_iter().flatten().find(|endpoint| !is_safe(endpoint)) {
+                return Err(unreachable(format!("discovery of {}: `{odd}` is not an https address", oidc.issuer)));
+            }
+            Ok(discovery)
+        };
+        self.discoveries.get(&oidc.issuer, outdated, self.clock.now(), fetch).await
+    }
+}
+
+/// The provider's keys as our own verifier reads them: those of a kind it does not know are left out.
+pub(super) fn keys(discovery: &Discovery) -> JwkSet {
+    let keys = discovery.jwks().keys().iter().filter_map(|key| serde_json::from_value(serde_json::to_value(key).ok()?).ok());
+    JwkSet { keys: keys.collect() }
+}
+
+/// The algorithms accepted in a provider's tokens: an administrator's list, never the provider's own word.
+pub(super) fn allowed_algorithms(oidc: &OidcProvider) -> Vec<&str> {
+    let listed: Vec<&str> = oidc.algorithms.iter().map(String::as_str).filter(|name| jose::is_known_algorithm(name)).collect();
+    if listed.is_empty() { vec!["RS256", "PS256", "ES256", "EdDSA"] } else { listed }
+}
