@@ -11,6 +11,8 @@ tb_apt pkg-config gcc g++ make clang libclang-dev libxmlsec1-dev libssl-dev \
 tb_have npm || tb_apt nodejs npm >&2
 bash "$here/testbed/idp-simplesamlphp.sh" install >&2
 bash "$here/testbed/op-panva.sh" install >&2
+bash "$here/testbed/idp-samlp.sh" install >&2
+bash "$here/testbed/oauth2-social.sh" install >&2
 
 # Missing cargo tools are built once. Debian's machine has only Rust.
 tools=${TB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/testbed}/cargo

@@ -159,8 +159,6 @@ pub struct SamlProvider {
     pub metadata_url: Option<String>,
     /// The certificate that must have signed fetched metadata, DER in base64. Without one, TLS vouches for it.
     pub metadata_certificate: Option<String>,
-    /// Sign the requests we send, also where the metadata does not ask for it.
-    pub sign_requests: bool,
     /// What becomes of its attributes.
     #[serde(flatten)]
     pub mapping: AttributeMapping,
@@ -237,7 +235,7 @@ pub enum ClientAuthentication {
 
 /// An OAuth 2.0 service that says over its own API who somebody is (GitHub, Facebook).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct OAuth2Api {
     /// Where the browser goes.
     pub authorization_endpoint: String,

@@ -31,8 +31,14 @@ struct Resolver(Arc<BTreeSet<String>>);
 
 impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let may_be_private = self.0.contains(name.as_str()) || is_local_name(name.as_str());
+        let may_be_private = self.0.contains(name.as_str());
         Box::pin(async move {
+            if is_local_name(name.as_str()) {
+                // Nobody is asked for these (RFC 6761 6.3): they are this machine.
+                let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+                let addresses: reqwest::dns::Addrs = Box::new(own.into_iter().map(|address| SocketAddr::new(address, 0)));
+                return Ok(addresses);
+            }
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let fit: Vec<SocketAddr> = found.filter(|address| may_be_private || is_public(address.ip())).collect();
             if fit.is_empty() {

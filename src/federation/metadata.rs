@@ -77,8 +77,6 @@ pub struct IdpMetadata {
     pub unusable: Vec<String>,
     /// When the document ends.
     pub valid_until: Option<Timestamp>,
-    /// Whether it wants its requests signed.
-    pub wants_signed_requests: bool,
 }
 
 impl IdpMetadata {
@@ -133,7 +131,6 @@ pub fn parse(document: &str) -> Result<IdpMetadata, Refusal> {
         certificates,
         unusable,
         valid_until: ends.into_iter().min(),
-        wants_signed_requests: matches!(idp.attribute("WantAuthnRequestsSigned"), Some("true" | "1")),
     })
 }
 

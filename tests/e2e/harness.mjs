@@ -194,7 +194,6 @@ type = "saml"
 label = "Corp SSO"
 domains = ["corp.test"]
 metadata_file = "${metadataFile}"
-sign_requests = true
 [identity_sources.attributes]
 groups = "groups"
 email = "mail"

@@ -44,9 +44,6 @@ pub struct ProviderEntry {
     pub metadata_certificate_file: Option<String>,
     /// SAML: that certificate, DER in base64.
     pub metadata_certificate: Option<String>,
-    /// SAML: sign our requests.
-    #[serde(default)]
-    pub sign_requests: bool,
     /// SAML: accept signatures over SHA-1.
     #[serde(default)]
     pub allow_sha1: bool,
@@ -97,6 +94,8 @@ pub struct ProviderEntry {
     /// OIDC: authentication contexts one of which is required.
     #[serde(default)]
     pub acr_values: Vec<String>,
+    /// `oauth2`: its addresses.
+    pub oauth2: Option<OAuth2Api>,
     /// `entra`: the directory (tenant) id.
     pub tenant: Option<String>,
     /// `okta`, `auth0`: the domain.
@@ -131,6 +130,8 @@ pub enum KindEntry {
     GitHub,
     /// Facebook.
     Facebook,
+    /// Another service that speaks OAuth 2.0 alone: `oauth2` says where.
+    OAuth2,
 }
 
 fn saml_provider(key: &str, entry: &ProviderEntry) -> Result<SamlProvider, Error> {
@@ -152,7 +153,6 @@ fn saml_provider(key: &str, entry: &ProviderEntry) -> Result<SamlProvider, Error
         metadata: text,
         metadata_url: entry.metadata_url.clone(),
         metadata_certificate: entry.metadata_certificate.clone(),
-        sign_requests: entry.sign_requests,
         mapping: mapping(key, entry)?,
         allow_sha1: entry.allow_sha1,
         allow_idp_initiated: entry.allow_idp_initiated,
@@ -223,6 +223,15 @@ fn known(key: &str, entry: &ProviderEntry) -> Result<Known, Error> {
             // AWS knows it by its API's name (IAM user guide, "Available keys for AWS web identity federation").
             Known { issuer: "https://graph.facebook.com".to_owned(), scopes: &["public_profile", "email"], oauth2: Some(api) }
         }
+        KindEntry::OAuth2 => {
+            let api = entry.oauth2.clone().ok_or_else(|| needs("oauth2"))?;
+            let optional = [&api.emails_endpoint, &api.teams_endpoint, &api.organizations_endpoint];
+            let endpoints = [&api.authorization_endpoint, &api.token_endpoint, &api.user_endpoint].into_iter();
+            for endpoint in endpoints.chain(optional.into_iter().flatten()) {
+                address(endpoint)?;
+            }
+            Known { issuer: entry.issuer.clone().ok_or_else(|| needs("issuer"))?, scopes: &[], oauth2: Some(api) }
+        }
         KindEntry::Oidc | KindEntry::Saml | KindEntry::Directory => {
             oidc(entry.issuer.clone().ok_or_else(|| needs("issuer"))?, PROFILE)
         }
@@ -251,7 +260,10 @@ fn oidc_provider(key: &str, entry: &ProviderEntry, sign_in: bool) -> Result<Oidc
     if !safe {
         return Err(bad(&format!("{key}.issuer"), format!("`{issuer}` is not an https address")));
     }
-    if entry.kind != KindEntry::Oidc && entry.issuer.as_ref().is_some_and(|other| *other != issuer) {
+    if entry.oauth2.is_some() && entry.kind != KindEntry::OAuth2 {
+        return Err(bad(&format!("{key}.oauth2"), "only a provider of type `oauth2` has it"));
+    }
+    if !matches!(entry.kind, KindEntry::Oidc | KindEntry::OAuth2) && entry.issuer.as_ref().is_some_and(|other| *other != issuer) {
         return Err(bad(&format!("{key}.issuer"), format!("the issuer of this type is `{issuer}`")));
     }
     if sign_in && entry.client_id.is_none() {

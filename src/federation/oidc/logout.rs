@@ -42,14 +42,15 @@ pub(in crate::federation) async fn end_session(
         return Ok(None);
     }
     let discovery = federation.discover(oidc, false).await?;
-    let Some(endpoint) = discovery.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };
-    let mut fields = vec![
-        ("id_token_hint".to_owned(), id_token.expose().clone()),
-        ("post_logout_redirect_uri".to_owned(), federation.addresses.signed_out()),
-    ];
-    fields.extend(oidc.sign_in_client_id.iter().map(|id| ("client_id".to_owned(), id.clone())));
-    // In a form: an ID token does not belong into an address.
-    Ok(Some(Departure::Post { target: endpoint, fields }))
+    let Some(mut endpoint) = discovery.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };
+    // In the address, since few providers take the form that the specification also allows: it is the person's own browser,
+    // and the token is good for nothing but this.
+    endpoint
+        .query_pairs_mut()
+        .append_pair("id_token_hint", id_token.expose())
+        .append_pair("post_logout_redirect_uri", &federation.addresses.signed_out())
+        .append_pair("client_id", oidc.sign_in_client_id.as_deref().unwrap_or_default());
+    Ok(Some(Departure::Redirect(endpoint)))
 }
 
 impl Federation {

@@ -87,7 +87,7 @@ pub fn request(federation: &Federation, saml: &SamlProvider, session: &PortalSes
         body.push_str(&format!("<samlp:SessionIndex>{}</samlp:SessionIndex>", escape(index)));
     }
     let id = message_id(federation);
-    let outgoing = Outgoing { element: "LogoutRequest", id: &id, attributes: String::new(), body, sign: true };
+    let outgoing = Outgoing { element: "LogoutRequest", id: &id, attributes: String::new(), body };
     outgoing.depart(federation, binding, target, "").map(Some)
 }
 
@@ -107,7 +107,6 @@ pub fn respond(federation: &Federation, request: &LogoutRequest) -> Result<Optio
         attributes: format!(" InResponseTo=\"{}\"", escape(&request.id)),
         body: "<samlp:Status><samlp:StatusCode Value=\"urn:oasis:names:tc:SAML:2.0:status:Success\"></samlp:StatusCode></samlp:Status>"
             .to_owned(),
-        sign: true,
     };
     outgoing.depart(federation, binding, target, &request.relay_state).map(Some)
 }

@@ -1,4 +1,4 @@
-//! Messages of ours on their way out: in an address or in a form (SAML bindings 3.4 and 3.5).
+//! Messages of ours on their way out, always signed: in an address or in a form (SAML bindings 3.4 and 3.5).
 
 use super::NAMESPACES;
 use crate::{
@@ -20,8 +20,6 @@ pub(super) struct Outgoing<'a> {
     pub(super) attributes: String,
     /// What follows the Issuer.
     pub(super) body: String,
-    /// Whether it is signed.
-    pub(super) sign: bool,
 }
 
 impl Outgoing<'_> {
@@ -64,20 +62,16 @@ impl Outgoing<'_> {
                 if !relay_state.is_empty() {
                     query.append_pair("RelayState", relay_state);
                 }
-                let mut query = query.finish();
-                if self.sign {
-                    query = sign::query(&query, key()).map_err(Error::internal)?;
-                }
+                let query = query.finish();
+                let query = sign::query(&query, key()).map_err(Error::internal)?;
                 let mut target = target.clone();
                 let joined = target.query().map_or_else(|| query.clone(), |own| format!("{own}&{query}"));
                 target.set_query(Some(&joined));
                 Ok(Departure::Redirect(target))
             }
             Binding::Post => {
-                let mut xml = self.xml(federation, target, &if self.sign { sign::template(self.id) } else { String::new() });
-                if self.sign {
-                    xml = sign::enveloped(&xml, key()).map_err(Error::internal)?;
-                }
+                let xml = self.xml(federation, target, &sign::template(self.id));
+                let xml = sign::enveloped(&xml, key()).map_err(Error::internal)?;
                 let mut fields = vec![(self.parameter().to_owned(), STANDARD.encode(xml))];
                 if !relay_state.is_empty() {
                     fields.push(("RelayState".to_owned(), relay_state.to_owned()));

@@ -28,7 +28,7 @@ fn message_id(federation: &Federation) -> String {
     format!("_{}", hex::encode(federation.random.bytes::<20>()))
 }
 
-/// Makes an AuthnRequest (SAML core 3.4.1), signed when we or the provider want it.
+/// Makes an AuthnRequest (SAML core 3.4.1).
 pub(super) fn begin(federation: &Federation, saml: &SamlProvider, handle: &str) -> Result<(Departure, Pending), Error> {
     let idp = metadata::parse(&saml.metadata).map_err(|refusal| super::refused(&refusal))?;
     let wish = saml.post_requests.then_some(metadata::Binding::Post);
@@ -53,7 +53,6 @@ pub(super) fn begin(federation: &Federation, saml: &SamlProvider, handle: &str) 
             post = metadata::Binding::Post.uri(),
         ),
         body: context,
-        sign: saml.sign_requests || idp.wants_signed_requests,
     };
     let departure = outgoing.depart(federation, binding, target, handle)?;
     Ok((departure, Pending { request_id: Some(id), asked: Some(now), ..Pending::default() }))
