@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long sessions last.
     pub sessions: SessionSettings,
+    /// What is remembered of sign-ins.
+    pub sign_ins: SignInSettings,
     /// What the broker itself connects to.
     pub outbound: OutboundSettings,
     /// What is logged.
@@ -66,6 +68,20 @@ pub struct SessionSettings {
     pub token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds: 900 to 43200.
     pub chained_seconds: u32,
+}
+
+/// `[sign_ins]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignInSettings {
+    /// How long the checks and claims of sign-ins are kept, in days.
+    pub kept_days: i64,
+}
+
+impl Default for SignInSettings {
+    fn default() -> Self {
+        Self { kept_days: 90 }
+    }
 }
 
 /// `[outbound]`
@@ -108,6 +124,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             sessions: SessionSettings::default(),
+            sign_ins: SignInSettings::default(),
             outbound: OutboundSettings::default(),
             log: LogSettings::default(),
         }
@@ -178,6 +195,9 @@ impl Settings {
         }
         if !(900..=86_400).contains(&self.sessions.portal_seconds) || !(900..=86_400).contains(&self.sessions.token_seconds) {
             return Err(bad("sessions: expected 900 to 86400 seconds"));
+        }
+        if !(1..=3650).contains(&self.sign_ins.kept_days) {
+            return Err(bad("sign_ins.kept_days: expected 1 to 3650 days"));
         }
         if !(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS).contains(&self.sessions.chained_seconds) {
             return Err(bad("sessions.chained_seconds: expected 900 to 43200 seconds"));

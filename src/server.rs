@@ -230,7 +230,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let front = Arc::new(Front::new(settings, gateway.clone()));
-    let follower = tokio::spawn(gateway.broker.store.clone().follow());
+    let follower = tokio::spawn(gateway.broker.store.clone().follow(settings.sign_ins.kept_days));
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
     let turns = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();

@@ -17,6 +17,7 @@ use crate::{
     },
     gateway::Gateway,
     signin::step::Continuation,
+    store::recordings,
 };
 use askama::Template;
 use axum::{
@@ -95,7 +96,13 @@ async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Resp
             Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");
         return PageError(error).into_response();
     }
-    next.run(request).await
+    let reference = request.extensions().get::<Arc<RequestOrigin>>().map(|origin| recordings::reference(&origin.request_id));
+    let mut response = next.run(request).await;
+    // A page about a failure names the request: with that, an administrator finds what happened.
+    match response.extensions_mut().remove::<Failed>() {
+        Some(failed) => failed.page(reference.as_deref()),
+        None => response,
+    }
 }
 
 fn same_origin(request: &Request, own: &str) -> bool {
@@ -110,6 +117,8 @@ fn same_origin(request: &Request, own: &str) -> bool {
 const PERSON: &str = "person";
 const CONSOLE: &str = "console";
 const BINDING: &str = "binding";
+/// Whether the sign-in under way is a test.
+const TESTING: &str = "testing";
 const CONTINUATION: &str = "continuation";
 /// Longest address that is kept for after the sign-in, in bytes.
 const MAX_CONTINUATION: usize = 4096;
@@ -216,12 +225,17 @@ impl From<tower_sessions::session::Error> for PageError {
 struct ErrorPage<'a> {
     title: &'a str,
     message: &'a str,
+    reference: &'a str,
     action: &'a str,
     action_label: &'a str,
 }
 
-impl IntoResponse for PageError {
-    fn into_response(self) -> Response {
+/// A failure on its way to becoming a page.
+#[derive(Clone)]
+struct Failed(Error);
+
+impl Failed {
+    fn page(self, reference: Option<&str>) -> Response {
         if let Some(path) = self.0.private.as_deref().and_then(|private| private.strip_prefix(REDIRECT)) {
             return Redirect::to(path).into_response();
         }
@@ -239,8 +253,21 @@ impl IntoResponse for PageError {
             _ => (StatusCode::BAD_REQUEST, "That did not work"),
         };
         tracing::debug!(kind = ?self.0.kind, private = self.0.private.as_deref(), "error page");
-        let page = ErrorPage { title, message: &self.0.public, action: "/portal", action_label: "Go to the portal" };
+        let tells = !matches!(self.0.kind, ErrorKind::NoSuchEntity | ErrorKind::AccessDenied | ErrorKind::InvalidInput);
+        let reference = reference.filter(|_| tells).unwrap_or_default();
+        let page = ErrorPage { title, message: &self.0.public, reference, action: "/portal", action_label: "Go to the portal" };
         (status, render(&page)).into_response()
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let failed = Failed(self.0);
+        let mut response = failed.clone().page(None);
+        if !response.status().is_redirection() {
+            response.extensions_mut().insert(failed);
+        }
+        response
     }
 }
 

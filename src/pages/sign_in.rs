@@ -1,6 +1,8 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
-use super::{BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, departure::depart, render};
+use super::{
+    BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, TESTING, departure::depart, render,
+};
 use crate::{
     api::{
         sign_out::{BackChannelLogout, ProviderLogout, SignOut},
@@ -13,6 +15,7 @@ use crate::{
         saml::{self, logout::Inbound},
     },
     signin::step::Continuation,
+    store::recordings,
 };
 use askama::Template;
 use axum::{
@@ -122,12 +125,23 @@ struct Hint {
     user_name: Option<String>,
 }
 
+/// Tries a source: the whole way there and back, without a session at its end.
+pub(super) async fn test(pages: &Pages, browser: &Browser, source: String) -> Page {
+    browser.session.insert(TESTING, true).await?;
+    begin_with(pages, browser, source, String::new(), String::new()).await
+}
+
 async fn begin(State(pages): State<Pages>, browser: Browser, Path(source): Path<String>, Query(hint): Query<Hint>) -> Page {
+    browser.session.remove::<bool>(TESTING).await?;
     begin_with(&pages, &browser, source, hint.user_name.unwrap_or_default(), String::new()).await
 }
 
 async fn begin_with(pages: &Pages, browser: &Browser, source: String, user_name: String, problem: String) -> Page {
-    let continuation: Continuation = browser.session.get(CONTINUATION).await?.unwrap_or_default();
+    let testing = browser.session.get::<bool>(TESTING).await?.unwrap_or_default();
+    let continuation: Continuation = match testing {
+        true => Continuation::Test,
+        false => browser.session.get(CONTINUATION).await?.unwrap_or_default(),
+    };
     let begin = BeginSignIn { source: source.clone(), continuation, binding: binding(browser, pages).await? };
     let begun = pages.gateway.call(&browser.anonymous(), begin).await?;
     if let Some(response) = depart(&begun.departure, "Signing in") {
@@ -172,13 +186,21 @@ async fn password(
 /// Completes a sign-in; the session gets a new id, since its privilege changes.
 async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answer: Answer) -> Page {
     let binding = browser.session.get::<String>(BINDING).await?.map(Secret::new);
-    let completed = pages.gateway.call(&browser.anonymous(), CompleteSignIn { source, binding, answer }).await?;
+    let outcome = pages.gateway.call(&browser.anonymous(), CompleteSignIn { source, binding, answer }).await;
+    if browser.session.remove::<bool>(TESTING).await?.unwrap_or_default() {
+        // Whatever came of it: the administrator sees every check.
+        browser.session.remove::<String>(BINDING).await?;
+        let reference = recordings::reference(&browser.origin.request_id);
+        return Ok(Redirect::to(&format!("/admin/sign-ins?reference={reference}")).into_response());
+    }
+    let completed = outcome?;
+    let session = completed.session.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This was a test of another browser."))?;
     browser.session.cycle_id().await?;
     browser.session.remove::<String>(BINDING).await?;
     browser.session.remove::<Continuation>(CONTINUATION).await?;
     // A console that somebody else left open is not this person's.
     browser.session.remove::<Console>(CONSOLE).await?;
-    browser.session.insert(PERSON, &completed.session).await?;
+    browser.session.insert(PERSON, &session).await?;
     Ok(Redirect::to(&completed.continuation.path()).into_response())
 }
 

@@ -14,6 +14,8 @@ pub enum Continuation {
     /// The portal.
     #[default]
     Portal,
+    /// Nothing: an administrator tries a source, and no session comes of it.
+    Test,
     /// Approving a device.
     Device {
         /// The code the person compares.
@@ -32,6 +34,7 @@ impl Continuation {
     pub fn path(&self) -> String {
         match self {
             Self::Portal => "/portal".to_owned(),
+            Self::Test => "/admin/sign-ins".to_owned(),
             Self::Device { user_code } => {
                 let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("user_code", user_code).finish();
                 format!("/device?{query}")

@@ -1,6 +1,10 @@
 //! Audit records, in CloudTrail's words.
 
-use super::{ReadTx, unavailable};
+use super::{
+    ReadTx,
+    recordings::{self, Split},
+    unavailable,
+};
 use crate::domain::{
     Error, Timestamp,
     name::AccountId,
@@ -36,7 +40,7 @@ impl RefusalBudget {
 
 /// What a record will say besides who did what: details by name. Never a secret.
 #[derive(Clone, Debug, Default)]
-pub struct Notes(Map<String, Value>);
+pub struct Notes(pub(super) Map<String, Value>);
 
 impl Notes {
     /// Adds a detail.
@@ -50,18 +54,18 @@ impl Notes {
 /// A record being written. It is opened before the work begins and closed with its outcome.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
-    event_id: String,
+    pub(super) event_id: String,
     event_source: &'static str,
-    event_name: &'static str,
+    pub(super) event_name: &'static str,
     account: String,
     principal: String,
     stranger: bool,
     source_ip: String,
     user_agent: String,
-    request_id: String,
-    time: Timestamp,
-    error: Option<(String, String)>,
-    notes: Notes,
+    pub(super) request_id: String,
+    pub(super) time: Timestamp,
+    pub(super) error: Option<(String, String)>,
+    pub(super) notes: Notes,
 }
 
 impl AuditRecord {
@@ -108,14 +112,24 @@ impl AuditRecord {
         self.error = Some((format!("{:?}", error.kind), message));
     }
 
+    /// Whether it holds something for the flight recorder.
+    pub(super) fn is_recorded(&self) -> bool {
+        recordings::is_recorded(self)
+    }
+
     /// Whether nobody in particular was refused something: what strangers can cause without end.
     fn is_stranger_refused(&self) -> bool {
         self.error.is_some() && self.stranger
     }
 }
 
-/// Writes records in one statement, all of them or none.
-pub(super) async fn write_all(records: &[AuditRecord], connection: &mut SqliteConnection) -> Result<(), Error> {
+/// Writes records, and what they hold for the recorder.
+pub(super) async fn write_all(records: &mut [AuditRecord], connection: &mut SqliteConnection) -> Result<(), Error> {
+    let splits: Vec<Option<Split>> = records.iter_mut().map(Split::take).collect();
+    let recorded: Vec<(&AuditRecord, Split)> =
+        records.iter().zip(splits).filter_map(|(record, split)| split.map(|split| (record, split))).collect();
+    // First: an audit record that speaks of a recording is not written without it.
+    recordings::write_all(&recorded, connection).await?;
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
                             request_id, error_code, error_message, detail) ",

@@ -36,10 +36,16 @@ impl Ledger {
 async fn write(writer: SqlitePool, mut waiting: mpsc::Receiver<Entry>) {
     let mut entries = Vec::with_capacity(MAX_TOGETHER);
     while waiting.recv_many(&mut entries, MAX_TOGETHER).await > 0 {
-        let (records, callers): (Vec<_>, Vec<_>) = entries.drain(..).unzip();
+        let (mut records, callers): (Vec<_>, Vec<_>) = entries.drain(..).unzip();
         let outcome = async {
+            if records.iter().any(AuditRecord::is_recorded) {
+                // Two tables: both or none.
+                let mut tx = writer.begin().await.map_err(unavailable)?;
+                write_all(&mut records, &mut tx).await?;
+                return tx.commit().await.map_err(unavailable);
+            }
             let mut connection = writer.acquire().await.map_err(unavailable)?;
-            write_all(&records, &mut connection).await
+            write_all(&mut records, &mut connection).await
         };
         let outcome = outcome.await;
         for caller in callers {

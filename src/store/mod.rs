@@ -9,12 +9,14 @@ mod compute;
 pub mod ephemeral;
 pub mod keys;
 mod ledger;
+pub mod recordings;
 pub mod snapshot;
 mod sqlite;
 mod users;
 
 pub use audit::{AuditEvent, AuditRecord, Notes};
 pub use ephemeral::Ephemeral;
+pub use recordings::{RecordedAttempt, RecordingFilter};
 pub use snapshot::Snapshot;
 
 use crate::{
@@ -186,8 +188,9 @@ impl Store {
         ReadTx { store: self, snapshot: self.snapshot() }
     }
 
-    /// Follows changes that other processes commit, until it is dropped. See [`SNAPSHOT_POLL_MILLISECONDS`].
-    pub async fn follow(self: Arc<Self>) {
+    /// Follows changes that other processes commit, until it is dropped. See [`SNAPSHOT_POLL_MILLISECONDS`]. Recordings of
+    /// sign-ins are kept for so many days.
+    pub async fn follow(self: Arc<Self>, recordings_days: i64) {
         let mut tick = tokio::time::interval(Duration::from_millis(SNAPSHOT_POLL_MILLISECONDS));
         let mut ticks = 0_u64;
         loop {
@@ -200,6 +203,11 @@ impl Store {
                 && let Err(error) = self.renew_ring().await
             {
                 tracing::warn!(error = error.private.as_deref(), "the ring's keys can't be read");
+            }
+            if ticks.is_multiple_of(3600)
+                && let Err(error) = self.forget_recordings(self.clock.now().plus_seconds(-86_400 * recordings_days)).await
+            {
+                tracing::warn!(error = error.private.as_deref(), "old recordings of sign-ins could not be removed");
             }
             if ticks.is_multiple_of(15)
                 && let Err(error) = self.write_last_uses().await
@@ -335,7 +343,7 @@ impl WriteTx<'_> {
     pub async fn finish(mut self, outcome: Result<(), &Error>) -> Result<(), Error> {
         match outcome {
             Ok(()) => {
-                audit::write_all(std::slice::from_ref(&self.record), &mut self.tx).await?;
+                audit::write_all(std::slice::from_mut(&mut self.record), &mut self.tx).await?;
                 if self.changed {
                     sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
                 }

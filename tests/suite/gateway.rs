@@ -286,7 +286,7 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
     }
     assert!(reason(attempt(right).await).starts_with("attempts_paused"), "not even the right one");
     world.clock.advance(2);
-    assert_eq!(attempt(right).await.unwrap().session.identity.email.as_deref(), Some("jane@example.com"));
+    assert_eq!(attempt(right).await.unwrap().session.unwrap().identity.email.as_deref(), Some("jane@example.com"));
 }
 
 #[tokio::test]

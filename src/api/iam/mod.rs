@@ -9,8 +9,10 @@ pub mod policies;
 pub mod providers;
 pub mod role_policies;
 pub mod roles;
+pub mod sign_ins;
 pub mod simulate;
 pub mod simulate_policy;
+pub mod sources;
 pub(super) mod trust;
 pub mod user_policies;
 pub mod users;
@@ -98,7 +100,10 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<simulate_policy::SimulatePrincipalPolicy>(),
     Entry::inner::<access_keys::CreateRootAccessKey>(),
     Entry::inner::<simulate::SimulateTrust>(),
-    Entry::inner::<simulate::ListSignIns>(),
+    Entry::inner::<sign_ins::GetSignIn>(),
+    Entry::inner::<sign_ins::ListSignIns>(),
+    Entry::inner::<sources::ListSources>(),
+    Entry::inner::<sources::PreviewSource>(),
 ];
 
 /// Longest trust policy, in characters (IAM quotas: 2048, raised to 4096 on request).

@@ -1,6 +1,6 @@
 //! Dry runs: what a trust policy says to a person, without anything happening. For pages.
 
-use super::Iam;
+use super::{Iam, sign_ins};
 use crate::{
     domain::{
         Arn, Error, ErrorKind,
@@ -12,7 +12,6 @@ use crate::{
         Explanation,
         evaluate::{Check, Guardrails, explain_federated},
     },
-    store::AuditEvent,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,7 +64,7 @@ impl Operation for SimulateTrust {
             Check::new("iam:GetRole", scope.role_arn(self.role_name.as_str())?),
         ];
         if matches!(self.identity, SimulatedIdentity::SignIn(_)) {
-            checks.push(sign_ins(scope)?);
+            checks.push(sign_ins::access(scope)?);
         }
         Ok(Access::Signed(checks))
     }
@@ -82,9 +81,7 @@ impl Operation for SimulateTrust {
             None => &**role,
         };
         let identity = match self.identity {
-            SimulatedIdentity::SignIn(event) => {
-                recent(call).await?.into_iter().find(|sign_in| sign_in.event_id == event).map(|sign_in| sign_in.identity)
-            }
+            SimulatedIdentity::SignIn(event) => call.tx.recording(&event).await?.and_then(|attempt| attempt.identity),
             SimulatedIdentity::Claims { provider, claims } => Some(pasted(call.scope, &provider, &claims)?),
         };
         let identity =
@@ -105,59 +102,6 @@ impl Operation for SimulateTrust {
         }
         Ok(Simulation { explanation, person: identity.display_name().to_owned() })
     }
-}
-
-/// The most recent sign-ins, for picking one. They belong to the management account: other accounts' admins paste claims.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListSignIns {}
-
-/// The answer.
-#[derive(Debug, Serialize)]
-pub struct SignIns {
-    /// Newest first.
-    pub sign_ins: Vec<RecentSignIn>,
-}
-
-/// A sign-in that succeeded.
-#[derive(Clone, Debug, Serialize)]
-pub struct RecentSignIn {
-    /// Its audit record.
-    pub event_id: String,
-    /// When, ISO 8601.
-    pub time: String,
-    /// Who, with every claim.
-    pub identity: IdentityAssertion,
-}
-
-impl Operation for ListSignIns {
-    type Service = Iam;
-    type Mode = Read;
-    type Output = SignIns;
-    const NAME: &'static str = "ListSignIns";
-
-    fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Signed(vec![sign_ins(scope)?]))
-    }
-
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<SignIns, Error> {
-        Ok(SignIns { sign_ins: recent(call).await? })
-    }
-}
-
-/// Sign-ins are records of the management account; from another account this is a cross-account request, which is refused.
-fn sign_ins(scope: &Scope) -> Result<Check, Error> {
-    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
-    Ok(Check::new("iam:ListSignIns", Arn::iam(&owner, "sign-in/*")).owned_by(owner))
-}
-
-async fn recent<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<RecentSignIn>, Error> {
-    let events = call.tx.audit_events(None, Some("CompleteSignIn"), None, 200).await?;
-    let sign_in = |event: AuditEvent| {
-        let identity = serde_json::from_value(event.detail.get("identity")?.clone()).ok()?;
-        Some(RecentSignIn { event_id: event.event_id, time: event.time.to_string(), identity })
-    };
-    Ok(events.into_iter().filter(|event| event.error_code.is_none()).filter_map(sign_in).take(50).collect())
 }
 
 fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAssertion, Error> {

@@ -75,6 +75,33 @@ impl Federation {
     }
 }
 
+impl Federation {
+    /// What an OpenID provider publishes about itself, for an administrator to read: name and value.
+    ///
+    /// # Errors
+    /// `IdentityProviderUnreachable`.
+    pub async fn preview_discovery(&self, issuer: &str) -> Result<Vec<(String, String)>, Error> {
+        let issuer = IssuerUrl::new(issuer.to_owned()).map_err(Error::internal)?;
+        let named = issuer.to_string();
+        let discovery = Discovery::discover_async(issuer, &self.http).await.map_err(|error| {
+            let public = "The discovery document could not be read, or names another issuer.";
+            Error::new(ErrorKind::IdentityProviderUnreachable, public).with_private(format!("{named}: {error:?}"))
+        })?;
+        let fact = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), value));
+        let later = discovery.additional_metadata();
+        let keys = format!("{} usable", keys(&discovery).keys.len());
+        let facts = [
+            fact("Issuer", Some(named)),
+            fact("Authorization", Some(discovery.authorization_endpoint().to_string())),
+            fact("Tokens", discovery.token_endpoint().map(|endpoint| endpoint.to_string())),
+            fact("Pushed requests", later.pushed_authorization_request_endpoint.as_ref().map(Url::to_string)),
+            fact("Logout", later.end_session_endpoint.as_ref().map(Url::to_string)),
+            fact("Keys", Some(keys)),
+        ];
+        Ok(facts.into_iter().flatten().collect())
+    }
+}
+
 /// The provider's keys as our own verifier reads them: those of a kind it does not know are left out.
 pub(super) fn keys(discovery: &Discovery) -> JwkSet {
     let keys = discovery.jwks().keys().iter().filter_map(|key| serde_json::from_value(serde_json::to_value(key).ok()?).ok());

@@ -28,6 +28,12 @@ use openidconnect::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// Whether bytes can be read as a discovery document: what a fuzzer asks.
+#[must_use]
+pub fn is_discovery(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Discovery>(bytes).is_ok()
+}
+
 /// Age limit of an ID token, in seconds.
 const MAX_AGE_SECONDS: i64 = 600;
 /// How far the provider's clock may be from ours, in seconds.

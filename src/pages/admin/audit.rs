@@ -4,7 +4,6 @@ use super::{Frame, frame};
 use crate::{
     api::cloudtrail::LookupEvents,
     domain::ErrorKind,
-    federation::recorder::RecordedCheck,
     pages::{Browser, Page, Pages, render},
 };
 use askama::Template;
@@ -30,7 +29,8 @@ struct Line {
     principal: String,
     source_ip: String,
     error: String,
-    checks: Vec<RecordedCheck>,
+    /// The audit record's id, where the flight recorder has more.
+    recording: Option<String>,
     detail: String,
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(pag
         Ok(found) => {
             let line = |event: crate::api::cloudtrail::Event| {
                 let record = event.record;
-                let checks = record.detail.get("checks").and_then(|checks| serde_json::from_value(checks.clone()).ok());
+                let recorded = record.detail.get("recorded").is_some();
                 // A sign-in begins as nobody and ends as somebody.
                 let identified = |key: &str| record.detail.get("identity").and_then(|identity| identity.get(key)?.as_str());
                 let person = identified("name").or_else(|| identified("subject")).map(str::to_owned);
@@ -56,7 +56,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(pag
                     principal: person.unwrap_or(record.principal),
                     source_ip: record.source_ip,
                     error: record.error_message.unwrap_or_default(),
-                    checks: checks.unwrap_or_default(),
+                    recording: recorded.then_some(record.event_id),
                     detail: super::roles::pretty(&record.detail.to_string()),
                 }
             };

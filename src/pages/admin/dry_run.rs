@@ -8,7 +8,8 @@ use crate::{
     api::iam::{
         providers::{ListOpenIDConnectProviders, ListSAMLProviders},
         roles::GetRole,
-        simulate::{ListSignIns, RecentSignIn, SimulateTrust, SimulatedIdentity, Simulation},
+        sign_ins::{ListSignIns, SignInAttempt},
+        simulate::{SimulateTrust, SimulatedIdentity, Simulation},
     },
     domain::{Arn, ErrorKind},
     pages::{Browser, Page, Pages, render},
@@ -28,7 +29,7 @@ struct DryRunPage {
     form: DryRunForm,
     trust_policy: String,
     providers: Vec<Arn>,
-    sign_ins: Vec<RecentSignIn>,
+    sign_ins: Vec<SignInAttempt>,
     sign_ins_refused: String,
     result: Option<Simulation>,
     problem: String,
@@ -93,8 +94,8 @@ async fn page(
     if let Ok(list) = pages.gateway.call(&caller, ListOpenIDConnectProviders {}).await {
         providers.extend(list.list.into_iter().map(|entry| entry.arn));
     }
-    let (sign_ins, sign_ins_refused) = match pages.gateway.call(&caller, ListSignIns {}).await {
-        Ok(list) => (list.sign_ins, String::new()),
+    let (sign_ins, sign_ins_refused) = match pages.gateway.call(&caller, ListSignIns::default()).await {
+        Ok(list) => (list.sign_ins.into_iter().filter(|attempt| attempt.identity.is_some()).collect(), String::new()),
         Err(error) => (Vec::new(), error.public),
     };
     let trust_policy = if form.policy_document.trim().is_empty() {

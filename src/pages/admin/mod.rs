@@ -6,6 +6,8 @@ pub mod dry_run;
 pub mod refusals;
 pub mod roles;
 pub mod sessions;
+pub mod sign_ins;
+pub mod sources;
 
 use super::{Browser, CONSOLE, Console, Page, Pages};
 use axum::{
@@ -24,6 +26,10 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/sessions", get(sessions::list))
         .route("/admin/sessions/end", post(sessions::end))
         .route("/admin/refusals", get(refusals::form).post(refusals::explain))
+        .route("/admin/sign-ins", get(sign_ins::list))
+        .route("/admin/sign-ins/{event}", get(sign_ins::show))
+        .route("/admin/sources", get(sources::list).post(sources::preview))
+        .route("/admin/sources/{name}/test", post(sources::test))
         .route("/admin/audit", get(audit::list))
         .route("/admin/leave", post(leave))
 }

@@ -24,7 +24,7 @@ use std::{io::Write as _, sync::Arc};
 
 const SP: &str = "http://127.0.0.1:8080";
 
-async fn world(idp: &Idp, settings: &str) -> World {
+pub async fn world(idp: &Idp, settings: &str) -> World {
     let world = World::empty().await;
     let file = format!(
         "[organization]\nname = \"Corp\"\nmanagement_account = \"111122223333\"\n[[accounts]]\nid = \"111122223333\"\nname = \"m\"\n\
@@ -35,13 +35,13 @@ async fn world(idp: &Idp, settings: &str) -> World {
     world
 }
 
-fn response(idp: &Idp, world: &World, id: &str, request: Option<&str>) -> String {
+pub fn response(idp: &Idp, world: &World, id: &str, request: Option<&str>) -> String {
     use daypass::domain::Clock as _;
     idp.sign(&crate::idp::response(SP, id, request, world.clock.now())).unwrap()
 }
 
 /// Signs jane in, as a browser would.
-async fn sign_in(idp: &Idp, world: &World, id: &str) -> PortalSession {
+pub async fn sign_in(idp: &Idp, world: &World, id: &str) -> PortalSession {
     let begin = BeginSignIn { source: "corp".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
     let begun = world.nobody().call(begin).await.unwrap();
     let Departure::Redirect(url) = &begun.departure else { panic!("{:?}", begun.departure) };
@@ -52,7 +52,7 @@ async fn sign_in(idp: &Idp, world: &World, id: &str) -> PortalSession {
     let arrival = Arrival::Saml(response(idp, world, id, Some(request_id)).into_bytes());
     let answer = Answer::Direct { handle: begun.handle, arrival };
     let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer };
-    world.nobody().call(complete).await.unwrap().session
+    world.nobody().call(complete).await.unwrap().session.unwrap()
 }
 
 async fn stands(world: &World, session: &PortalSession) -> bool {
@@ -205,7 +205,7 @@ async fn unsolicited_responses_need_a_setting_and_a_person() {
     assert!(parked.unsolicited);
     let handle = parked.handle.clone();
     let completed = complete(&on, parked).await.unwrap();
-    assert_eq!(completed.session.identity.subject, "jane@corp.test");
+    assert_eq!(completed.session.unwrap().identity.subject, "jane@corp.test");
     assert_eq!(completed.continuation, Continuation::Portal, "RelayState is never an address");
     let again = Parked { handle, unsolicited: true };
     assert_eq!(complete(&on, again).await.unwrap_err().kind, ErrorKind::StaleStep, "good once");

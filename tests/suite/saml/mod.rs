@@ -4,3 +4,4 @@ mod cage;
 pub mod corpus;
 mod logout;
 mod profile;
+mod recorder;

@@ -1,0 +1,270 @@
+//! Identity sources as an administrator sets them up: what is configured, what is near its end, and what a provider's own
+//! words would come to. For pages.
+
+use super::Iam;
+use crate::{
+    crypto::{sha256_hex, xmldsig::SigningCertificate},
+    domain::{
+        Error, ErrorKind, Timestamp,
+        iam::{IdentityProvider, OidcProvider, ProviderKind, SamlProvider},
+    },
+    federation::{Addresses, Isolation, metadata},
+    gateway::{Access, Call, Operation, Read, Scope},
+    policy::evaluate::Check,
+};
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::FromDer as _;
+
+/// A certificate is near its end so many days before it.
+const SOON_DAYS: i64 = 30;
+
+/// The identity sources, with their health.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListSources {}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct Sources {
+    /// By name.
+    pub sources: Vec<Source>,
+}
+
+/// One source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// In addresses.
+    pub name: String,
+    /// On its button.
+    pub label: String,
+    /// `SAML`, `OpenID Connect`, `OAuth 2.0` or `Directory`.
+    pub kind: &'static str,
+    /// What is configured: name and value.
+    pub facts: Vec<(String, String)>,
+    /// What the provider's administrator needs of us: name and value.
+    pub ours: Vec<(String, String)>,
+    /// What deserves a look.
+    pub warnings: Vec<String>,
+}
+
+impl Operation for ListSources {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = Sources;
+    const NAME: &'static str = "ListSources";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Signed(vec![Check::new("iam:ListSAMLProviders", "*"), Check::new("iam:ListOpenIDConnectProviders", "*")]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Sources, Error> {
+        let federation = &call.broker.federation;
+        let now = call.caller.origin.time;
+        let describe =
+            |source: &std::sync::Arc<IdentityProvider>| describe(source, &federation.addresses, federation.isolation(), now);
+        Ok(Sources { sources: call.tx.snapshot.identity_sources().map(describe).collect() })
+    }
+}
+
+fn pair(name: &str, value: impl Into<String>) -> (String, String) {
+    (name.to_owned(), value.into())
+}
+
+fn describe(source: &IdentityProvider, addresses: &Addresses, isolation: Isolation, now: Timestamp) -> Source {
+    let mut described = Source {
+        name: source.name.to_string(),
+        label: source.label.clone(),
+        kind: "Directory",
+        facts: Vec::new(),
+        ours: Vec::new(),
+        warnings: Vec::new(),
+    };
+    match &source.kind {
+        ProviderKind::Saml(saml) => {
+            described.kind = "SAML";
+            described.ours = vec![
+                pair("Metadata", addresses.saml_entity_id()),
+                pair("Entity ID (audience)", addresses.saml_entity_id()),
+                pair("Assertion consumer service (POST)", addresses.saml_acs()),
+                pair("Single logout service", addresses.saml_logout()),
+            ];
+            describe_saml(&mut described, saml, now);
+            match isolation {
+                Isolation::Untried | Isolation::Caged => {}
+                Isolation::Process => described.warnings.push(
+                    "The XML library runs in a process of its own, but this kernel has no seccomp to lock it in.".to_owned(),
+                ),
+                Isolation::Thread => described.warnings.push(
+                    "The XML library runs inside of the broker: no process of its own could be started. See the log.".to_owned(),
+                ),
+            }
+        }
+        ProviderKind::Oidc(oidc) => {
+            described.kind = if oidc.oauth2.is_some() { "OAuth 2.0" } else { "OpenID Connect" };
+            describe_oidc(&mut described, source, oidc, addresses);
+        }
+        ProviderKind::Directory => {}
+    }
+    if !source.domains.is_empty() {
+        described.facts.push(pair("E-mail domains", source.domains.join(", ")));
+    }
+    described
+}
+
+fn describe_saml(described: &mut Source, saml: &SamlProvider, now: Timestamp) {
+    match metadata::parse(&saml.metadata) {
+        Ok(idp) => {
+            let (facts, warnings) = understood(&idp, now);
+            described.facts.extend(facts);
+            described.warnings.extend(warnings);
+        }
+        Err(refusal) => described.warnings.push(format!("The metadata can't be used: {}", refusal.detail)),
+    }
+    described.facts.push(match &saml.metadata_url {
+        Some(url) => pair("Metadata is renewed from", url),
+        None => pair("Metadata", "given once; it is not renewed"),
+    });
+    if saml.allow_sha1 {
+        described.warnings.push("Signatures over SHA-1 are accepted: whoever can make collisions can forge them.".to_owned());
+    }
+    if saml.allow_idp_initiated {
+        described.facts.push(pair("Sign-ins may begin at the provider", "yes; people confirm them"));
+    }
+    describe_mapping(described, &saml.mapping, "saml");
+}
+
+fn describe_mapping(described: &mut Source, mapping: &crate::domain::iam::AttributeMapping, prefix: &str) {
+    for (short, name) in &mapping.attributes {
+        described.facts.push(pair(&format!("{prefix}:{short}"), format!("from {name}")));
+    }
+    for (tag, name) in &mapping.tags {
+        described.facts.push(pair(&format!("Session tag {tag}"), format!("from {name}")));
+    }
+    if let Some(name) = &mapping.subject {
+        described.facts.push(pair("The person is named by", name));
+    }
+}
+
+fn describe_oidc(described: &mut Source, source: &IdentityProvider, oidc: &OidcProvider, addresses: &Addresses) {
+    described.facts.push(pair("Issuer", &oidc.issuer));
+    described.facts.extend(oidc.sign_in_client_id.iter().map(|id| pair("Client", id)));
+    described.facts.push(pair("Scopes", oidc.scopes.join(" ")));
+    if !oidc.acr_values.is_empty() {
+        described.facts.push(pair("Required authentication context", oidc.acr_values.join(" or ")));
+    }
+    described.ours = vec![pair("Redirect address", addresses.oidc_callback(source.name.as_str()))];
+    if oidc.oauth2.is_none() {
+        described.ours.extend([
+            pair("Address after a sign-out", addresses.signed_out()),
+            pair("Back-channel logout", addresses.at(&format!("/oidc/{}/backchannel-logout", source.name))),
+            pair("Keys of our client", addresses.at("/oidc/jwks")),
+        ]);
+    }
+    describe_mapping(described, &oidc.mapping, oidc.issuer_path());
+}
+
+/// What metadata says, and what in it is near its end.
+fn understood(idp: &metadata::IdpMetadata, now: Timestamp) -> (Vec<(String, String)>, Vec<String>) {
+    let mut facts = vec![pair("Entity ID", &idp.entity_id)];
+    let mut warnings = idp.unusable.clone();
+    for (name, endpoints) in [("Sign-in address", &idp.sign_in), ("Logout address", &idp.logout)] {
+        facts.extend([&endpoints.redirect, &endpoints.post].into_iter().flatten().map(|url| pair(name, url.as_str())));
+    }
+    for certificate in &idp.certificates {
+        let fingerprint = sha256_hex(&certificate.der).get(..16).unwrap_or_default().to_owned();
+        match expiry(certificate) {
+            Some(end) => {
+                let days = end.seconds_since(now).div_euclid(86_400);
+                facts.push(pair("Signing certificate", format!("SHA-256 {fingerprint}…, until {end} ({days} days)")));
+                if days < 0 {
+                    warnings.push(format!("The signing certificate {fingerprint}… has expired; its key is still accepted."));
+                } else if days < SOON_DAYS {
+                    warnings.push(format!("The signing certificate {fingerprint}… ends in {days} days: ask for the next one."));
+                }
+            }
+            None => facts.push(pair("Signing certificate", format!("SHA-256 {fingerprint}…"))),
+        }
+    }
+    if let Some(until) = idp.valid_until {
+        let days = until.seconds_since(now).div_euclid(86_400);
+        facts.push(pair("Metadata is valid until", format!("{until} ({days} days)")));
+        if days < SOON_DAYS {
+            warnings.push(format!("The metadata ends in {days} days; after that nobody can sign in with it."));
+        }
+    }
+    (facts, warnings)
+}
+
+fn expiry(certificate: &SigningCertificate) -> Option<Timestamp> {
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&certificate.der).ok()?;
+    Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
+}
+
+/// What a provider's own words would come to: pasted metadata, or the address where metadata or discovery is published.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewSource {
+    /// XML, or an https address.
+    pub text: String,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourcePreview {
+    /// What was understood.
+    pub facts: Vec<(String, String)>,
+    /// What deserves a look.
+    pub warnings: Vec<String>,
+    /// Lines for the organization's document.
+    pub lines: String,
+}
+
+impl Operation for PreviewSource {
+    type Service = Iam;
+    type Mode = Read;
+    type Output = SourcePreview;
+    const NAME: &'static str = "PreviewSource";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        let action =
+            if self.text.trim_start().starts_with('<') { "iam:CreateSAMLProvider" } else { "iam:CreateOpenIDConnectProvider" };
+        Ok(Access::Signed(vec![Check::new(action, "*")]))
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {
+        let now = call.caller.origin.time;
+        let text = self.text.trim();
+        let saml = |document: &str, origin: String| {
+            let idp = metadata::parse(document)
+                .map_err(|refusal| Error::invalid(format!("This metadata can't be used: {}.", refusal.detail)))?;
+            let (facts, warnings) = understood(&idp, now);
+            let lines = format!(
+                "[[identity_sources]]\nname = \"corp\"\ntype = \"saml\"\nlabel = \"Corp SSO\"\n{origin}\n[identity_sources.attributes]\ngroups = \"groups\"\n"
+            );
+            Ok(SourcePreview { facts, warnings, lines })
+        };
+        if text.starts_with('<') {
+            return saml(text, "metadata_file = \"corp-metadata.xml\"   # save what you pasted there".to_owned());
+        }
+        let url = url::Url::parse(text).ok().filter(metadata::is_safe);
+        let url = url.ok_or_else(|| Error::invalid("Paste metadata (XML), or an https address of metadata or discovery."))?;
+        let federation = &call.broker.federation;
+        let address = url.as_str();
+        if let Some(issuer) = address.strip_suffix("/.well-known/openid-configuration") {
+            let facts = federation.preview_discovery(issuer).await?;
+            let lines = format!(
+                "[[identity_sources]]\nname = \"cloud\"\ntype = \"oidc\"\nlabel = \"Cloud login\"\nissuer = \"{issuer}\"\nclient_id = \"\"             # from the provider\nclient_secret_file = \"cloud.secret\"\n"
+            );
+            return Ok(SourcePreview { facts, warnings: Vec::new(), lines });
+        }
+        match federation.fetch_metadata(address, None).await {
+            Ok(document) => saml(&document, format!("metadata_url = \"{address}\"")),
+            Err(error) if error.kind == ErrorKind::InvalidInput => {
+                let public =
+                    format!("{} For an OpenID provider, the address ends in /.well-known/openid-configuration.", error.public);
+                Err(Error { public, ..error })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The flight recorder's store: every check of a sign-in, by name, with what was expected and received, and the claims.
+//!
+//! A recording is written in the same transaction as its audit record, which keeps no claim but who it was. Recordings go after
+//! some days; the audit log stays.
+
+use super::{AuditRecord, ReadTx, Store, unavailable};
+use crate::domain::{Error, Timestamp, session::IdentityAssertion};
+use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+
+/// The note of an audit record that becomes a recording.
+const CHECKS: &str = "checks";
+/// The note with the assertion.
+const IDENTITY: &str = "identity";
+/// Recorded even where it got to no check.
+const SIGN_IN: &str = "CompleteSignIn";
+
+/// What a person reads out to their administrator: the beginning of the request's id.
+#[must_use]
+pub fn reference(request_id: &str) -> String {
+    request_id.chars().take(8).collect::<String>().to_uppercase()
+}
+
+/// One recorded attempt.
+#[derive(Clone, Debug)]
+pub struct RecordedAttempt {
+    /// Its audit record.
+    pub event_id: String,
+    /// When.
+    pub time: Timestamp,
+    /// `CompleteSignIn`, or the operation that an assertion was presented to.
+    pub event_name: String,
+    /// Name of the source; empty where it is not known.
+    pub source: String,
+    /// See [`reference`].
+    pub reference: String,
+    /// Class and reason of the failure; none when it succeeded.
+    pub error: Option<(String, String)>,
+    /// The checks, as they were recorded.
+    pub checks: Value,
+    /// Who it was, with every claim; none where nobody was identified.
+    pub identity: Option<IdentityAssertion>,
+}
+
+/// Which attempts are looked for; empty fields don't matter.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingFilter {
+    /// Part of a subject, name or e-mail address.
+    pub person: String,
+    /// Name of a source.
+    pub source: String,
+    /// The beginning of a reference.
+    pub reference: String,
+    /// Failures alone.
+    pub failed: bool,
+}
+
+/// Whether a record holds something for the recorder.
+pub(super) fn is_recorded(record: &AuditRecord) -> bool {
+    record.notes.0.contains_key(CHECKS) || record.event_name == SIGN_IN
+}
+
+/// What of an audit record goes into the recorder instead.
+pub(super) struct Split {
+    checks: Value,
+    identity: Option<Value>,
+}
+
+impl Split {
+    /// Takes checks and claims out of a record's details.
+    pub(super) fn take(record: &mut AuditRecord) -> Option<Self> {
+        let recorded = is_recorded(record);
+        let (checks, identity) = (record.notes.0.remove(CHECKS), record.notes.0.remove(IDENTITY));
+        if let Some(identity) = &identity {
+            let of = |name: &str| identity.get(name).cloned().unwrap_or_default();
+            record.note(IDENTITY, json!({ "provider": identity.get("provider"), "subject": of("subject"), "name": of("name") }));
+        }
+        if !recorded {
+            return None;
+        }
+        record.note("recorded", true);
+        Some(Self { checks: checks.unwrap_or_else(|| json!([])), identity })
+    }
+
+    /// Text that a search for a person goes through, in lower case.
+    fn person(&self) -> String {
+        let words = |value: &Value| value.as_str().map(str::to_lowercase);
+        let of = |name: &str| self.identity.as_ref().and_then(|identity| identity.get(name)).and_then(words);
+        let mut found: Vec<String> = ["subject", "name", "email"].into_iter().filter_map(of).collect();
+        // Somebody whose sign-in failed is known by what the check of the subject received.
+        let checks = self.checks.as_array().into_iter().flatten();
+        found.extend(checks.filter(|check| check["check"] == "subject").filter_map(|check| words(&check["received"])));
+        found.join(" ")
+    }
+}
+
+/// Writes recordings beside their audit records.
+pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], connection: &mut SqliteConnection) -> Result<(), Error> {
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO recording (event_id, time, event_name, source, reference, person, error_code, error_message, checks, identity) ",
+    );
+    query.push_values(recorded, |mut row, (record, split)| {
+        let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
+        let source = record.notes.0.get("source").and_then(Value::as_str).unwrap_or_default();
+        row.push_bind(&record.event_id)
+            .push_bind(record.time.0)
+            .push_bind(record.event_name)
+            .push_bind(source)
+            .push_bind(reference(&record.request_id))
+            .push_bind(split.person())
+            .push_bind(code)
+            .push_bind(message)
+            .push_bind(split.checks.to_string())
+            .push_bind(split.identity.as_ref().map(ToString::to_string));
+    });
+    query.build().execute(connection).await.map_err(unavailable)?;
+    Ok(())
+}
+
+impl ReadTx<'_> {
+    /// The newest attempts that fit.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn recordings(&self, filter: &RecordingFilter, limit: u32) -> Result<Vec<RecordedAttempt>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM recording WHERE 1 = 1");
+        if !filter.person.is_empty() {
+            query.push(" AND instr(person, ").push_bind(filter.person.to_lowercase()).push(") > 0");
+        }
+        if !filter.source.is_empty() {
+            query.push(" AND source = ").push_bind(filter.source.clone());
+        }
+        if !filter.reference.is_empty() {
+            query.push(" AND instr(reference, ").push_bind(filter.reference.to_uppercase()).push(") = 1");
+        }
+        if filter.failed {
+            query.push(" AND error_code IS NOT NULL");
+        }
+        query.push(" ORDER BY time DESC LIMIT ").push_bind(limit);
+        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        Ok(rows.iter().map(attempt).collect())
+    }
+
+    /// One attempt.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn recording(&self, event_id: &str) -> Result<Option<RecordedAttempt>, Error> {
+        let query = sqlx::query("SELECT * FROM recording WHERE event_id = $1").bind(event_id);
+        Ok(query.fetch_optional(&self.store.readers).await.map_err(unavailable)?.as_ref().map(attempt))
+    }
+}
+
+impl Store {
+    /// Removes recordings from before an instant.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn forget_recordings(&self, before: Timestamp) -> Result<(), Error> {
+        let delete = sqlx::query("DELETE FROM recording WHERE time < $1").bind(before.0);
+        delete.execute(&self.writer).await.map(drop).map_err(unavailable)
+    }
+}
+
+fn attempt(row: &sqlx::sqlite::SqliteRow) -> RecordedAttempt {
+    let code: Option<String> = row.get("error_code");
+    let message: Option<String> = row.get("error_message");
+    let identity: Option<String> = row.get("identity");
+    RecordedAttempt {
+        event_id: row.get("event_id"),
+        time: Timestamp(row.get("time")),
+        event_name: row.get("event_name"),
+        source: row.get("source"),
+        reference: row.get("reference"),
+        error: code.map(|code| (code, message.unwrap_or_default())),
+        checks: serde_json::from_str(&row.get::<String, _>("checks")).unwrap_or_default(),
+        identity: identity.and_then(|text| serde_json::from_str(&text).ok()),
+    }
+}
