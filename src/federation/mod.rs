@@ -369,11 +369,11 @@ impl Federation {
         let signed = self.verifier.run(verify).await;
         recording.note("signature", &signed);
         let signed = signed?;
-        recording.state("encryption", if signed.encrypted { "the assertion was encrypted" } else { "none" });
+        recording.state("encryption", if signed.encrypted { "encrypted" } else { "not encrypted" });
         // One-time use is burned before anything else is done with the assertion, and fails closed.
         let mark = saml::mark(&idp, saml, &signed, now)?;
         let first = self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await?;
-        recording.require("one_time", "assertion_replayed", "an assertion not seen before", "one seen before", first)?;
+        recording.require_first("assertion_replayed", first)?;
         Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)
     }
 

@@ -45,6 +45,15 @@ impl Recording {
         outcome
     }
 
+    /// Records whether something is used for the first time.
+    ///
+    /// # Errors
+    /// The refusal, when it was used before.
+    pub fn require_first(&mut self, code: &'static str, first: bool) -> Result<(), Refusal> {
+        let received = if first { "not seen before" } else { "seen before" };
+        self.require("one_time", code, "not seen before", received, first)
+    }
+
     /// Records a fact that nothing depends on.
     pub fn state(&mut self, check: &'static str, received: impl fmt::Display) {
         let received = received.to_string().chars().take(300).collect();

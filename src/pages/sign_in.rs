@@ -128,7 +128,13 @@ struct Hint {
 /// Tries a source: the whole way there and back, without a session at its end.
 pub(super) async fn test(pages: &Pages, browser: &Browser, source: String) -> Page {
     browser.session.insert(TESTING, true).await?;
-    begin_with(pages, browser, source, String::new(), String::new()).await
+    let begun = begin_with(pages, browser, source, String::new(), String::new()).await?;
+    // A form's redirects are bound to `form-action`: the browser leaves from a page of its own.
+    let target = begun.headers().get(header::LOCATION).and_then(|target| target.to_str().ok()).map(str::to_owned);
+    Ok(match target {
+        Some(target) => render(&OnwardPage { title: "Test sign-in", message: "Taking you to the provider…", target }),
+        None => begun,
+    })
 }
 
 async fn begin(State(pages): State<Pages>, browser: Browser, Path(source): Path<String>, Query(hint): Query<Hint>) -> Page {

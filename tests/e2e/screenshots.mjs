@@ -1,7 +1,7 @@
 // Pictures of every page in light, dark and phone width, for people to look at.   node screenshots.mjs FOLDER
 import fs from 'node:fs';
 import path from 'node:path';
-import { launch } from '../testbed/browser/browser.mjs';
+import { fillLogin, launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
 const out = process.argv[2] ?? 'target/screenshots';
@@ -12,6 +12,8 @@ const document = e2e.organization({ metadataFile: saml.info.IDP_METADATA_FILE, i
 const demo = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8');
 const { passwords } = broker.apply(demo.replace(/\[\[identity_sources\]\][^[]*/, (own) => `${own}\n${document.match(/\[\[identity_sources\]\]\nname = "corp"[^]*?(?=\[\[identity_sources\]\]\nname = "cloud")/)[0]}`), '--new-passwords');
 await broker.start();
+fs.writeFileSync(path.join(out, 'sp.xml'), await (await fetch(`${broker.url}/saml/metadata`)).text());
+saml.command('add-sp', path.join(out, 'sp.xml'));
 
 const looks = [
   ['light', { colorScheme: 'light' }],
@@ -42,6 +44,18 @@ for (const [look, options] of looks) {
   await page.getByLabel('Identity provider').selectOption({ index: 1 });
   await page.getByLabel('Claims, as condition keys (JSON)').fill('{"directory:groups": ["Admins"]}');
   await page.getByRole('button', { name: 'Dry-run' }).click(); await shot('8-dry-run');
+  await page.goto(`${broker.url}/oidc/cloud/callback?state=x`); await shot('9-failed');
+  await page.goto(`${broker.url}/admin/sources`);
+  await page.getByLabel('SAML metadata').fill(fs.readFileSync(saml.info.IDP_METADATA_FILE, 'utf8'));
+  await page.getByRole('button', { name: 'See what it comes to' }).click();
+  await page.getByRole('heading', { name: 'Understood' }).waitFor();
+  await page.getByText('What the provider needs of us').first().click(); await shot('9-sources');
+  await page.getByRole('button', { name: 'Test sign-in with Corp SSO' }).click();
+  await fillLogin(page, 'carol', e2e.passwordOf('carol'));
+  await page.getByRole('heading', { name: 'Sign-ins' }).waitFor();
+  await page.getByRole('link', { name: /Carol/ }).first().click();
+  await page.getByRole('heading', { name: /Carol/ }).waitFor(); await shot('9-sign-in');
+  await page.goto(`${broker.url}/admin/sign-ins`); await shot('9-sign-ins');
   await page.getByRole('link', { name: 'Sessions' }).click();
   await page.getByRole('heading', { name: 'Sessions' }).waitFor(); await shot('9-sessions');
   await page.getByRole('link', { name: 'people:' }).first().click();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import path from 'node:path';
-import { launch, fillLogin } from '../testbed/browser/browser.mjs';
+import { axe, fillLogin, launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
 const { MANAGEMENT, WORKLOADS } = e2e;
@@ -106,6 +106,47 @@ test('directory: a wrong password is refused, the right one signs in, credential
   assert.deepEqual(await e2e.offeredRoles(page), [`${MANAGEMENT}/NoIam`]);
   const who = e2e.callerIdentity(process.env.E2E_AWS_V1, await e2e.copyShellLines(page, 'NoIam'));
   assert.equal(who.Arn, `arn:aws:sts::${MANAGEMENT}:assumed-role/NoIam/staff@e2e.test`);
+});
+
+test('recorder: somebody who can not get in reads a reference, and an administrator finds every check of it', async () => {
+  const stranger = await browser();
+  await stranger.page.goto(`${broker.url}/oidc/cloud/callback?state=never-made&code=x`);
+  const reference = await stranger.page.locator('strong.mono').innerText();
+  assert.match(reference, /^[0-9A-F]{8}$/);
+  const { page } = await browser();
+  await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+  await page.getByRole('link', { name: 'Sign-ins' }).click();
+  await page.getByLabel('Reference').fill(reference.toLowerCase());
+  await page.getByRole('button', { name: 'Show' }).click();
+  await page.getByText('step_unknown').waitFor();
+  assert.equal(await page.locator('.attempt').count(), 1);
+  assert.deepEqual(await axe(page), []);
+});
+
+test('sources: an administrator tries one, and sees claims and roles without becoming somebody else', async () => {
+  const { page } = await browser();
+  await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+  await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+  await page.getByRole('link', { name: 'Sources' }).click();
+  assert.deepEqual(await axe(page), []);
+  await page.getByLabel('SAML metadata').fill(`${oidc.info.OP_ISSUER}/.well-known/openid-configuration`);
+  await page.getByRole('button', { name: 'See what it comes to' }).click();
+  await page.getByText('type = "oidc"').waitFor();
+  await page.getByLabel('SAML metadata').fill('<x/>');
+  await page.getByRole('button', { name: 'See what it comes to' }).click();
+  await page.getByRole('alert').getByText('describes no identity provider').waitFor();
+  await page.getByRole('button', { name: 'Test sign-in with Corp SSO' }).click();
+  await fillLogin(page, 'alice', e2e.passwordOf('alice'));
+  await page.getByRole('link', { name: 'Alice Archer via corp' }).first().click();
+  await page.getByText('Signed by the provider, and two verifiers agree').waitFor();
+  await page.getByRole('heading', { name: 'Roles these claims lead to' }).waitFor();
+  const main = await page.locator('main').innerText();
+  assert.match(main, /SamlAdmin/);
+  assert.match(main, /saml:groups\s+aws-admins, developers, eng-all/);
+  assert.deepEqual(await axe(page), []);
+  await page.goto(`${broker.url}/portal`);
+  assert.ok((await e2e.offeredRoles(page)).includes(`${MANAGEMENT}/DirectoryAdmin`), 'still the administrator');
 });
 
 test('console: an iam:* role edits trust policies and dry-runs; a role without iam is refused with the reason', async () => {

@@ -217,7 +217,7 @@ test('forged and misdirected assertions: one answer for the attacker, each its o
   await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
   await page.getByRole('link', { name: 'Audit' }).click();
   const reasons = (await page.locator('.event .reason').allInnerTexts()).map((text) => text.split(':')[0]);
-  for (const reason of ['assertion_replayed', 'signature_invalid', 'signature_key_unknown', 'audience_wrong', 'document_duplicate_id', 'document_has_markup', 'signature_missing', 'signature_shape']) {
+  for (const reason of ['assertion_replayed', 'signature_invalid', 'signature_key_unknown', 'audience_wrong', 'document_duplicate_id', 'document_has_markup', 'signature_missing', 'signature_reference']) {
     assert.ok(reasons.includes(reason), `${reason} is not among ${[...new Set(reasons)].join(', ')}`);
   }
 });

@@ -167,8 +167,10 @@ fn describe_oidc(described: &mut Source, source: &IdentityProvider, oidc: &OidcP
 fn understood(idp: &metadata::IdpMetadata, now: Timestamp) -> (Vec<(String, String)>, Vec<String>) {
     let mut facts = vec![pair("Entity ID", &idp.entity_id)];
     let mut warnings = idp.unusable.clone();
-    for (name, endpoints) in [("Sign-in address", &idp.sign_in), ("Logout address", &idp.logout)] {
-        facts.extend([&endpoints.redirect, &endpoints.post].into_iter().flatten().map(|url| pair(name, url.as_str())));
+    for (name, endpoints) in [("Sign-in", &idp.sign_in), ("Logout", &idp.logout)] {
+        for (binding, url) in [("redirect", &endpoints.redirect), ("form", &endpoints.post)] {
+            facts.extend(url.iter().map(|url| pair(&format!("{name} by {binding}"), url.as_str())));
+        }
     }
     for certificate in &idp.certificates {
         let fingerprint = sha256_hex(&certificate.der).get(..16).unwrap_or_default().to_owned();

@@ -104,7 +104,8 @@ pub(super) fn check(
     )?;
     if claims.contains_key("at_hash") {
         let fits = text("at_hash").is_some_and(|expected| is_hash_of(access_token, expected));
-        recording.require("at_hash", "at_hash_wrong", "the hash of the access token", "another", fits)?;
+        let whose = if fits { "it" } else { "another" };
+        recording.require("at_hash", "at_hash_wrong", "the hash of the access token", whose, fits)?;
     }
     if let Some(limit) = oidc.max_age_seconds {
         let authenticated = seconds("auth_time").unwrap_or_default();

@@ -169,7 +169,8 @@ async fn identify(
         recording.note("userinfo", &more);
         let more = more?;
         let same = more.get("sub").is_some() && more.get("sub") == claims.get("sub");
-        recording.require("userinfo.sub", "userinfo_other_person", "the subject of the ID token", "another", same)?;
+        let whose = if same { "it" } else { "another" };
+        recording.require("userinfo.sub", "userinfo_other_person", "the subject of the ID token", whose, same)?;
         for (name, value) in more {
             claims.entry(name).or_insert(value);
         }

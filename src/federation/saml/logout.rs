@@ -169,7 +169,7 @@ async fn verify(federation: &Federation, inbound: Inbound, recording: &mut Recor
     let mark = format!("{} {id}", idp.entity_id);
     let first = federation.store.ephemeral().put_new("saml-logout", &mark, &(), until).await;
     let first = first.map_err(|_| refusal("one_time_unavailable", "the message could not be marked as used"))?;
-    recording.require("one_time", "message_replayed", "a message not seen before", "one seen before", first)?;
+    recording.require_first("message_replayed", first)?;
     if !request {
         let code = root.descendants().find(|node| is(*node, SAMLP, "StatusCode")).and_then(|node| node.attribute("Value"));
         return Ok(LogoutMessage::Response(code.is_some_and(|code| code.ends_with(":Success"))));

@@ -268,7 +268,9 @@ fn check_conditions(
     let not_before = time(conditions, "NotBefore")?;
     let not_on_or_after = time(conditions, "NotOnOrAfter")?;
     let window = not_before.zip(not_on_or_after).is_none_or(|(begin, end)| begin < end);
-    recording.require("conditions.window", "conditions_inverted", "NotBefore before NotOnOrAfter", "the reverse", window)?;
+    let shown = |time: Option<Timestamp>| time.map_or_else(|| "open".to_owned(), |time| time.to_string());
+    let both = format!("{} to {}", shown(not_before), shown(not_on_or_after));
+    recording.require("conditions.window", "conditions_inverted", "NotBefore before NotOnOrAfter", both, window)?;
     if let Some(begin) = not_before {
         recording.require(
             "conditions.not_before",
