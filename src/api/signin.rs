@@ -15,8 +15,8 @@ use crate::{
         session::{PortalSession, RoleSession},
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
-    federation::{Arrival, Departure, Failure, Identified},
-    gateway::{Access, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
+    federation::{Arrival, Departure, Failure, Identified, oidc::refresh::Refreshable},
+    gateway::{Access, Broker, Call, Entry, FRESH, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
     signin::{
         self, Next, SignIn,
         step::{self, Continuation, Step},
@@ -318,6 +318,10 @@ impl Operation for CompleteSignIn {
         }
         let Next::Session(authenticated) = signin::next(SignIn::identified(identified.assertion, identified.at_provider));
         let session = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, now);
+        if let Some(refresh_token) = identified.refresh_token {
+            let refreshable = Refreshable { refresh_token, asked: now, identity: session.identity.clone() };
+            ephemeral.put(FRESH, &session.id, &refreshable, session.expires).await?;
+        }
         call.tx.note("session", &session.id);
         Ok(CompletedSignIn { session: Some(session), continuation })
     }

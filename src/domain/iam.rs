@@ -212,6 +212,9 @@ pub struct OidcProvider {
     pub max_age_seconds: Option<u32>,
     /// Authentication contexts one of which is asked for and required (`acr_values`); empty: any.
     pub acr_values: Vec<String>,
+    /// How old the claims of a session may be before the provider is asked again, in seconds, where it gives refresh tokens
+    /// (scope `offline_access`); none: 900.
+    pub refresh_seconds: Option<u32>,
     /// What becomes of its claims.
     #[serde(flatten)]
     pub mapping: AttributeMapping,

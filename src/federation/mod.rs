@@ -148,6 +148,8 @@ pub struct Identified {
     pub assertion: IdentityAssertion,
     /// Their session at the provider.
     pub at_provider: Option<ProviderSession>,
+    /// What fresh claims can be had with.
+    pub refresh_token: Option<crate::domain::Secret<String>>,
     /// How that was established.
     pub recording: Recording,
 }
@@ -345,7 +347,9 @@ impl Federation {
     ) -> Result<Identified, Failure> {
         let mut recording = Recording::default();
         match self.identify_by_saml(&mut recording, source, saml, xml, &expect).await {
-            Ok((assertion, at_provider)) => Ok(Identified { assertion, at_provider: Some(at_provider), recording }),
+            Ok((assertion, at_provider)) => {
+                Ok(Identified { assertion, at_provider: Some(at_provider), refresh_token: None, recording })
+            }
             Err(Unidentified::Refused(refusal)) => Err(Failure { error: refused(&refusal), recording }),
             Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
         }

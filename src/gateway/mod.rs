@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod factor;
 pub mod fault;
 pub mod operation;
+mod person;
 pub(crate) mod provider_logout;
 pub mod query;
 pub mod receipt;
@@ -12,6 +13,7 @@ pub mod wire;
 
 pub use fault::Fault;
 pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
+pub(crate) use person::{BEARER, ENDED, FRESH};
 pub use scope::Scope;
 pub(crate) use scope::base_context;
 pub use wire::Entry;
@@ -19,10 +21,10 @@ pub use wire::Entry;
 use crate::{
     crypto::x509,
     domain::{
-        Arn, Clock, Error, ErrorKind, Random, Timestamp,
+        Arn, Clock, Error, ErrorKind, Random,
         anywhere::{self, RevocationList},
         name::{AccountId, RoleSessionName},
-        session::{Caller, IdentityAssertion, PortalSession, Principal, RequestOrigin},
+        session::{Caller, IdentityAssertion, Principal, RequestOrigin},
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
@@ -262,9 +264,12 @@ impl Gateway {
             Proof::Certificate(_) => return Err(Error::internal("a certificate is no assertion")),
             Proof::WebIdentity(token) => federation.verify_web_identity(&account, token.expose()).await,
             Proof::Person => match caller.person() {
-                Some(person) => {
-                    Ok(Identified { assertion: person.identity.clone(), at_provider: None, recording: Recording::default() })
-                }
+                Some(person) => Ok(Identified {
+                    assertion: person.identity.clone(),
+                    at_provider: None,
+                    refresh_token: None,
+                    recording: Recording::default(),
+                }),
                 None => return Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
             },
         };
@@ -499,46 +504,5 @@ fn log<O: Operation>(caller: &Caller, error: &Error) {
         }
         ErrorKind::AuthorizationPending | ErrorKind::SlowDown => {}
         _ => tracing::info!(request, operation, ?kind, public = error.public, private, "refused"),
-    }
-}
-
-/// A person's bearer token, as it is kept: under its hash, with its end.
-pub(crate) const BEARER: &str = "bearer";
-/// Portal sessions that were ended before their time, by id.
-pub(crate) const ENDED: &str = "ended-session";
-
-impl Gateway {
-    /// The person behind a bearer token.
-    ///
-    /// # Errors
-    /// `InvalidBearer`, `Unavailable`.
-    pub async fn bearer(&self, token: &str) -> Result<Principal, Error> {
-        let session: Option<PortalSession> = self.broker.store.ephemeral().get(BEARER, token).await?;
-        let now: Timestamp = self.broker.clock.now();
-        match session.filter(|session| session.expires > now) {
-            Some(session) => self.person(session).await,
-            None => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
-        }
-    }
-
-    /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows.
-    ///
-    /// # Errors
-    /// `InvalidBearer`, `Unavailable`.
-    pub async fn person(&self, session: PortalSession) -> Result<Principal, Error> {
-        let over = || Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid");
-        for id in std::iter::once(&session.id).chain(&session.lent_by) {
-            if self.broker.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
-                return Err(over());
-            }
-        }
-        for key in provider_logout::keys_of(&session) {
-            let ended: Option<Timestamp> = self.broker.store.ephemeral().get(provider_logout::KIND, &key).await?;
-            if ended.is_some_and(|ended| session.started <= ended) {
-                return Err(over());
-            }
-        }
-        let identity = self.broker.federation.current(session.identity).await?.ok_or_else(over)?;
-        Ok(Principal::Person(Arc::new(PortalSession { identity, ..session })))
     }
 }

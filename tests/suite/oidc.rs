@@ -132,6 +132,8 @@ struct Provider {
     /// Of the running sign-in.
     nonce: Mutex<String>,
     looks: Mutex<HashMap<usize, usize>>,
+    /// What refresh tokens lead to: claims that have changed, or an error with its status.
+    later: Mutex<Result<Map<String, Value>, (u16, &'static str)>>,
     /// What the token endpoint was sent last.
     last: Mutex<(HeaderMap, HashMap<String, String>)>,
 }
@@ -145,6 +147,7 @@ impl Provider {
             cases,
             nonce: Mutex::default(),
             looks: Mutex::default(),
+            later: Mutex::new(Ok(Map::new())),
             last: Mutex::default(),
         });
         let router = Router::new()
@@ -221,7 +224,7 @@ impl Provider {
         }
     }
 
-    fn id_token(&self, number: usize) -> String {
+    fn id_token(&self, number: usize, later: Map<String, Value>) -> String {
         let case = &self.cases[number];
         let name = if case.algorithm.is_empty() { "RS256" } else { case.algorithm.as_str() };
         let key = &KEYS[name];
@@ -233,6 +236,7 @@ impl Provider {
             "nonce": *self.nonce.lock().unwrap(), "name": "Jane Doe", "groups": ["admins"], "sid": "sid-1",
         });
         self.change(number, &mut claims, &case.token);
+        self.change(number, &mut claims, &later);
         let text =
             |raw: &Option<String>, value: &Value| raw.as_ref().map_or_else(|| value.to_string(), |raw| self.words(number, raw));
         let header = URL_SAFE_NO_PAD.encode(text(&case.raw_header, &header));
@@ -354,9 +358,15 @@ async fn token(
     RawForm(form): RawForm,
 ) -> Response {
     let case = &provider.cases[number];
-    let form = url::form_urlencoded::parse(&form).into_owned().collect();
+    let form: HashMap<String, String> = url::form_urlencoded::parse(&form).into_owned().collect();
+    let refreshed = form["grant_type"] == "refresh_token";
+    let later = match provider.later.lock().unwrap().clone() {
+        Ok(later) if refreshed => later,
+        Err((status, body)) if refreshed => return answer(Some(status), body.to_owned()),
+        _ => Map::new(),
+    };
     *provider.last.lock().unwrap() = (headers, form);
-    let mut body = json!({ "access_token": "access", "token_type": "Bearer", "id_token": provider.id_token(number) });
+    let mut body = json!({ "access_token": "access", "token_type": "Bearer", "id_token": provider.id_token(number, later) });
     provider.change(number, &mut body, &case.answer);
     let body = case.body.as_ref().map_or_else(|| body.to_string(), |body| provider.words(number, body));
     let mut response = answer(case.status, body);
@@ -498,6 +508,39 @@ async fn every_client_authentication_reaches_the_token_endpoint() {
             _ => assert!(basic.is_none() && !form.contains_key("client_secret") && !form.contains_key("client_assertion")),
         }
     }
+}
+
+/// With a refresh token, claims follow the provider: a group that was left, a person who was let go.
+#[tokio::test]
+async fn claims_are_asked_for_anew_while_a_session_lasts() {
+    let mut list = cases(&[json!({ "scopes": ["profile", "offline_access"], "refresh_seconds": 60 })]);
+    list[0].answer = json!({ "refresh_token": "r1" }).as_object().unwrap().clone();
+    let (world, provider) = world(list).await;
+    let session = sign_in(&world, &provider, 0).await.unwrap();
+    let key = format!("{}:groups", provider.issuer(0).trim_start_matches("http://"));
+    let groups = async || match world.gateway.person(session.clone()).await.unwrap() {
+        Principal::Person(person) => person.identity.claims.get(&key).cloned().unwrap_or_default(),
+        other => panic!("{other:?}"),
+    };
+    *provider.later.lock().unwrap() = Ok(json!({ "groups": ["staff"], "nonce": null }).as_object().unwrap().clone());
+    assert_eq!(groups().await, ["admins"], "fresh enough");
+    world.clock.advance(60);
+    assert_eq!(groups().await, ["staff"]);
+    assert_eq!(provider.last.lock().unwrap().1["refresh_token"], "r1");
+
+    *provider.later.lock().unwrap() = Err((503, "down"));
+    world.clock.advance(60);
+    assert_eq!(groups().await, ["staff"], "a provider that is down takes nothing away");
+    *provider.later.lock().unwrap() = Ok(json!({ "sub": "root", "nonce": null }).as_object().unwrap().clone());
+    world.clock.advance(60);
+    assert!(world.gateway.person(session.clone()).await.is_err(), "somebody else is nobody");
+
+    let session = sign_in(&world, &provider, 0).await.unwrap();
+    *provider.later.lock().unwrap() = Err((400, r#"{"error":"invalid_grant"}"#));
+    world.clock.advance(60);
+    assert_eq!(world.gateway.person(session.clone()).await.unwrap_err().kind, ErrorKind::InvalidBearer, "let go");
+    *provider.later.lock().unwrap() = Ok(Map::new());
+    assert!(world.gateway.person(session).await.is_err(), "and it stays so");
 }
 
 /// Claims become what the administrator mapped them to.

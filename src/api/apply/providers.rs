@@ -91,6 +91,8 @@ pub struct ProviderEntry {
     pub algorithms: Vec<String>,
     /// OIDC: how old the person's authentication may be, in seconds.
     pub max_age_seconds: Option<u32>,
+    /// OIDC: with the scope `offline_access`, how old claims may be before the provider is asked again, in seconds.
+    pub refresh_seconds: Option<u32>,
     /// OIDC: authentication contexts one of which is required.
     #[serde(default)]
     pub acr_values: Vec<String>,
@@ -293,6 +295,7 @@ fn oidc_provider(key: &str, entry: &ProviderEntry, sign_in: bool) -> Result<Oidc
         algorithms: entry.algorithms.clone(),
         max_age_seconds: entry.max_age_seconds,
         acr_values: entry.acr_values.clone(),
+        refresh_seconds: entry.refresh_seconds,
         mapping: mapping(key, entry)?,
         oauth2,
     })

@@ -8,7 +8,7 @@ use crate::{
         Error, ErrorKind, Secret,
         iam::{ClientAuthentication, IdentityProvider, OidcProvider},
     },
-    federation::Federation,
+    federation::{Federation, Unidentified},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use openidconnect::{
@@ -124,6 +124,18 @@ fn preferred(discovery: &Discovery, has_secret: bool) -> ClientAuthentication {
         false => ClientAuthentication::None,
         true if offers(&CoreClientAuthMethod::ClientSecretBasic) => ClientAuthentication::ClientSecretBasic,
         true => ClientAuthentication::ClientSecretPost,
+    }
+}
+
+/// Why a refresh failed: an OAuth error means that the provider says no; anything else, that it can't say anything now.
+pub(super) fn refresh_failure<RE: std::error::Error, TE: openidconnect::ErrorResponse>(
+    error: &openidconnect::RequestTokenError<RE, TE>,
+) -> Unidentified {
+    match error {
+        openidconnect::RequestTokenError::ServerResponse(_) => token_refusal(error).into(),
+        _ => Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.")
+            .with_private(token_refusal(error))
+            .into(),
     }
 }
 

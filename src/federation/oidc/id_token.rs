@@ -59,6 +59,28 @@ pub(super) async fn verify(
     Ok(claims)
 }
 
+/// The claims of an ID token that came with a refresh: it has no nonce (OpenID Connect Core 12.2).
+pub(super) async fn verify_refreshed(
+    federation: &Federation,
+    oidc: &OidcProvider,
+    allowed: &[&str],
+    token: &str,
+    now: Timestamp,
+) -> Result<Map<String, Value>, Unidentified> {
+    let own = |discovery: &Discovery| jose::verify_allowed(token, &keys(discovery), &oidc.issuer, allowed, &REQUIRED, now);
+    let mut verified = own(&*federation.discover(oidc, false).await?);
+    if matches!(verified, Err(Unverified::UnknownKey)) {
+        verified = own(&*federation.discover(oidc, true).await?);
+    }
+    let claims = verified.map_err(|_| refusal("id_token_invalid", "the refreshed token is not valid"))?.0;
+    let client = oidc.sign_in_client_id.as_deref().unwrap_or_default();
+    let ours = match claims.get("aud") {
+        Some(Value::Array(list)) => list.iter().all(|one| one.as_str() == Some(client)) && !list.is_empty(),
+        other => other.and_then(Value::as_str) == Some(client),
+    };
+    if ours { Ok(claims) } else { Err(refusal("audience_wrong", "the refreshed token is for another client").into()) }
+}
+
 fn by_library(
     oidc: &OidcProvider,
     discovery: &Discovery,

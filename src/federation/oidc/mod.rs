@@ -5,6 +5,7 @@ mod client;
 mod discovery;
 mod id_token;
 pub mod logout;
+pub mod refresh;
 mod social;
 
 pub(super) use discovery::Discovery;
@@ -98,11 +99,14 @@ pub(super) async fn complete(
         None => identify(federation, &mut recording, source, oidc, pending, callback).await,
     };
     match outcome {
-        Ok((assertion, at_provider)) => Ok(Identified { assertion, at_provider, recording }),
+        Ok((assertion, at_provider, refresh_token)) => Ok(Identified { assertion, at_provider, refresh_token, recording }),
         Err(Unidentified::Refused(refusal)) => Err(Failure { error: super::refused(&refusal), recording }),
         Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
     }
 }
+
+/// Who it is, their session at the provider, and what fresh claims can be had with.
+type Vouched = (IdentityAssertion, Option<ProviderSession>, Option<Secret<String>>);
 
 /// The code of a callback that reports success.
 fn code(recording: &mut Recording, callback: &Callback) -> Result<Secret<String>, Refusal> {
@@ -128,7 +132,7 @@ async fn identify(
     oidc: &OidcProvider,
     pending: &Pending,
     callback: Callback,
-) -> Result<(IdentityAssertion, Option<ProviderSession>), Unidentified> {
+) -> Result<Vouched, Unidentified> {
     let discovery = federation.discover(oidc, false).await?;
     // Before the answer is looked at: whose it is (RFC 9207 2.4).
     let promised = discovery.additional_metadata().authorization_response_iss_parameter_supported == Some(true);
@@ -176,7 +180,8 @@ async fn identify(
         }
     }
     let assertion = assertion(source, oidc, claims, client.id(), now)?;
-    Ok((assertion, Some(at_provider)))
+    let refresh_token = tokens.refresh_token().map(|token| Secret::new(token.secret().clone()));
+    Ok((assertion, Some(at_provider), refresh_token))
 }
 
 /// Verified claims as an assertion; shared with `AssumeRoleWithWebIdentity`.

@@ -3,13 +3,12 @@
 //! There is no token to verify: the answer comes straight from the service over TLS, for a code that our secret and PKCE
 //! verifier bought. The person is the `id` that the service never gives to another.
 
-use super::{Callback, assertion, code};
+use super::{Callback, Vouched, assertion, code};
 use crate::{
     crypto::{refusal, unique_json},
     domain::{
         Error, Secret,
         iam::{IdentityProvider, OAuth2Api, OidcProvider},
-        session::{IdentityAssertion, ProviderSession},
     },
     federation::{Departure, Federation, Pending, Unidentified, recorder::Recording},
 };
@@ -50,7 +49,7 @@ pub(super) async fn identify(
     api: &OAuth2Api,
     pending: &Pending,
     callback: Callback,
-) -> Result<(IdentityAssertion, Option<ProviderSession>), Unidentified> {
+) -> Result<Vouched, Unidentified> {
     let code = code(recording, &callback)?;
     let verifier = pending.pkce_verifier.clone().ok_or_else(|| refusal("step_incomplete", "the step holds no verifier"))?;
     let client = oidc.sign_in_client_id.clone().unwrap_or_default();
@@ -109,7 +108,7 @@ pub(super) async fn identify(
         claims.remove(name);
     }
     let now = federation.clock.now();
-    Ok((assertion(source, oidc, claims, &client, now)?, None))
+    Ok((assertion(source, oidc, claims, &client, now)?, None, None))
 }
 
 fn verified_primary(entry: &Value) -> Option<Value> {
