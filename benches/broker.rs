@@ -16,8 +16,6 @@ mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{
-    fs,
-    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,15 +34,7 @@ async fn main() {
     let data = folder.path().join("data");
     let idp = idp::Idp::new();
     let (issuer, token, _) = issuer().await;
-    let file = folder.path().join("organization.toml");
-    fs::write(&file, organization(&issuer, &idp.metadata())).unwrap();
-    let applied = Command::new(env!("CARGO_BIN_EXE_daypass"))
-        .args(["apply", "--yes"])
-        .arg(&file)
-        .env("DAYPASS_DATA", &data)
-        .output()
-        .unwrap();
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    apply(&data, &organization(&issuer, &idp.metadata()));
 
     let start = |launch: &dyn Fn(u16) -> Server| {
         let took = (0..15).map(|_| {

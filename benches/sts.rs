@@ -22,7 +22,7 @@ use aws_lc_rs::{
 };
 use axum::{body::Bytes, http::HeaderMap, routing::post as post_route};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::{fs, process::Command, sync::Arc, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
 use support::*;
 
 /// About as long as the answer to GetCallerIdentity.
@@ -109,15 +109,7 @@ async fn main() {
     let data = folder.path().join("data");
     let idp = idp::Idp::new();
     let (issuer, token, point) = issuer().await;
-    let file = folder.path().join("organization.toml");
-    fs::write(&file, organization(&issuer, &idp.metadata())).unwrap();
-    let applied = Command::new(env!("CARGO_BIN_EXE_daypass"))
-        .args(["apply", "--yes"])
-        .arg(&file)
-        .env("DAYPASS_DATA", &data)
-        .output()
-        .unwrap();
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    apply(&data, &organization(&issuer, &idp.metadata()));
     let (server, floor) = (broker(&data, free_port()), floor_server(&point));
     let web = post(
         server.port,

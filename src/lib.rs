@@ -22,8 +22,8 @@
 //! # Three walks through the house
 //! **SAML to console.** `GET /sign-in/corp` ([`pages`]) calls `BeginSignIn`: [`federation`] makes the request, [`store`] keeps
 //! the step. The provider posts to `/saml/acs`; the bytes wait under a one-time handle while the browser comes back with its
-//! cookie. `CompleteSignIn` has [`crypto::xmldsig`] reduce the document to the bytes that were signed, [`federation::saml`]
-//! checks the profile and makes an `IdentityAssertion`, [`signin`] decides what follows: a portal session. The portal asks
+//! cookie. `CompleteSignIn` has [`crypto::xmldsig`] reduce the document to the bytes that were signed (two verifiers must agree, one
+//! of them in a [`crypto::cage`]), the store burns the assertion, [`federation::saml`] checks the profile and makes an `IdentityAssertion`, [`signin`] decides what follows: a portal session. The portal asks
 //! each role's trust policy; "Open console" issues a role session against the permit and opens the admin pages as that role.
 //!
 //! **`aws sso login`.** `POST /client/register`, `POST /device_authorization`, `POST /token` are `RegisterClient`,

@@ -236,3 +236,16 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
+
+/// Sets the store in that folder up with a document.
+pub fn apply(data: &Path, document: &str) {
+    let file = data.with_extension("toml");
+    fs::write(&file, document).unwrap();
+    let applied = Command::new(env!("CARGO_BIN_EXE_daypass"))
+        .args(["apply", "--yes"])
+        .arg(&file)
+        .env("DAYPASS_DATA", data)
+        .output()
+        .unwrap();
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+}

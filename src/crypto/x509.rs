@@ -180,7 +180,7 @@ pub fn certify(
     tags.extend(alternative(&parsed));
     let common_name = tags.iter().find(|(key, _)| key == "x509Subject/CN").map(|(_, value)| format!("CN={value}"));
     Ok(CertifiedIdentity {
-        anchor: anchor.arn()?,
+        anchor: anchor.arn(),
         anchor_name: anchor.name.clone(),
         serial: presented.serial.clone(),
         tags: SessionTags::new(tags, &[]).map_err(|error| refused(error.public))?,

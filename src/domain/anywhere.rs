@@ -1,7 +1,7 @@
 //! IAM Roles Anywhere: workloads that prove who they are by a certificate (IAM Roles Anywhere user guide).
 
 use super::{
-    Arn, Error, Timestamp,
+    Arn, Timestamp,
     name::{AccountId, SourceIdentity},
     session::SessionTags,
 };
@@ -10,7 +10,7 @@ use std::fmt;
 /// The service whose name stands in the trust policies of its roles.
 pub const SERVICE: &str = "rolesanywhere.amazonaws.com";
 /// Resources of this service name a region in their ARNs. There is one here.
-const REGION: &str = "us-east-1";
+pub(super) const REGION: &str = "us-east-1";
 
 /// A certificate authority an account trusts for its workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,37 +77,27 @@ pub struct RevocationList {
     pub created: Timestamp,
 }
 
-fn arn(account: &AccountId, kind: &str, id: &str) -> Result<Arn, Error> {
-    Arn::parse(&format!("arn:aws:rolesanywhere:{REGION}:{account}:{kind}/{id}"))
-}
-
 impl TrustAnchor {
     /// `arn:aws:rolesanywhere:<region>:<account>:trust-anchor/<id>`.
-    ///
-    /// # Errors
-    /// None with a well-formed id.
-    pub fn arn(&self) -> Result<Arn, Error> {
-        arn(&self.account, "trust-anchor", &self.id)
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::rolesanywhere(&self.account, "trust-anchor", &self.id)
     }
 }
 
 impl AnywhereProfile {
     /// `arn:aws:rolesanywhere:<region>:<account>:profile/<id>`.
-    ///
-    /// # Errors
-    /// None with a well-formed id.
-    pub fn arn(&self) -> Result<Arn, Error> {
-        arn(&self.account, "profile", &self.id)
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::rolesanywhere(&self.account, "profile", &self.id)
     }
 }
 
 impl RevocationList {
     /// `arn:aws:rolesanywhere:<region>:<account>:crl/<id>`.
-    ///
-    /// # Errors
-    /// None with a well-formed id.
-    pub fn arn(&self) -> Result<Arn, Error> {
-        arn(&self.account, "crl", &self.id)
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::rolesanywhere(&self.account, "crl", &self.id)
     }
 }
 

@@ -37,6 +37,12 @@ impl Arn {
         Self(format!("arn:aws:iam::{account}:{resource}"))
     }
 
+    /// An ARN of IAM Roles Anywhere: `arn:aws:rolesanywhere:<region>:<account>:<kind>/<id>`.
+    #[must_use]
+    pub fn rolesanywhere(account: &AccountId, kind: &str, id: &str) -> Self {
+        Self(format!("arn:aws:rolesanywhere:{}:{account}:{kind}/{id}", super::anywhere::REGION))
+    }
+
     /// The ARN of a role session: `arn:aws:sts::<account>:assumed-role/<role name without path>/<session>`.
     #[must_use]
     pub fn assumed_role(account: &AccountId, role: &str, session: &str) -> Self {

@@ -123,7 +123,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_trust_anchor(&mut self, anchor: &TrustAnchor) -> Result<(), Error> {
-        let arn = anchor.arn()?.to_string();
+        let arn = anchor.arn().to_string();
         self.execute(sqlx::query("DELETE FROM revocation_list WHERE trust_anchor = $1").bind(arn)).await?;
         self.execute(sqlx::query("DELETE FROM trust_anchor WHERE id = $1").bind(anchor.id.clone())).await
     }

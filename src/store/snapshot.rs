@@ -100,13 +100,13 @@ impl Snapshot {
     /// A trust anchor by its ARN.
     #[must_use]
     pub fn trust_anchor(&self, arn: &Arn) -> Option<&Arc<TrustAnchor>> {
-        self.trust_anchors.iter().find(|anchor| anchor.arn().is_ok_and(|own| own == *arn))
+        self.trust_anchors.iter().find(|anchor| anchor.arn() == *arn)
     }
 
     /// A profile of IAM Roles Anywhere by its ARN.
     #[must_use]
     pub fn anywhere_profile(&self, arn: &Arn) -> Option<&Arc<AnywhereProfile>> {
-        self.anywhere_profiles.iter().find(|profile| profile.arn().is_ok_and(|own| own == *arn))
+        self.anywhere_profiles.iter().find(|profile| profile.arn() == *arn)
     }
 
     /// The access keys of a user, or of an account's root user, by id.

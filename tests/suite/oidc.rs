@@ -124,6 +124,8 @@ static KEYS: LazyLock<HashMap<&'static str, SigningKey>> = LazyLock::new(|| {
     .into()
 });
 
+type Later = Result<Map<String, Value>, (u16, &'static str)>;
+
 /// The provider: every case is an issuer of its own, `<address>/<number>`.
 struct Provider {
     address: String,
@@ -133,7 +135,7 @@ struct Provider {
     nonce: Mutex<String>,
     looks: Mutex<HashMap<usize, usize>>,
     /// What refresh tokens lead to: claims that have changed, or an error with its status.
-    later: Mutex<Result<Map<String, Value>, (u16, &'static str)>>,
+    later: Mutex<Later>,
     /// What the token endpoint was sent last.
     last: Mutex<(HeaderMap, HashMap<String, String>)>,
 }

@@ -53,10 +53,10 @@ pub struct TrustAnchorDetail {
 }
 
 impl TrustAnchorDetail {
-    fn new(anchor: &TrustAnchor) -> Result<Self, Error> {
-        Ok(Self {
+    fn new(anchor: &TrustAnchor) -> Self {
+        Self {
             trust_anchor_id: anchor.id.clone(),
-            trust_anchor_arn: anchor.arn()?,
+            trust_anchor_arn: anchor.arn(),
             name: anchor.name.clone(),
             source: Source {
                 source_type: "CERTIFICATE_BUNDLE".to_owned(),
@@ -65,7 +65,7 @@ impl TrustAnchorDetail {
             enabled: anchor.enabled,
             created_at: anchor.created,
             updated_at: anchor.updated,
-        })
+        }
     }
 }
 
@@ -120,9 +120,9 @@ impl Operation for CreateTrustAnchor {
             created: now,
             updated: now,
         };
-        call.tx.note("trustAnchorArn", anchor.arn()?);
+        call.tx.note("trustAnchorArn", anchor.arn());
         call.tx.put_trust_anchor(&anchor).await?;
-        Ok(TrustAnchorAnswer { trust_anchor: TrustAnchorDetail::new(&anchor)? })
+        Ok(TrustAnchorAnswer { trust_anchor: TrustAnchorDetail::new(&anchor) })
     }
 }
 
@@ -162,7 +162,7 @@ impl Operation for ListTrustAnchors {
         let own = call.tx.snapshot.trust_anchors.iter().filter(|anchor| anchor.account == *account);
         let (page, next_token) = crate::api::page(own, |anchor| anchor.id.clone(), self.next_token.as_deref(), self.page_size)?;
         let details = page.into_iter().map(|anchor| TrustAnchorDetail::new(anchor));
-        Ok(TrustAnchors { trust_anchors: details.collect::<Result<_, _>>()?, next_token })
+        Ok(TrustAnchors { trust_anchors: details.collect(), next_token })
     }
 }
 
@@ -196,7 +196,7 @@ macro_rules! on_one {
             async fn run(self, $call: &mut Call<'_, Self>) -> Result<TrustAnchorAnswer, Error> {
                 let $anchor = find(&$call.tx.snapshot, $call.scope, &self.trust_anchor_id)?;
                 let anchor = $body;
-                Ok(TrustAnchorAnswer { trust_anchor: TrustAnchorDetail::new(&anchor)? })
+                Ok(TrustAnchorAnswer { trust_anchor: TrustAnchorDetail::new(&anchor) })
             }
         }
     };
@@ -204,19 +204,19 @@ macro_rules! on_one {
 
 on_one!(GetTrustAnchor, "Reads a trust anchor.", Read, |anchor, call| { anchor });
 on_one!(DeleteTrustAnchor, "Deletes a trust anchor.", Write, |anchor, call| {
-    call.tx.note("trustAnchorArn", anchor.arn()?);
+    call.tx.note("trustAnchorArn", anchor.arn());
     call.tx.delete_trust_anchor(&anchor).await?;
     anchor
 });
 on_one!(EnableTrustAnchor, "Lets workloads in.", Write, |anchor, call| {
     let anchor = TrustAnchor { enabled: true, updated: call.caller.origin.time, ..anchor };
-    call.tx.note("trustAnchorArn", anchor.arn()?);
+    call.tx.note("trustAnchorArn", anchor.arn());
     call.tx.put_trust_anchor(&anchor).await?;
     anchor
 });
 on_one!(DisableTrustAnchor, "Lets nobody in any more; sessions that exist live on.", Write, |anchor, call| {
     let anchor = TrustAnchor { enabled: false, updated: call.caller.origin.time, ..anchor };
-    call.tx.note("trustAnchorArn", anchor.arn()?);
+    call.tx.note("trustAnchorArn", anchor.arn());
     call.tx.put_trust_anchor(&anchor).await?;
     anchor
 });

@@ -90,7 +90,7 @@ fn iso8601<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 
 /// A check on a resource of this service in the caller's account.
 fn on(action: &str, scope: &Scope, kind: &str, id: &str) -> Result<Access, Error> {
-    let arn = format!("arn:aws:rolesanywhere:us-east-1:{}:{kind}/{id}", scope.account()?);
+    let arn = Arn::rolesanywhere(scope.account()?, kind, id);
     Ok(Access::Signed(vec![Check::new(&format!("rolesanywhere:{action}"), arn)]))
 }
 

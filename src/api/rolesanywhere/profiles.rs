@@ -50,10 +50,10 @@ pub struct ProfileDetail {
 }
 
 impl ProfileDetail {
-    fn new(profile: &AnywhereProfile) -> Result<Self, Error> {
-        Ok(Self {
+    fn new(profile: &AnywhereProfile) -> Self {
+        Self {
             profile_id: profile.id.clone(),
-            profile_arn: profile.arn()?,
+            profile_arn: profile.arn(),
             name: profile.name.clone(),
             role_arns: profile.role_arns.clone(),
             session_policy: profile.session_policy.clone(),
@@ -63,7 +63,7 @@ impl ProfileDetail {
             enabled: profile.enabled,
             created_at: profile.created,
             updated_at: profile.updated,
-        })
+        }
     }
 }
 
@@ -152,10 +152,10 @@ impl Operation for CreateProfile {
             created: now,
             updated: now,
         };
-        call.tx.note("profileArn", profile.arn()?);
+        call.tx.note("profileArn", profile.arn());
         call.tx.note("roleArns", &profile.role_arns);
         call.tx.put_anywhere_profile(&profile).await?;
-        Ok(ProfileAnswer { profile: ProfileDetail::new(&profile)? })
+        Ok(ProfileAnswer { profile: ProfileDetail::new(&profile) })
     }
 }
 
@@ -195,7 +195,7 @@ impl Operation for ListProfiles {
         let own = call.tx.snapshot.anywhere_profiles.iter().filter(|profile| profile.account == *account);
         let (page, next_token) = crate::api::page(own, |profile| profile.id.clone(), self.next_token.as_deref(), self.page_size)?;
         let details = page.into_iter().map(|profile| ProfileDetail::new(profile));
-        Ok(Profiles { profiles: details.collect::<Result<_, _>>()?, next_token })
+        Ok(Profiles { profiles: details.collect(), next_token })
     }
 }
 
@@ -229,7 +229,7 @@ macro_rules! on_one {
             async fn run(self, $call: &mut Call<'_, Self>) -> Result<ProfileAnswer, Error> {
                 let $profile = find(&$call.tx.snapshot, $call.scope, &self.profile_id)?;
                 let profile = $body;
-                Ok(ProfileAnswer { profile: ProfileDetail::new(&profile)? })
+                Ok(ProfileAnswer { profile: ProfileDetail::new(&profile) })
             }
         }
     };
@@ -237,19 +237,19 @@ macro_rules! on_one {
 
 on_one!(GetProfile, "Reads a profile.", Read, |profile, call| { profile });
 on_one!(DeleteProfile, "Deletes a profile.", Write, |profile, call| {
-    call.tx.note("profileArn", profile.arn()?);
+    call.tx.note("profileArn", profile.arn());
     call.tx.delete_anywhere_profile(&profile.id).await?;
     profile
 });
 on_one!(EnableProfile, "Lets workloads in.", Write, |profile, call| {
     let profile = AnywhereProfile { enabled: true, updated: call.caller.origin.time, ..profile };
-    call.tx.note("profileArn", profile.arn()?);
+    call.tx.note("profileArn", profile.arn());
     call.tx.put_anywhere_profile(&profile).await?;
     profile
 });
 on_one!(DisableProfile, "Lets nobody in any more; sessions that exist live on.", Write, |profile, call| {
     let profile = AnywhereProfile { enabled: false, updated: call.caller.origin.time, ..profile };
-    call.tx.note("profileArn", profile.arn()?);
+    call.tx.note("profileArn", profile.arn());
     call.tx.put_anywhere_profile(&profile).await?;
     profile
 });

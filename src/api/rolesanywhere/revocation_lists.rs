@@ -35,16 +35,16 @@ pub struct CrlDetail {
 }
 
 impl CrlDetail {
-    fn new(list: &RevocationList) -> Result<Self, Error> {
-        Ok(Self {
+    fn new(list: &RevocationList) -> Self {
+        Self {
             crl_id: list.id.clone(),
-            crl_arn: list.arn()?,
+            crl_arn: list.arn(),
             name: list.name.clone(),
             trust_anchor_arn: list.trust_anchor.clone(),
             crl_data: STANDARD.encode(&list.list),
             enabled: list.enabled,
             created_at: list.created,
-        })
+        }
     }
 }
 
@@ -104,9 +104,9 @@ impl Operation for ImportCrl {
             enabled: self.enabled.unwrap_or(true),
             created: call.caller.origin.time,
         };
-        call.tx.note("crlArn", list.arn()?);
+        call.tx.note("crlArn", list.arn());
         call.tx.put_revocation_list(&list).await?;
-        Ok(CrlAnswer { crl: CrlDetail::new(&list)? })
+        Ok(CrlAnswer { crl: CrlDetail::new(&list) })
     }
 }
 
@@ -146,7 +146,7 @@ impl Operation for ListCrls {
         let own = call.tx.snapshot.revocation_lists.iter().filter(|list| list.account == *account);
         let (page, next_token) = crate::api::page(own, |list| list.id.clone(), self.next_token.as_deref(), self.page_size)?;
         let details = page.into_iter().map(|list| CrlDetail::new(list));
-        Ok(Crls { crls: details.collect::<Result<_, _>>()?, next_token })
+        Ok(Crls { crls: details.collect(), next_token })
     }
 }
 
@@ -173,8 +173,8 @@ impl Operation for DeleteCrl {
         let snapshot = call.tx.snapshot.clone();
         let found = snapshot.revocation_lists.iter().find(|list| list.account == account && list.id == self.crl_id);
         let list = found.ok_or_else(|| missing("Crl", &self.crl_id))?;
-        call.tx.note("crlArn", list.arn()?);
+        call.tx.note("crlArn", list.arn());
         call.tx.delete_revocation_list(&list.id).await?;
-        Ok(CrlAnswer { crl: CrlDetail::new(list)? })
+        Ok(CrlAnswer { crl: CrlDetail::new(list) })
     }
 }

@@ -143,7 +143,7 @@ impl Operation for CreateSession {
         let subject = sha256_hex(format!("{} {}", self.trust_anchor_arn, identity.serial));
         let part = |range: std::ops::Range<usize>| subject.get(range).unwrap_or_default();
         let uuid = format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
-        let subject_arn = Arn::parse(&format!("arn:aws:rolesanywhere:us-east-1:{}:subject/{uuid}", profile.account))?;
+        let subject_arn = Arn::rolesanywhere(&profile.account, "subject", &uuid);
         let issued = issue(call, request)?;
         let credentials = issued.credentials;
         Ok(Session {
