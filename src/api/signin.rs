@@ -12,10 +12,10 @@ use crate::{
         Error, ErrorKind, Secret, Timestamp,
         iam::IdentityProvider,
         name::AccountId,
-        session::{PortalSession, RoleSession},
+        session::{IdentityAssertion, PortalSession, ProviderSession, RoleSession},
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
-    federation::{Arrival, Departure, Failure, Identified, oidc::refresh::Refreshable},
+    federation::{Arrival, Departure, Failure, Identified, Recording, oidc::refresh::Refreshable},
     gateway::{Access, Broker, Call, Entry, FRESH, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
     signin::{
         self, Next, SignIn,
@@ -43,6 +43,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<BeginSignIn>(),
     Entry::inner::<ListIdentitySources>(),
     Entry::inner::<ParkSamlResponse>(),
+    Entry::inner::<ArriveUnsolicited>(),
     Entry::inner::<LookUpArrival>(),
     Entry::inner::<CompleteSignIn>(),
     Entry::inner::<LookUpDevice>(),
@@ -150,7 +151,7 @@ impl Operation for BeginSignIn {
 }
 
 /// Keeps a SAML response that was posted across sites, where the browser sends no `SameSite=Lax` cookie, until the browser
-/// comes back for it with one (a redirect later). Only for a step that waits.
+/// comes back for it with one (a redirect later). Only for a step that waits; any other may be [`ArriveUnsolicited`].
 #[derive(Deserialize)]
 pub struct ParkSamlResponse {
     /// `RelayState`: names the step.
@@ -162,70 +163,122 @@ pub struct ParkSamlResponse {
 const PARKED: &str = "parked-response";
 const UNSOLICITED: &str = "unsolicited-response";
 const PARKED_SECONDS: i64 = 60;
-
-/// A response that waits.
-#[derive(Debug, Serialize)]
-pub struct Parked {
-    /// Names it: the step's own handle, or a new one where no step of ours asked for it.
-    pub handle: String,
-    /// Whether no step of ours asked for it: the person confirms first.
-    pub unsolicited: bool,
-}
+/// How long somebody may take to confirm, in seconds.
+const ARRIVED_SECONDS: i64 = 300;
 
 impl Operation for ParkSamlResponse {
     type Service = Signin;
     type Mode = Read;
-    type Output = Parked;
+    type Output = bool;
     const NAME: &'static str = "ParkSamlResponse";
 
     fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Public { because: "it is kept unread for a minute, for a step of ours or a source that may begin sign-ins" })
+        Ok(Access::Public { because: "it is kept unread for a minute, for a step of ours that waits for it" })
     }
 
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<Parked, Error> {
-        let (broker, ephemeral) = (call.broker, call.broker.store.ephemeral());
-        let stale = |why: String| {
-            let public = "This sign-in has expired or was not begun here. Please sign in again.";
-            Error::new(ErrorKind::StaleStep, public).with_private(why)
-        };
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<bool, Error> {
+        let ephemeral = call.broker.store.ephemeral();
         if self.response.len() > crate::crypto::xml::MAX_MESSAGE {
-            return Err(stale("document_too_large: the response is too large".to_owned()));
+            return Err(stale_response("document_too_large: the response is too large"));
         }
+        if !step::waits(ephemeral, &self.handle).await? {
+            return Ok(false);
+        }
+        // Under the step's own handle: posting again replaces, so that a step costs one document at most.
         let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
-        if step::waits(ephemeral, &self.handle).await? {
-            // Under the step's own handle: posting again replaces, so that a step costs one document at most.
-            ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
-            return Ok(Parked { handle: self.handle, unsolicited: false });
-        }
-        let source = broker.federation.unsolicited_source(&self.response);
-        let source = source.map_err(|refusal| stale(format!("step_unknown: RelayState names no step that waits; {refusal}")))?;
-        let handle = broker.random.token();
-        ephemeral.put(UNSOLICITED, &handle, &(source.name.to_string(), self.response), expires).await?;
-        Ok(Parked { handle, unsolicited: true })
+        ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
+        Ok(true)
     }
 }
 
-/// From where a waiting response that nobody asked for says it is.
+fn stale_response(why: impl std::fmt::Display) -> Error {
+    let public = "This sign-in has expired or was not begun here. Please sign in again.";
+    Error::new(ErrorKind::StaleStep, public).with_private(why)
+}
+
+/// Takes a response that no step of ours asked for, from a source that may begin sign-ins. It is verified and its one use is
+/// burned at once: strangers can't leave documents here. The person confirms before a session comes of it.
+#[derive(Deserialize)]
+pub struct ArriveUnsolicited {
+    /// XML.
+    pub response: Vec<u8>,
+}
+
+/// Somebody who arrived, and has not confirmed yet.
+#[derive(Debug, Serialize, Deserialize)]
+struct Arrived {
+    source: String,
+    label: String,
+    assertion: IdentityAssertion,
+    at_provider: Option<ProviderSession>,
+    recording: Recording,
+}
+
+impl Operation for ArriveUnsolicited {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = String;
+    const NAME: &'static str = "ArriveUnsolicited";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the provider's signature is the proof; a session comes only after the person confirms" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        let broker = call.broker;
+        let source = broker.federation.unsolicited_source(&self.response).map_err(stale_response)?;
+        call.tx.note("source", &source.name);
+        let identified = match broker.federation.complete_unsolicited(&source, self.response).await {
+            Ok(identified) => identified,
+            Err(failure) => {
+                call.tx.note("checks", &failure.recording);
+                return Err(failure.error);
+            }
+        };
+        let handle = broker.random.token();
+        let arrived = Arrived {
+            source: source.name.to_string(),
+            label: source.label.clone(),
+            assertion: identified.assertion,
+            at_provider: identified.at_provider,
+            recording: identified.recording,
+        };
+        let expires = call.caller.origin.time.plus_seconds(ARRIVED_SECONDS);
+        broker.store.ephemeral().put(UNSOLICITED, &handle, &arrived, expires).await?;
+        Ok(handle)
+    }
+}
+
+/// Who arrived, for the page that asks them to confirm.
 #[derive(Debug, Deserialize)]
 pub struct LookUpArrival {
-    /// From [`ParkSamlResponse`].
+    /// From [`ArriveUnsolicited`].
     pub handle: String,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct ArrivedPerson {
+    /// Label of the source.
+    pub source: String,
+    /// Name of the person.
+    pub person: String,
 }
 
 impl Operation for LookUpArrival {
     type Service = Signin;
     type Mode = Read;
-    type Output = String;
+    type Output = ArrivedPerson;
     const NAME: &'static str = "LookUpArrival";
 
     fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Public { because: "the label of a source stands on the sign-in page, too" })
+        Ok(Access::Public { because: "only the browser that brought the provider's answer knows the handle" })
     }
 
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
-        let parked: Option<(String, Vec<u8>)> = call.broker.store.ephemeral().get(UNSOLICITED, &self.handle).await?;
-        let source = parked.and_then(|(name, _)| call.tx.snapshot.identity_source(&name).map(|source| source.label.clone()));
-        source.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again."))
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<ArrivedPerson, Error> {
+        let arrived: Option<Arrived> = call.broker.store.ephemeral().get(UNSOLICITED, &self.handle).await?;
+        let arrived = arrived.ok_or_else(|| stale_response("arrival_unknown: used, expired or never made"))?;
+        Ok(ArrivedPerson { person: arrived.assertion.display_name().to_owned(), source: arrived.label })
     }
 }
 
@@ -250,7 +303,7 @@ pub enum Answer {
         /// What came.
         arrival: Arrival,
     },
-    /// It waits under the handle that [`ParkSamlResponse`] returned.
+    /// It waits under the step's own handle, see [`ParkSamlResponse`].
     Parked {
         /// Good once.
         handle: String,
@@ -287,10 +340,11 @@ impl Operation for CompleteSignIn {
         let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
         let (outcome, continuation) = match self.answer {
             Answer::Unsolicited { handle } => {
-                let parked: Option<(String, Vec<u8>)> = ephemeral.take(UNSOLICITED, &handle).await?;
-                let (name, response) = parked.ok_or_else(stale)?;
-                let source = source(call, &name)?;
-                (broker.federation.complete_unsolicited(&source, response).await, Continuation::Portal)
+                let arrived: Option<Arrived> = ephemeral.take(UNSOLICITED, &handle).await?;
+                let Arrived { source: name, assertion, at_provider, recording, .. } = arrived.ok_or_else(stale)?;
+                source(call, &name)?;
+                let identified = Identified { assertion, at_provider, refresh_token: None, recording };
+                (Ok(identified), Continuation::Portal)
             }
             Answer::Direct { handle, arrival } => {
                 let binding = self.binding.as_ref();

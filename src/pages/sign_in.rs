@@ -6,7 +6,10 @@ use super::{
 use crate::{
     api::{
         sign_out::{BackChannelLogout, ProviderLogout, SignOut},
-        signin::{Answer, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, LookUpArrival, ParkSamlResponse},
+        signin::{
+            Answer, ArriveUnsolicited, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, LookUpArrival,
+            ParkSamlResponse,
+        },
     },
     domain::{Error, ErrorKind, Secret},
     federation::{
@@ -254,8 +257,11 @@ fn decode(field: &str) -> Result<Vec<u8>, Error> {
 
 async fn saml_acs(State(pages): State<Pages>, browser: Browser, Form(form): Form<SamlForm>) -> Page {
     let response = decode(&form.response.unwrap_or_default())?;
-    let parked = pages.gateway.call(&browser.anonymous(), ParkSamlResponse { handle: form.relay_state, response }).await?;
-    let (place, handle) = (if parked.unsolicited { "arrived" } else { "continue" }, parked.handle);
+    let park = ParkSamlResponse { handle: form.relay_state.clone(), response: response.clone() };
+    let (place, handle) = match pages.gateway.call(&browser.anonymous(), park).await? {
+        true => ("continue", form.relay_state),
+        false => ("arrived", pages.gateway.call(&browser.anonymous(), ArriveUnsolicited { response }).await?),
+    };
     Ok(Redirect::to(&format!("/saml/{place}/{handle}")).into_response())
 }
 
@@ -267,13 +273,14 @@ async fn saml_continue(State(pages): State<Pages>, browser: Browser, Path(handle
 #[derive(Template)]
 #[template(path = "arrived.html")]
 struct ArrivedPage {
-    label: String,
+    source: String,
+    person: String,
     handle: String,
 }
 
 async fn saml_arrived(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
-    let label = pages.gateway.call(&browser.anonymous(), LookUpArrival { handle: handle.clone() }).await?;
-    Ok(render(&ArrivedPage { label, handle }))
+    let arrived = pages.gateway.call(&browser.anonymous(), LookUpArrival { handle: handle.clone() }).await?;
+    Ok(render(&ArrivedPage { source: arrived.source, person: arrived.person, handle }))
 }
 
 async fn saml_confirmed(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {

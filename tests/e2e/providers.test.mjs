@@ -147,7 +147,7 @@ test('SAML: a sign-in that begins at the provider is confirmed by the person, wh
     .replace('SP_ENTITY_ID', encodeURIComponent(`${broker.url}/saml/metadata`)).replace('URL', encodeURIComponent('https://evil.example/'));
   await page.goto(initiate('samlp'));
   await fillLogin(page, 'carol', e2e.passwordOf('carol'));
-  await page.getByRole('heading', { name: 'Sign in with samlp?' }).waitFor();
+  await page.getByRole('heading', { name: 'Sign in as carol@corp.test?' }).waitFor();
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByRole('heading', { name: 'Your roles' }).waitFor();
   const other = await browser();

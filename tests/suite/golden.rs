@@ -206,6 +206,7 @@ macro_rules! samples {
         $visit!(BeginSignIn, { "source": "people", "continuation": "Portal", "binding": "x" });
         $visit!(ParkSamlResponse, { "handle": "x", "response": [60] });
         $visit!(LookUpArrival, { "handle": "x" });
+        $visit!(ArriveUnsolicited, { "response": [60] });
         $visit!(SignOut, {});
         $visit!(ProviderLogout, { "message": { "Redirect": "SAMLRequest=x" } });
         $visit!(sign_ins::GetSignIn, { "event_id": "x" });

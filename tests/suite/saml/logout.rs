@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daypass::{
     api::{
         sign_out::{ProviderLogout, SignOut},
-        signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn, ParkSamlResponse, Parked},
+        signin::{Answer, ArriveUnsolicited, BeginSignIn, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse},
     },
     cli::apply::parse,
     crypto::xmldsig::sign,
@@ -190,30 +190,31 @@ async fn signing_out_tells_the_provider() {
 #[tokio::test]
 async fn unsolicited_responses_need_a_setting_and_a_person() {
     let idp = Idp::new();
-    let park = async |world: &World, request: Option<&str>, id: &str| -> Result<Parked, Error> {
+    let arrive = async |world: &World, request: Option<&str>, id: &str| -> Result<String, Error> {
         let response = response(&idp, world, id, request).into_bytes();
-        world.nobody().call(ParkSamlResponse { handle: "https://evil.example".to_owned(), response }).await
+        let park = ParkSamlResponse { handle: "https://evil.example".to_owned(), response: response.clone() };
+        assert!(!world.nobody().call(park).await.unwrap(), "no step of ours waits");
+        world.nobody().call(ArriveUnsolicited { response }).await
     };
-    let complete = async |world: &World, parked: Parked| -> Result<CompletedSignIn, Error> {
-        let answer = Answer::Unsolicited { handle: parked.handle };
+    let complete = async |world: &World, handle: &str| -> Result<CompletedSignIn, Error> {
+        let answer = Answer::Unsolicited { handle: handle.to_owned() };
         world.nobody().call(CompleteSignIn { source: None, binding: None, answer }).await
     };
     let off = world(&idp, "").await;
-    assert_eq!(park(&off, None, "_1").await.unwrap_err().kind, ErrorKind::StaleStep);
+    assert_eq!(code(arrive(&off, None, "_1").await), "unsolicited_refused");
     let on = world(&idp, "allow_idp_initiated = true").await;
-    let parked = park(&on, None, "_1").await.unwrap();
-    assert!(parked.unsolicited);
-    let handle = parked.handle.clone();
-    let completed = complete(&on, parked).await.unwrap();
+    let handle = arrive(&on, None, "_1").await.unwrap();
+    let who = on.nobody().call(LookUpArrival { handle: handle.clone() }).await.unwrap();
+    assert_eq!((who.source.as_str(), who.person.as_str()), ("Corp SSO", "jane@corp.test"));
+    let completed = complete(&on, &handle).await.unwrap();
     assert_eq!(completed.session.unwrap().identity.subject, "jane@corp.test");
     assert_eq!(completed.continuation, Continuation::Portal, "RelayState is never an address");
-    let again = Parked { handle, unsolicited: true };
-    assert_eq!(complete(&on, again).await.unwrap_err().kind, ErrorKind::StaleStep, "good once");
-    let parked = park(&on, None, "_1").await.unwrap();
-    assert_eq!(code(complete(&on, parked).await), "assertion_replayed");
+    assert_eq!(complete(&on, &handle).await.unwrap_err().kind, ErrorKind::StaleStep, "good once");
+    assert_eq!(code(arrive(&on, None, "_1").await), "assertion_replayed");
     // An answer to somebody's request is not unsolicited: it can't be replayed into another browser.
-    let parked = park(&on, Some("_q"), "_2").await.unwrap();
-    assert_eq!(code(complete(&on, parked).await), "in_response_to_wrong");
+    assert_eq!(code(arrive(&on, Some("_q"), "_2").await), "in_response_to_wrong");
+    let forged = response(&idp, &on, "_3", None).replace("jane@corp.test", "root@corp.test").into_bytes();
+    assert_eq!(code(on.nobody().call(ArriveUnsolicited { response: forged }).await), "signature_invalid");
 }
 
 /// What our metadata and our posted messages say is signed, and verifies.
