@@ -46,6 +46,9 @@ pub struct Settings {
     pub outbound: OutboundSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// The program that cages the XML library. Not a setting: it is this one, unless another program embeds the broker.
+    #[serde(skip)]
+    pub cage: Option<PathBuf>,
 }
 
 /// `[tls]`
@@ -127,6 +130,7 @@ impl Default for Settings {
             sign_ins: SignInSettings::default(),
             outbound: OutboundSettings::default(),
             log: LogSettings::default(),
+            cage: None,
         }
     }
 }
@@ -215,7 +219,8 @@ impl Settings {
         let master_key = self.master_key(&*random)?;
         let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
         let addresses = Addresses { public_url: self.public_url.clone() };
-        let surroundings = Surroundings { cage: cage(), private_hosts: self.outbound.private_hosts.clone() };
+        let surroundings =
+            Surroundings { cage: self.cage.clone().or_else(cage), private_hosts: self.outbound.private_hosts.clone() };
         let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?);
         let SessionSettings { portal_seconds, token_seconds, chained_seconds } = self.sessions;
         let limits = SessionLimits { portal_seconds, token_seconds, chained_seconds };

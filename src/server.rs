@@ -86,7 +86,8 @@ impl Front {
             headers.insert(header::DATE, date);
         }
         // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in in a path.
-        let path = if uri.path().starts_with("/saml/continue/") { "/saml/continue/…" } else { uri.path() };
+        let secret = ["/saml/continue/", "/saml/arrived/"].into_iter().find(|place| uri.path().starts_with(place));
+        let path = secret.unwrap_or(uri.path());
         tracing::info!(request = origin.request_id, %method, path, status = response.status().as_u16(), "request");
         response
     }

@@ -26,6 +26,8 @@ pub struct RenewMetadata {
     pub name: ProviderName,
     /// The document, fetched and checked.
     pub metadata: String,
+    /// SHA-256 of the document it was compared with, in hex: if an administrator changed the provider meanwhile, theirs counts.
+    pub replaces: String,
 }
 
 impl Operation for RenewMetadata {
@@ -44,6 +46,10 @@ impl Operation for RenewMetadata {
         let Some((provider, ProviderKind::Saml(saml))) = found.as_ref().map(|provider| (provider, &provider.kind)) else {
             return Err(Error::new(ErrorKind::NoSuchEntity, "There is no such SAML provider."));
         };
+        let entity = |text: &str| crate::federation::metadata::parse(text).map(|idp| idp.entity_id).ok();
+        if crate::crypto::sha256_hex(&saml.metadata) != self.replaces || entity(&saml.metadata) != entity(&self.metadata) {
+            return Err(Error::new(ErrorKind::InvalidInput, "The provider was changed meanwhile."));
+        }
         let new = SamlProvider { metadata: self.metadata, ..saml.clone() };
         call.tx.note("provider", &self.name);
         for (when, text) in [("before", &saml.metadata), ("after", &new.metadata)] {
@@ -72,7 +78,8 @@ pub async fn keep_fresh(gateway: Gateway) {
                 Ok(None) => continue,
                 Ok(Some(new)) => {
                     let (owner, name) = (provider.owner.clone(), provider.name.clone());
-                    gateway.call(&gateway.operator(), RenewMetadata { owner, name, metadata: new.metadata }).await
+                    let replaces = crate::crypto::sha256_hex(&saml.metadata);
+                    gateway.call(&gateway.operator(), RenewMetadata { owner, name, metadata: new.metadata, replaces }).await
                 }
                 Err(error) => Err(error),
             };

@@ -119,9 +119,9 @@ impl Operation for BackChannelLogout {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let (broker, now) = (call.broker, call.caller.origin.time);
-        call.tx.note("source", &self.source);
         let source = call.tx.snapshot.identity_source(&self.source).cloned();
         let source = source.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "There is no such way to sign in."))?;
+        call.tx.note("source", &self.source);
         let mut recording = Recording::default();
         let outcome = broker.federation.read_logout_token(&source, self.logout_token.expose(), &mut recording).await;
         call.tx.note("checks", &recording);

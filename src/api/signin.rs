@@ -15,13 +15,17 @@ use crate::{
         session::{IdentityAssertion, PortalSession, ProviderSession, RoleSession},
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
     },
-    federation::{Arrival, Departure, Failure, Identified, Recording, oidc::refresh::Refreshable},
+    federation::{
+        Arrival, Departure, Failure, Identified, Recording,
+        oidc::refresh::{RefreshGrant, Refreshable},
+    },
     gateway::{Access, Broker, Call, Entry, FRESH, Fault, Issue, Operation, Protocol, Read, Scope, Service, fault::json_code},
     signin::{
         self, Next, SignIn,
         step::{self, Continuation, Step},
     },
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// The service.
@@ -186,7 +190,7 @@ impl Operation for ParkSamlResponse {
         }
         // Under the step's own handle: posting again replaces, so that a step costs one document at most.
         let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
-        ephemeral.put(PARKED, &self.handle, &self.response, expires).await?;
+        ephemeral.put(PARKED, &self.handle, &STANDARD.encode(&self.response), expires).await?;
         Ok(true)
     }
 }
@@ -212,6 +216,18 @@ struct Arrived {
     assertion: IdentityAssertion,
     at_provider: Option<ProviderSession>,
     recording: Recording,
+    /// When the provider vouched.
+    at: Timestamp,
+    /// SHA-256 of the binding of the browser that was shown it: no other can confirm.
+    browser: Option<String>,
+}
+
+impl Arrived {
+    /// The name, and what nobody chooses for themselves.
+    fn person(&self) -> String {
+        let (name, subject) = (self.assertion.display_name(), self.assertion.subject.as_str());
+        if name == subject { name.to_owned() } else { format!("{name} ({subject})") }
+    }
 }
 
 impl Operation for ArriveUnsolicited {
@@ -242,6 +258,8 @@ impl Operation for ArriveUnsolicited {
             assertion: identified.assertion,
             at_provider: identified.at_provider,
             recording: identified.recording,
+            at: call.caller.origin.time,
+            browser: None,
         };
         let expires = call.caller.origin.time.plus_seconds(ARRIVED_SECONDS);
         broker.store.ephemeral().put(UNSOLICITED, &handle, &arrived, expires).await?;
@@ -254,6 +272,8 @@ impl Operation for ArriveUnsolicited {
 pub struct LookUpArrival {
     /// From [`ArriveUnsolicited`].
     pub handle: String,
+    /// The browser's binding: the first that looks keeps it.
+    pub binding: Secret<String>,
 }
 
 /// The answer.
@@ -276,9 +296,15 @@ impl Operation for LookUpArrival {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ArrivedPerson, Error> {
-        let arrived: Option<Arrived> = call.broker.store.ephemeral().get(UNSOLICITED, &self.handle).await?;
-        let arrived = arrived.ok_or_else(|| stale_response("arrival_unknown: used, expired or never made"))?;
-        Ok(ArrivedPerson { person: arrived.assertion.display_name().to_owned(), source: arrived.label })
+        let ephemeral = call.broker.store.ephemeral();
+        let arrived: Option<Arrived> = ephemeral.get(UNSOLICITED, &self.handle).await?;
+        let mut arrived = arrived.ok_or_else(|| stale_response("arrival_unknown: used, expired or never made"))?;
+        let browser = sha256_hex(self.binding.expose());
+        if arrived.browser.get_or_insert_with(|| browser.clone()) != &browser {
+            return Err(stale_response("arrival_other_browser: the arrival was shown to another browser"));
+        }
+        ephemeral.put(UNSOLICITED, &self.handle, &arrived, arrived.at.plus_seconds(ARRIVED_SECONDS)).await?;
+        Ok(ArrivedPerson { person: arrived.person(), source: arrived.label })
     }
 }
 
@@ -338,12 +364,19 @@ impl Operation for CompleteSignIn {
         let (broker, now) = (call.broker, call.caller.origin.time);
         let ephemeral = broker.store.ephemeral();
         let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
+        let mut vouched = now;
         let (outcome, continuation) = match self.answer {
             Answer::Unsolicited { handle } => {
                 let arrived: Option<Arrived> = ephemeral.take(UNSOLICITED, &handle).await?;
-                let Arrived { source: name, assertion, at_provider, recording, .. } = arrived.ok_or_else(stale)?;
+                let arrived = arrived.ok_or_else(stale)?;
+                let binding = self.binding.as_ref().map(|binding| sha256_hex(binding.expose()));
+                if binding.is_none() || arrived.browser != binding {
+                    return Err(stale_response("arrival_other_browser: the arrival was shown to another browser"));
+                }
+                let Arrived { source: name, assertion, at_provider, recording, at, .. } = arrived;
                 source(call, &name)?;
-                let identified = Identified { assertion, at_provider, refresh_token: None, recording };
+                vouched = at;
+                let identified = Identified { assertion, at_provider, refresh: None, recording };
                 (Ok(identified), Continuation::Portal)
             }
             Answer::Direct { handle, arrival } => {
@@ -351,8 +384,8 @@ impl Operation for CompleteSignIn {
                 answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
             }
             Answer::Parked { handle } => {
-                let parked: Option<Vec<u8>> = ephemeral.take(PARKED, &handle).await?;
-                let arrival = Arrival::Saml(parked.ok_or_else(stale)?);
+                let parked: Option<String> = ephemeral.take(PARKED, &handle).await?;
+                let arrival = Arrival::Saml(STANDARD.decode(parked.ok_or_else(stale)?).map_err(Error::internal)?);
                 let binding = self.binding.as_ref();
                 answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
             }
@@ -370,10 +403,12 @@ impl Operation for CompleteSignIn {
             call.tx.note("test", true);
             return Ok(CompletedSignIn { session: None, continuation });
         }
-        let Next::Session(authenticated) = signin::next(SignIn::identified(identified.assertion, identified.at_provider));
+        let Next::Session(authenticated) =
+            signin::next(SignIn::identified(identified.assertion, identified.at_provider, vouched));
         let session = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, now);
-        if let Some(refresh_token) = identified.refresh_token {
-            let refreshable = Refreshable { refresh_token, asked: now, identity: session.identity.clone() };
+        if let Some(grant) = identified.refresh {
+            let RefreshGrant { refresh_token, id_claims } = grant;
+            let refreshable = Refreshable { refresh_token, asked: now, identity: session.identity.clone(), id_claims };
             ephemeral.put(FRESH, &session.id, &refreshable, session.expires).await?;
         }
         call.tx.note("session", &session.id);

@@ -296,7 +296,9 @@ impl Operation for Logout {
 pub(super) async fn end_session<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>) -> Result<PortalSession, Error> {
     let session = person(call)?.clone();
     call.tx.note("session", &session.id);
-    call.broker.store.ephemeral().put(crate::gateway::ENDED, &session.id, &(), session.expires).await?;
+    let ephemeral = call.broker.store.ephemeral();
+    ephemeral.put(crate::gateway::ENDED, &session.id, &(), session.expires).await?;
+    ephemeral.delete(crate::gateway::FRESH, &session.id).await?;
     Ok(session)
 }
 

@@ -308,9 +308,15 @@ impl Operation for CreateToken {
             "authorization_code" => self.redeem_code(broker).await?,
             _ => return Err(Error::new(ErrorKind::UnsupportedGrant, "the grant type is authorization_code or device_code")),
         };
+        // Meanwhile the person may have signed out, or their provider may have ended it.
+        let approved = broker.person(approved).await?;
+        if call.tx.snapshot.revocations.end_portal(&approved) {
+            return Err(Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended"));
+        }
         let expires = approved.expires.min(now.plus_seconds(broker.limits.token_seconds));
         let session = PortalSession {
             id: broker.random.uuid(),
+            vouched: Some(approved.vouched()),
             lent_by: Some(approved.id),
             at_provider: approved.at_provider,
             started: now,

@@ -18,6 +18,10 @@ const MAX_FRAME: u32 = 4 * 1024 * 1024;
 const MAX_CERTIFICATES: usize = 64;
 /// Memory a child may take on top of what it began with, in bytes.
 const MEMORY: u64 = 256 * 1024 * 1024;
+/// Where its own figure can't be read, what it is taken to have begun with, in bytes.
+const BEGAN_WITH: u64 = 1024 * 1024 * 1024;
+/// Processor time of a child's whole life, in seconds: some hundred thousand documents.
+const CPU_SECONDS: u64 = 60;
 /// What the allocator is told, so that it does not reserve more than that at once: a variable of the child's environment.
 pub const ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 
@@ -135,7 +139,7 @@ fn sample() -> Result<(String, Vec<u8>), String> {
 
 /// Gives up everything that verifying a signature does not need.
 fn lock() -> Caged {
-    let bound = began_with().map(|begun| begun + MEMORY);
+    let bound = Some(began_with().unwrap_or(BEGAN_WITH) + MEMORY);
     forbid_files();
     limit(bound);
     // Last: it forbids the calls that the others are made of.
@@ -152,6 +156,8 @@ fn began_with() -> Option<u64> {
 fn limit(bound: Option<u64>) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Of all its life: one that spins after the broker is gone ends, too.
+    let _ = setrlimit(Resource::Cpu, Rlimit { current: Some(CPU_SECONDS), maximum: Some(CPU_SECONDS) });
     for resource in [Resource::Core, Resource::Fsize, Resource::Nproc, Resource::Nofile] {
         let _ = setrlimit(resource, none);
     }
@@ -161,19 +167,26 @@ fn limit(bound: Option<u64>) {
 
 /// Without rules nothing is allowed. A kernel without landlock enforces nothing of it: seccomp forbids the same again.
 fn forbid_files() {
-    use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _};
+    use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, Scope};
     let _ = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V3))
         .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(ABI::V4)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(ABI::V6)))
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self);
 }
 
 /// Memory, reading, writing, waiting and ending; any other call fails with `EPERM`.
 fn forbid_calls() -> Result<(), seccompiler::Error> {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition, SeccompFilter,
+        SeccompRule,
+    };
+    // It may abort itself, and nobody else.
+    let own = SeccompCondition::new(0, Length::Dword, Compare::Eq, u64::from(std::process::id()));
+    let own = own.and_then(|own| SeccompRule::new(vec![own])).map_err(seccompiler::Error::Backend)?;
     let filter = SeccompFilter::new(
-        CALLS.iter().map(|call| (*call, Vec::new())).collect(),
+        CALLS.iter().map(|call| (*call, Vec::new())).chain([(TGKILL, vec![own])]).collect(),
         SeccompAction::Errno(1),
         SeccompAction::Allow,
         std::env::consts::ARCH.try_into().map_err(seccompiler::Error::Backend)?,
@@ -207,9 +220,14 @@ const CALLS: &[i64] = &[
     202, // futex
     228, // clock_gettime
     231, // exit_group
-    234, // tgkill
     318, // getrandom
 ];
+/// tgkill: with conditions.
+#[cfg(target_arch = "x86_64")]
+const TGKILL: i64 = 234;
+/// See above.
+#[cfg(target_arch = "aarch64")]
+const TGKILL: i64 = 131;
 /// See above.
 #[cfg(target_arch = "aarch64")]
 const CALLS: &[i64] = &[
@@ -222,7 +240,6 @@ const CALLS: &[i64] = &[
     98,  // futex
     113, // clock_gettime
     124, // sched_yield
-    131, // tgkill
     132, // sigaltstack
     134, // rt_sigaction
     135, // rt_sigprocmask

@@ -9,6 +9,10 @@ pub const MAX_MESSAGE: usize = 256 * 1024;
 pub const MAX_METADATA: usize = 1024 * 1024;
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: u32 = 20_000;
+/// Most attributes of an element, namespaces included.
+const MAX_ATTRIBUTES: usize = 64;
+/// Most namespaces declared on an element and those around it.
+const MAX_NAMESPACES: usize = 64;
 
 /// `urn:oasis:names:tc:SAML:2.0:protocol`
 pub const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
@@ -44,8 +48,16 @@ pub fn parse(xml: &str, limit: usize) -> Result<Document<'_>, Refusal> {
 /// # Errors
 /// `document_too_large`, `document_not_utf8`, `document_has_markup`.
 pub fn message(bytes: &[u8]) -> Result<&str, Refusal> {
-    if bytes.len() > MAX_MESSAGE {
-        return Err(refusal("document_too_large", format!("{} bytes, at most {MAX_MESSAGE}", bytes.len())));
+    text_within(bytes, MAX_MESSAGE)
+}
+
+/// The same, of at most so many bytes.
+///
+/// # Errors
+/// See [`message`].
+pub fn text_within(bytes: &[u8], limit: usize) -> Result<&str, Refusal> {
+    if bytes.len() > limit {
+        return Err(refusal("document_too_large", format!("{} bytes, at most {limit}", bytes.len())));
     }
     let xml = std::str::from_utf8(bytes).map_err(|_| refusal("document_not_utf8", "the message is not UTF-8"))?;
     let xml = without_declaration(xml)?;
@@ -65,29 +77,44 @@ fn without_declaration(xml: &str) -> Result<&str, Refusal> {
     if plain { Ok(body) } else { Err(refusal("document_not_utf8", "the message declares another encoding than UTF-8")) }
 }
 
-/// Counts open elements before any parser recurses or allocates.
+/// Bounds what parsers take more than their share of time for, before any of them sees the document: open elements,
+/// attributes of one, and namespaces in scope (which are compared with each other at every element that declares one).
 fn check_depth(xml: &str) -> Result<(), Refusal> {
     let bytes = xml.as_bytes();
-    let (mut depth, mut at) = (0_usize, 0_usize);
-    while let Some(open) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'<')) {
-        let start = at + open + 1;
-        let mut quote = None;
+    let mut at = 0_usize;
+    // Namespaces that each open element declares, and their sum.
+    let (mut open, mut in_scope) = (Vec::<usize>::new(), 0_usize);
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'<')) {
+        let start = at + found + 1;
+        let (mut quote, mut attributes, mut declared) = (None, 0_usize, 0_usize);
         let mut end = start;
         while let Some(byte) = bytes.get(end) {
             match (quote, byte) {
                 (None, b'>') => break,
-                (None, b'"' | b'\'') => quote = Some(*byte),
+                (None, b'"' | b'\'') => {
+                    quote = Some(*byte);
+                    attributes += 1;
+                }
+                (None, byte) if byte.is_ascii_whitespace() => {
+                    declared += usize::from(bytes.get(end + 1..).is_some_and(|rest| rest.starts_with(b"xmlns")));
+                }
                 (Some(open), byte) if open == *byte => quote = None,
                 _ => {}
             }
             end += 1;
         }
-        match (bytes.get(start), bytes.get(end.saturating_sub(1))) {
-            (Some(b'/'), _) => depth = depth.saturating_sub(1),
-            (Some(b'?' | b'!'), _) | (_, Some(b'/')) => {}
-            _ => depth += 1,
+        if attributes > MAX_ATTRIBUTES || in_scope + declared > MAX_NAMESPACES {
+            return Err(refusal("document_shape", "an element has too many attributes or namespaces"));
         }
-        if depth > MAX_DEPTH {
+        match (bytes.get(start), bytes.get(end.saturating_sub(1))) {
+            (Some(b'/'), _) => in_scope -= open.pop().unwrap_or_default(),
+            (Some(b'?' | b'!'), _) | (_, Some(b'/')) => {}
+            _ => {
+                open.push(declared);
+                in_scope += declared;
+            }
+        }
+        if open.len() > MAX_DEPTH {
             return Err(refusal("document_too_deep", format!("more than {MAX_DEPTH} levels")));
         }
         at = end + 1;

@@ -48,7 +48,7 @@ pub(super) struct Plain {
 }
 
 /// The one refusal for everything that depends on a key.
-fn failed() -> Refusal {
+pub(super) fn failed() -> Refusal {
     refusal("decryption_failed", "the assertion can't be decrypted with our key")
 }
 

@@ -125,8 +125,8 @@ impl Revocations {
     #[must_use]
     pub fn end_portal(&self, session: &PortalSession) -> bool {
         !self.0.is_empty()
-            && (self.covers(RevocationScope::Everything, session.started)
-                || self.end_person(&session.identity.person(), session.started))
+            && (self.covers(RevocationScope::Everything, session.vouched())
+                || self.end_person(&session.identity.person(), session.vouched()))
     }
 
     /// Whether a session that is known by its access key id, person and time of issue alone is over.

@@ -236,8 +236,19 @@ pub struct PortalSession {
     pub at_provider: Option<ProviderSession>,
     /// When it began.
     pub started: Timestamp,
+    /// When the provider vouched, where that was before it began: what is ended from then on, this is too.
+    #[serde(default)]
+    pub vouched: Option<Timestamp>,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
+}
+
+impl PortalSession {
+    /// When the provider vouched for the person: revocations and logouts after that end the session.
+    #[must_use]
+    pub fn vouched(&self) -> Timestamp {
+        self.vouched.unwrap_or(self.started)
+    }
 }
 
 /// What a provider knows a person's session by. Kept in the session alone, never in a record.

@@ -90,7 +90,7 @@ pub(super) async fn complete(
     match (checks, user) {
         (Ok(()), Some(user)) => {
             federation.attempts.succeeded(user_name.trim(), from);
-            Ok(Identified { assertion: assertion(federation, source, &user), at_provider: None, refresh_token: None, recording })
+            Ok(Identified { assertion: assertion(federation, source, &user), at_provider: None, refresh: None, recording })
         }
         (outcome, _) => {
             let why = outcome.err().map(|refusal| refusal.to_string()).unwrap_or_default();

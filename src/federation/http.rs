@@ -23,24 +23,39 @@ pub const MAX_ANSWER: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     client: reqwest::Client,
-    private_hosts: Arc<BTreeSet<String>>,
+    reach: Arc<Reach>,
+}
+
+/// Which addresses that are not the internet's may be used.
+#[derive(Debug)]
+struct Reach {
+    private_hosts: BTreeSet<String>,
+    /// This machine: for a broker that itself is known by a loopback address alone, to try things out.
+    own_machine: bool,
+}
+
+impl Reach {
+    fn allows(&self, host: &str, address: IpAddr) -> bool {
+        is_public(address) || (address.is_loopback() && self.own_machine) || self.private_hosts.contains(host)
+    }
 }
 
 /// Resolves names, and leaves out addresses that a name has no business with.
-struct Resolver(Arc<BTreeSet<String>>);
+struct Resolver(Arc<Reach>);
 
 impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let may_be_private = self.0.contains(name.as_str());
+        let reach = self.0.clone();
         Box::pin(async move {
-            if is_local_name(name.as_str()) {
+            let found: Vec<SocketAddr> = if is_local_name(name.as_str()) {
                 // Nobody is asked for these (RFC 6761 6.3): they are this machine.
                 let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-                let addresses: reqwest::dns::Addrs = Box::new(own.into_iter().map(|address| SocketAddr::new(address, 0)));
-                return Ok(addresses);
-            }
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let fit: Vec<SocketAddr> = found.filter(|address| may_be_private || is_public(address.ip())).collect();
+                own.into_iter().map(|address| SocketAddr::new(address, 0)).collect()
+            } else {
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect()
+            };
+            let allowed = |address: &SocketAddr| reach.allows(name.as_str(), address.ip());
+            let fit: Vec<SocketAddr> = found.into_iter().filter(allowed).collect();
             if fit.is_empty() {
                 let why =
                     format!("`{}` has no public address; `outbound.private_hosts` lets private ones be used", name.as_str());
@@ -107,17 +122,19 @@ pub struct Answer {
 pub struct HttpError(String);
 
 impl Client {
-    pub(super) fn new(private_hosts: BTreeSet<String>) -> Result<Self, Error> {
-        let private_hosts = Arc::new(private_hosts);
+    pub(super) fn new(private_hosts: BTreeSet<String>, own_machine: bool) -> Result<Self, Error> {
+        let reach = Arc::new(Reach { private_hosts, own_machine });
         let client = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Resolver(private_hosts.clone())))
+            .dns_resolver(Arc::new(Resolver(reach.clone())))
+            // A proxy would resolve names out of our sight.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .user_agent(concat!("daypass/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { client, private_hosts })
+        Ok(Self { client, reach })
     }
 
     /// POST of a form, with more headers. The answer may have any status.
@@ -147,6 +164,10 @@ impl Client {
         }
         let request = request.body(Vec::new()).map_err(|error| unreachable(error.to_string()))?;
         let answer = self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))?;
+        if bearer.is_some() && matches!(answer.status, 401 | 403) {
+            let public = "The identity provider's answer could not be accepted.";
+            return Err(Error::new(ErrorKind::RejectedIdentity, public).with_private(format!("{url}: status {}", answer.status)));
+        }
         if answer.status == 200 { Ok(answer.body) } else { Err(unreachable(format!("{url}: status {}", answer.status))) }
     }
 
@@ -161,10 +182,7 @@ impl Client {
             Some(Host::Domain(_)) | None => None,
         };
         // Names are looked at when they are resolved.
-        let fits = |address: &IpAddr| {
-            is_public(*address) || address.is_loopback() || self.private_hosts.contains(url.host_str().unwrap_or_default())
-        };
-        if literal.is_some_and(|address| !fits(&address)) {
+        if literal.is_some_and(|address| !self.reach.allows(url.host_str().unwrap_or_default(), address)) {
             return Err(HttpError(format!("`{url}` is a private address; `outbound.private_hosts` lets it be used")));
         }
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;

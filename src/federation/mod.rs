@@ -149,7 +149,7 @@ pub struct Identified {
     /// Their session at the provider.
     pub at_provider: Option<ProviderSession>,
     /// What fresh claims can be had with.
-    pub refresh_token: Option<crate::domain::Secret<String>>,
+    pub refresh: Option<oidc::refresh::RefreshGrant>,
     /// How that was established.
     pub recording: Recording,
 }
@@ -200,13 +200,15 @@ impl Federation {
         random: Arc<dyn Random>,
         surroundings: Surroundings,
     ) -> Result<Self, Error> {
+        // Known by a loopback address alone, it serves nobody but this machine.
+        let own_machine = addresses.public_url.scheme() == "http";
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             addresses,
             store,
             clock,
             random,
-            http: http::Client::new(surroundings.private_hosts)?,
+            http: http::Client::new(surroundings.private_hosts, own_machine)?,
             discoveries: cache::Published::default(),
             keys: cache::Published::default(),
             verifier: Arc::new(verifier::Verifier::new(surroundings.cage, cores)),
@@ -256,6 +258,9 @@ impl Federation {
     pub async fn sign_out(&self, session: &crate::domain::session::PortalSession) -> Option<Departure> {
         let snapshot = self.store.snapshot();
         let source = snapshot.identity_source(&session.identity.provider.name)?;
+        if source.resource() != session.identity.provider.resource {
+            return None;
+        }
         let departure = match &source.kind {
             ProviderKind::Saml(saml) => saml::logout::request(self, saml, session),
             ProviderKind::Oidc(oidc) => oidc::logout::end_session(self, oidc, session).await,
@@ -307,7 +312,7 @@ impl Federation {
                 .with_private(format!("provider_unknown: {provider_arn}"));
             return Err(Failure { error, recording: Recording::default() });
         };
-        self.verify_saml(provider, saml, xml, saml::Expect::presented(&self.addresses)).await
+        self.verify_saml(provider, saml, xml, saml::Expect::presented(&self.addresses, saml, self.clock.now())).await
     }
 
     /// The identity source that an unsolicited response says it is from, where it may send such.
@@ -329,7 +334,7 @@ impl Federation {
     pub async fn complete_unsolicited(&self, source: &IdentityProvider, xml: Vec<u8>) -> Result<Identified, Failure> {
         match &source.kind {
             ProviderKind::Saml(saml) if saml.allow_idp_initiated => {
-                self.verify_saml(source, saml, xml, saml::Expect::unsolicited(&self.addresses, saml)).await
+                self.verify_saml(source, saml, xml, saml::Expect::unsolicited(&self.addresses, saml, self.clock.now())).await
             }
             _ => Err(Failure {
                 error: Error::new(ErrorKind::StaleStep, "This sign-in was not begun here. Please sign in again."),
@@ -348,7 +353,7 @@ impl Federation {
         let mut recording = Recording::default();
         match self.identify_by_saml(&mut recording, source, saml, xml, &expect).await {
             Ok((assertion, at_provider)) => {
-                Ok(Identified { assertion, at_provider: Some(at_provider), refresh_token: None, recording })
+                Ok(Identified { assertion, at_provider: Some(at_provider), refresh: None, recording })
             }
             Err(Unidentified::Refused(refusal)) => Err(Failure { error: refused(&refusal), recording }),
             Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
@@ -375,7 +380,7 @@ impl Federation {
         let signed = signed?;
         recording.state("encryption", if signed.encrypted { "encrypted" } else { "not encrypted" });
         // One-time use is burned before anything else is done with the assertion, and fails closed.
-        let mark = saml::mark(&idp, saml, &signed, now)?;
+        let mark = saml::mark(&idp, &signed, now)?;
         let first = self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await?;
         recording.require_first("assertion_replayed", first)?;
         Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)

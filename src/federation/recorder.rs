@@ -62,7 +62,7 @@ impl Recording {
 
     /// Records how something came out that makes its own refusals.
     pub fn note<T>(&mut self, check: &'static str, outcome: &Result<T, Refusal>) {
-        let received = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let received = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default().chars().take(300).collect();
         self.0.push(RecordedCheck { check: check.to_owned(), passed: outcome.is_ok(), expected: String::new(), received });
     }
 

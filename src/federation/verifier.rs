@@ -2,7 +2,8 @@
 //! [cage](crate::crypto::cage).
 //!
 //! A cage is a child process that waits for documents. One that dies, or does not answer in time, is killed and replaced;
-//! the document that did it is refused. Where no child can be started the library runs in a thread of ours, and says so.
+//! the document that did it is refused. Where there is no program to run in one the library runs in a thread of ours, and says
+//! so; where one can't be started just now, the document is refused.
 
 use crate::crypto::{
     Refusal,
@@ -102,8 +103,7 @@ impl Verifier {
         self: &Arc<Self>,
         work: impl FnOnce(Xmlsec<'_>) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let busy = || refusal("verifier_busy", "the verification did not finish in time");
-        let running: Arc<Mutex<Option<Arc<Mutex<Child>>>>> = Arc::default();
+        let running = Arc::new(Running::default());
         let task = async {
             let turn = self.turns.clone().acquire_owned().await.map_err(|_| busy())?;
             let (verifier, running) = (self.clone(), running.clone());
@@ -117,51 +117,112 @@ impl Verifier {
         };
         let outcome = tokio::time::timeout(Duration::from_secs(DEADLINE_SECONDS), task).await;
         outcome.unwrap_or_else(|_| {
-            if let Some(process) = running.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                end(&process);
-            }
+            running.expire();
             Err(busy())
         })
     }
 
-    fn ask(&self, xml: &str, certificates: &[Vec<u8>], running: &Mutex<Option<Arc<Mutex<Child>>>>) -> Result<String, Refusal> {
-        let Some(mut cage) = self.cage() else { return xmlsec::octets(xml, certificates) };
-        *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(cage.process.clone());
-        let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
-        *running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        match answer {
-            Ok(octets) => {
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(cage);
-                octets.ok_or_else(|| refusal(xmlsec::REFUSED, "libxmlsec1 does not accept the signature"))
+    fn ask(&self, xml: &str, certificates: &[Vec<u8>], running: &Running) -> Result<String, Refusal> {
+        let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(mut cage) = waiting
+            && running.begin(&cage.process)?
+        {
+            let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
+            let ours = running.end();
+            match answer {
+                Ok(octets) if ours => return self.answered(cage, octets),
+                Ok(_) => return Err(busy()),
+                // It may have died while it waited: that is not this document's doing.
+                Err(_) if ours => {}
+                Err(_) => return Err(busy()),
             }
-            Err(error) => Err(refusal("verifier_crashed", format!("the caged verifier ended: {error}"))),
+        }
+        let Some(mut cage) = self.fresh(running)? else { return xmlsec::octets(xml, certificates) };
+        let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
+        let ours = running.end();
+        match answer {
+            Ok(octets) if ours => self.answered(cage, octets),
+            Err(error) if ours => Err(refusal("verifier_crashed", format!("the caged verifier ended: {error}"))),
+            Ok(_) | Err(_) => Err(busy()),
         }
     }
 
-    /// A cage that waits, or a new one. None: the library must run here.
-    fn cage(&self) -> Option<Cage> {
-        if let Some(waiting) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            return Some(waiting);
-        }
-        let program = self.program.as_ref()?;
-        match start(program) {
+    fn answered(&self, cage: Cage, octets: Option<String>) -> Result<String, Refusal> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(cage);
+        octets.ok_or_else(|| refusal(xmlsec::REFUSED, "libxmlsec1 does not accept the signature"))
+    }
+
+    /// A new cage. None: there is no program to run in one, so the library must run here.
+    fn fresh(&self, running: &Running) -> Result<Option<Cage>, Refusal> {
+        let Some(program) = &self.program else {
+            self.isolated(Isolation::Thread, "there is no program to run it in");
+            return Ok(None);
+        };
+        let started = start(program).and_then(|mut cage| {
+            // Before it says a word: one that hangs at its start is ended by the deadline, too.
+            running.begin(&cage.process).map_err(io::Error::other)?;
+            let caged = Caged::read(&mut cage.output)?;
+            Ok((cage, caged))
+        });
+        match started {
             Ok((cage, Caged::Fully)) => {
                 self.isolated(Isolation::Caged, "");
-                Some(cage)
+                Ok(Some(cage))
             }
             Ok((cage, Caged::Partly)) => {
                 self.isolated(Isolation::Process, "the kernel has no seccomp");
-                Some(cage)
+                Ok(Some(cage))
             }
-            Err(error) => {
+            // It can't be run here at all, and never could.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
                 self.isolated(Isolation::Thread, &error.to_string());
-                None
+                Ok(None)
+            }
+            // Out of processes or files, say: nobody gets to choose that moment for the library to run here.
+            Err(error) => {
+                running.end();
+                Err(refusal("verifier_unavailable", format!("no caged verifier could be started: {error}")))
             }
         }
     }
 }
 
-fn start(program: &PathBuf) -> io::Result<(Cage, Caged)> {
+fn busy() -> Refusal {
+    refusal("verifier_busy", "the verification did not finish in time")
+}
+
+/// The child that a verification waits for, and whether its time is up.
+#[derive(Debug, Default)]
+struct Running(Mutex<(bool, Option<Arc<Mutex<Child>>>)>);
+
+impl Running {
+    fn state(&self) -> std::sync::MutexGuard<'_, (bool, Option<Arc<Mutex<Child>>>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Names the child that is waited for from now on.
+    fn begin(&self, process: &Arc<Mutex<Child>>) -> Result<bool, Refusal> {
+        let mut state = self.state();
+        if state.0 {
+            return Err(busy());
+        }
+        state.1 = Some(process.clone());
+        Ok(true)
+    }
+    /// Whether the child is still ours: the deadline has not taken it.
+    fn end(&self) -> bool {
+        self.state().1.take().is_some()
+    }
+    /// The time is up.
+    fn expire(&self) {
+        let mut state = self.state();
+        state.0 = true;
+        if let Some(process) = state.1.take() {
+            end(&process);
+        }
+    }
+}
+
+fn start(program: &PathBuf) -> io::Result<Cage> {
     let mut process = Command::new(program)
         .arg("xml-verifier")
         .env_clear()
@@ -178,7 +239,5 @@ fn start(program: &PathBuf) -> io::Result<(Cage, Caged)> {
         end(&process);
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    let mut cage = Cage { process, input: BufWriter::new(input), output: BufReader::new(output) };
-    let caged = Caged::read(&mut cage.output)?;
-    Ok((cage, caged))
+    Ok(Cage { process, input: BufWriter::new(input), output: BufReader::new(output) })
 }

@@ -49,7 +49,7 @@ impl Federation {
 pub(super) async fn verify(federation: &Federation, account: &AccountId, token: &str) -> Result<Identified, Failure> {
     let mut recording = Recording::default();
     match identify(federation, &mut recording, account, token).await {
-        Ok(identity) => Ok(Identified { assertion: identity, at_provider: None, refresh_token: None, recording }),
+        Ok(identity) => Ok(Identified { assertion: identity, at_provider: None, refresh: None, recording }),
         Err(error) => Err(Failure { error, recording }),
     }
 }

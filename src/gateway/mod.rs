@@ -267,7 +267,7 @@ impl Gateway {
                 Some(person) => Ok(Identified {
                     assertion: person.identity.clone(),
                     at_provider: None,
-                    refresh_token: None,
+                    refresh: None,
                     recording: Recording::default(),
                 }),
                 None => return Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),

@@ -1,9 +1,10 @@
 //! People: the person behind a bearer token or a browser session, as far as their session and their provider still stand.
 
-use super::{Gateway, provider_logout};
+use super::{Broker, Gateway, provider_logout};
 use crate::{
     domain::{
         Error, ErrorKind, Timestamp,
+        iam::IdentityProvider,
         session::{IdentityAssertion, PortalSession, Principal},
     },
     federation::oidc::refresh::{Refreshable, Refreshed},
@@ -31,30 +32,44 @@ impl Gateway {
         let now: Timestamp = self.broker.clock.now();
         match session.filter(|session| session.expires > now) {
             Some(session) => self.person(session).await,
-            None => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+            None => Err(over()),
         }
     }
 
-    /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows.
+    /// See [`Broker::person`].
     ///
     /// # Errors
     /// `InvalidBearer`, `Unavailable`.
     pub async fn person(&self, session: PortalSession) -> Result<Principal, Error> {
-        let over = || Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid");
+        self.broker.person(session).await.map(|session| Principal::Person(Arc::new(session)))
+    }
+}
+
+fn over() -> Error {
+    Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")
+}
+
+impl Broker {
+    /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows; with the
+    /// claims of now.
+    ///
+    /// # Errors
+    /// `InvalidBearer`, `Unavailable`.
+    pub async fn person(&self, session: PortalSession) -> Result<PortalSession, Error> {
         for id in std::iter::once(&session.id).chain(&session.lent_by) {
-            if self.broker.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
+            if self.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
                 return Err(over());
             }
         }
         for key in provider_logout::keys_of(&session) {
-            let ended: Option<Timestamp> = self.broker.store.ephemeral().get(provider_logout::KIND, &key).await?;
-            if ended.is_some_and(|ended| session.started <= ended) {
+            let ended: Option<Timestamp> = self.store.ephemeral().get(provider_logout::KIND, &key).await?;
+            if ended.is_some_and(|ended| session.vouched() <= ended) {
                 return Err(over());
             }
         }
         let identity = self.fresh(&session).await?.ok_or_else(over)?;
-        let identity = self.broker.federation.current(identity).await?.ok_or_else(over)?;
-        Ok(Principal::Person(Arc::new(PortalSession { identity, ..session })))
+        let identity = self.federation.current(identity).await?.ok_or_else(over)?;
+        Ok(PortalSession { identity, ..session })
     }
 
     /// What the provider says about a person now: none when it does not vouch for them any more. Sessions without a refresh
@@ -63,27 +78,54 @@ impl Gateway {
         if session.at_provider.is_none() {
             return Ok(Some(session.identity.clone()));
         }
-        let (ephemeral, now) = (self.broker.store.ephemeral(), self.broker.clock.now());
         // A command line's session lives on the claims of the one that lent it.
         let id = session.lent_by.as_ref().unwrap_or(&session.id);
-        let Some(known) = ephemeral.get::<Refreshable>(FRESH, id).await? else { return Ok(Some(session.identity.clone())) };
-        let snapshot = self.snapshot();
-        let source = snapshot.identity_source(&known.identity.provider.name).filter(|source| known.is_due(source, now));
-        let Some(source) = source else { return Ok(Some(known.identity)) };
+        let known: Option<Refreshable> = self.store.ephemeral().get(FRESH, id).await?;
+        let Some(known) = known else { return Ok(Some(session.identity.clone())) };
+        if self.due(&known).is_none() {
+            return Ok(Some(known.identity));
+        }
+        // On a task of its own: a client that hangs up can't lose the token that the provider just gave for the old one.
+        let (broker, id, keep_until) = (self.clone(), id.clone(), session.expires);
+        tokio::spawn(async move { broker.refresh(&id, known, keep_until).await }).await.map_err(Error::internal)?
+    }
+
+    /// The source to ask, where it is time to, and it is the one that vouched.
+    fn due(&self, known: &Refreshable) -> Option<Arc<IdentityProvider>> {
+        let snapshot = self.store.snapshot();
+        let source = snapshot.identity_source(&known.identity.provider.name)?;
+        let same = source.resource() == known.identity.provider.resource;
+        (same && known.is_due(source, self.clock.now())).then(|| source.clone())
+    }
+
+    async fn refresh(&self, id: &str, known: Refreshable, until: Timestamp) -> Result<Option<IdentityAssertion>, Error> {
+        let (ephemeral, now) = (self.store.ephemeral(), self.clock.now());
+        let until = until.max(now.plus_seconds(86_400));
         // One asks, on one node; refresh tokens are good once. The others go on with what is known.
         if !ephemeral.put_new(REFRESHING, id, &(), now.plus_seconds(REFRESHING_SECONDS)).await? {
             return Ok(Some(known.identity));
         }
-        let outcome = self.broker.federation.refresh(source, &known).await;
-        let identity = match outcome {
-            // Asked again when the mark is gone: a provider that is down slows nobody.
-            Refreshed::Unchanged => return Ok(Some(known.identity)),
+        // Another may have asked between our look and our mark.
+        let Some(known) = ephemeral.get::<Refreshable>(FRESH, id).await? else { return Ok(Some(known.identity)) };
+        let Some(source) = self.due(&known) else {
+            ephemeral.delete(REFRESHING, id).await?;
+            return Ok(Some(known.identity));
+        };
+        let identity = match self.federation.refresh(&source, &known).await {
+            Refreshed::Unchanged(rotated) => {
+                // The mark stays: a provider that is down is asked again when it has gone, and slows nobody.
+                if let Some(rotated) = rotated {
+                    ephemeral.put(FRESH, id, &*rotated, until).await?;
+                }
+                return Ok(Some(known.identity));
+            }
             Refreshed::Fresh(fresh) => {
-                ephemeral.put(FRESH, id, &*fresh, session.expires.max(now.plus_seconds(86_400))).await?;
+                ephemeral.put(FRESH, id, &*fresh, until).await?;
                 Some(fresh.identity)
             }
             Refreshed::Over => {
-                ephemeral.put(ENDED, id, &(), session.expires.max(now.plus_seconds(86_400))).await?;
+                ephemeral.put(ENDED, id, &(), until).await?;
+                ephemeral.delete(FRESH, id).await?;
                 None
             }
         };

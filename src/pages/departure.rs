@@ -26,9 +26,9 @@ pub(super) fn depart(departure: &Departure, title: &str) -> Option<Response> {
         Departure::Post { target, fields } => {
             let host = target.host_str().unwrap_or_default();
             let mut response = render(&HandOverPage { title, target: target.as_str(), host, fields });
-            // This one page may send its form elsewhere: to this provider and nowhere else.
+            // This one page may send its form elsewhere: to the provider, which may send it on (the policy binds that, too).
             let policy = format!(
-                "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action {}; base-uri 'none'; \
+                "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action https: {}; base-uri 'none'; \
                  frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
                 target.origin().ascii_serialization()
             );

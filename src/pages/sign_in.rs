@@ -279,7 +279,8 @@ struct ArrivedPage {
 }
 
 async fn saml_arrived(State(pages): State<Pages>, browser: Browser, Path(handle): Path<String>) -> Page {
-    let arrived = pages.gateway.call(&browser.anonymous(), LookUpArrival { handle: handle.clone() }).await?;
+    let binding = binding(&browser, &pages).await?;
+    let arrived = pages.gateway.call(&browser.anonymous(), LookUpArrival { handle: handle.clone(), binding }).await?;
     Ok(render(&ArrivedPage { source: arrived.source, person: arrived.person, handle }))
 }
 

@@ -23,6 +23,7 @@ pub struct Authenticated;
 pub struct SignIn<State> {
     identity: IdentityAssertion,
     at_provider: Option<ProviderSession>,
+    vouched: Timestamp,
     state: PhantomData<State>,
 }
 
@@ -34,17 +35,22 @@ pub enum Next {
 }
 
 impl SignIn<Identified> {
-    /// Begins with what federation established.
+    /// Begins with what federation established, and when.
     #[must_use]
-    pub const fn identified(identity: IdentityAssertion, at_provider: Option<ProviderSession>) -> Self {
-        Self { identity, at_provider, state: PhantomData }
+    pub const fn identified(identity: IdentityAssertion, at_provider: Option<ProviderSession>, vouched: Timestamp) -> Self {
+        Self { identity, at_provider, vouched, state: PhantomData }
     }
 }
 
 /// Decides what follows identity.
 #[must_use]
 pub fn next(sign_in: SignIn<Identified>) -> Next {
-    Next::Session(SignIn { identity: sign_in.identity, at_provider: sign_in.at_provider, state: PhantomData })
+    Next::Session(SignIn {
+        identity: sign_in.identity,
+        at_provider: sign_in.at_provider,
+        vouched: sign_in.vouched,
+        state: PhantomData,
+    })
 }
 
 impl SignIn<Authenticated> {
@@ -53,6 +59,14 @@ impl SignIn<Authenticated> {
     pub fn session(self, id: String, seconds: i64, now: Timestamp) -> PortalSession {
         let end = now.plus_seconds(seconds);
         let expires = self.identity.not_after.map_or(end, |not_after| end.min(not_after));
-        PortalSession { id, lent_by: None, identity: self.identity, at_provider: self.at_provider, started: now, expires }
+        PortalSession {
+            id,
+            lent_by: None,
+            identity: self.identity,
+            at_provider: self.at_provider,
+            started: now,
+            vouched: Some(self.vouched),
+            expires,
+        }
     }
 }

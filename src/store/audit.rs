@@ -108,7 +108,8 @@ impl AuditRecord {
 
     /// Closes the record with a failure, private reason included: it is for the admin who reads it.
     pub fn fail(&mut self, error: &Error) {
-        let message = error.private.clone().unwrap_or_else(|| error.public.clone());
+        // Strangers have a say in reasons, not in their length.
+        let message = error.private.as_ref().unwrap_or(&error.public).chars().take(2000).collect();
         self.error = Some((format!("{:?}", error.kind), message));
     }
 

@@ -40,6 +40,8 @@ pub struct RecordedAttempt {
     pub checks: Value,
     /// Who it was, with every claim; none where nobody was identified.
     pub identity: Option<IdentityAssertion>,
+    /// Whether an administrator tried a source: no session came of it.
+    pub test: bool,
 }
 
 /// Which attempts are looked for; empty fields don't matter.
@@ -100,7 +102,7 @@ pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], connection: &m
         return Ok(());
     }
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO recording (event_id, time, event_name, source, reference, person, error_code, error_message, checks, identity) ",
+        "INSERT INTO recording (event_id, time, event_name, source, reference, person, error_code, error_message, checks, identity, test) ",
     );
     query.push_values(recorded, |mut row, (record, split)| {
         let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
@@ -114,7 +116,8 @@ pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], connection: &m
             .push_bind(code)
             .push_bind(message)
             .push_bind(split.checks.to_string())
-            .push_bind(split.identity.as_ref().map(ToString::to_string));
+            .push_bind(split.identity.as_ref().map(ToString::to_string))
+            .push_bind(record.notes.0.contains_key("test"));
     });
     query.build().execute(connection).await.map_err(unavailable)?;
     Ok(())
@@ -178,5 +181,6 @@ fn attempt(row: &sqlx::sqlite::SqliteRow) -> RecordedAttempt {
         error: code.map(|code| (code, message.unwrap_or_default())),
         checks: serde_json::from_str(&row.get::<String, _>("checks")).unwrap_or_default(),
         identity: identity.and_then(|text| serde_json::from_str(&text).ok()),
+        test: row.get("test"),
     }
 }

@@ -247,7 +247,15 @@ async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_len
         let mut identity = directory_assertion(&["stale"]);
         identity.subject.clone_from(&jane.id);
         let (started, expires) = (world.clock.now(), world.clock.now().plus_seconds(3600));
-        PortalSession { id: id.to_owned(), lent_by: lent_by.map(str::to_owned), identity, at_provider: None, started, expires }
+        PortalSession {
+            id: id.to_owned(),
+            lent_by: lent_by.map(str::to_owned),
+            identity,
+            at_provider: None,
+            vouched: None,
+            started,
+            expires,
+        }
     };
     let Principal::Person(person) = world.gateway.person(session("a", None)).await.unwrap() else { panic!("a person") };
     assert_eq!(person.identity.claims["directory:groups"], ["admins", "developers"], "groups are read anew");

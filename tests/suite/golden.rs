@@ -205,7 +205,7 @@ macro_rules! samples {
         $visit!(ListIdentitySources, {});
         $visit!(BeginSignIn, { "source": "people", "continuation": "Portal", "binding": "x" });
         $visit!(ParkSamlResponse, { "handle": "x", "response": [60] });
-        $visit!(LookUpArrival, { "handle": "x" });
+        $visit!(LookUpArrival, { "handle": "x", "binding": "b" });
         $visit!(ArriveUnsolicited, { "response": [60] });
         $visit!(SignOut, {});
         $visit!(ProviderLogout, { "message": { "Redirect": "SAMLRequest=x" } });
@@ -213,7 +213,7 @@ macro_rules! samples {
         $visit!(sources::ListSources, {});
         $visit!(sources::PreviewSource, { "text": "<x/>" });
         $visit!(BackChannelLogout, { "source": "people", "logout_token": "x" });
-        $visit!(RenewMetadata, { "owner": "Organization", "name": "corp", "metadata": "<x/>" });
+        $visit!(RenewMetadata, { "owner": "Organization", "name": "corp", "metadata": "<x/>", "replaces": "x" });
         $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "handle": "x" } } });
         $visit!(LookUpDevice, { "user_code": "ABCD-EFGH" });
         $visit!(DecideDevice, { "user_code": "ABCD-EFGH", "approve": true });

@@ -66,6 +66,7 @@ impl Served {
             public_url: url.parse().unwrap(),
             listen: listener.local_addr().unwrap(),
             data: folder.path().join("data"),
+            cage: Some(env!("CARGO_BIN_EXE_daypass").into()),
             ..Settings::default()
         };
         let gateway = settings.open().await.unwrap();

@@ -132,6 +132,7 @@ impl World {
             id: "session".to_owned(),
             lent_by: None,
             at_provider: None,
+            vouched: None,
             identity: directory_assertion(groups),
             started: self.clock.now(),
             expires: self.clock.now().plus_seconds(3600),

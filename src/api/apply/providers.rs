@@ -329,6 +329,7 @@ pub(super) fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapsho
     let replaced = |old: &IdentityProvider| prune || providers.iter().any(|new| new.owner == old.owner && new.name == old.name);
     let kept: Vec<&IdentityProvider> = snapshot.providers.iter().map(|old| &**old).filter(|old| !replaced(old)).collect();
     let all: Vec<&IdentityProvider> = providers.iter().chain(kept).collect();
+    check_entities(&all)?;
     for (index, one) in all.iter().enumerate() {
         let overlaps = |other: &&&IdentityProvider| {
             let anywhere = one.owner == ProviderOwner::Organization || other.owner == ProviderOwner::Organization;
@@ -342,6 +343,21 @@ pub(super) fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapsho
                 one.resource()
             );
             return Err(Error::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// Two sources of one SAML entity: nobody could say to which a message belongs.
+fn check_entities(all: &[&IdentityProvider]) -> Result<(), Error> {
+    let entity = |provider: &IdentityProvider| match (&provider.owner, &provider.kind) {
+        (ProviderOwner::Organization, ProviderKind::Saml(saml)) => metadata::parse(&saml.metadata).ok().map(|idp| idp.entity_id),
+        _ => None,
+    };
+    for (index, one) in all.iter().enumerate() {
+        let Some(id) = entity(one) else { continue };
+        if let Some(other) = all.iter().skip(index + 1).find(|other| entity(other).as_ref() == Some(&id)) {
+            return Err(Error::invalid(format!("{} and {} are the same SAML entity `{id}`", named(one), named(other))));
         }
     }
     Ok(())

@@ -56,8 +56,23 @@ pub struct SignInAttempt {
     pub error: Option<String>,
     /// Every check, in order.
     pub checks: Vec<RecordedCheck>,
+    /// Whether an administrator tried a source: no session came of it.
+    pub test: bool,
     /// Who it was, with every claim; none where nobody was identified.
     pub identity: Option<IdentityAssertion>,
+}
+
+impl SignInAttempt {
+    /// Whether it was about signing in; others presented an assertion, or ended sessions.
+    #[must_use]
+    pub fn is_sign_in(&self) -> bool {
+        self.event_name == "CompleteSignIn"
+    }
+    /// Whether a session came of it.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.is_sign_in() && self.error.is_none() && !self.test
+    }
 }
 
 impl From<RecordedAttempt> for SignInAttempt {
@@ -70,6 +85,7 @@ impl From<RecordedAttempt> for SignInAttempt {
             reference: attempt.reference,
             error: attempt.error.map(|(_, message)| message),
             checks: serde_json::from_value(attempt.checks).unwrap_or_default(),
+            test: attempt.test,
             identity: attempt.identity,
         }
     }

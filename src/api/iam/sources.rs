@@ -5,7 +5,7 @@ use super::Iam;
 use crate::{
     crypto::{sha256_hex, xmldsig::SigningCertificate},
     domain::{
-        Error, ErrorKind, Timestamp,
+        Arn, Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind, SamlProvider},
     },
     federation::{Addresses, Isolation, metadata},
@@ -227,10 +227,13 @@ impl Operation for PreviewSource {
     type Output = SourcePreview;
     const NAME: &'static str = "PreviewSource";
 
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        // The broker connects to where it is told: that is for those who administer the organization.
+        let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
         let action =
             if self.text.trim_start().starts_with('<') { "iam:CreateSAMLProvider" } else { "iam:CreateOpenIDConnectProvider" };
-        Ok(Access::Signed(vec![Check::new(action, "*")]))
+        let source = Arn::iam(&owner, "identity-source/*");
+        Ok(Access::Signed(vec![Check::new(action, source).owned_by(owner)]))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {

@@ -133,7 +133,7 @@ pub fn verify(
     decryption: Option<&xmlenc::DecryptionKey>,
     xmlsec: Xmlsec<'_>,
 ) -> Result<SignedXml, Refusal> {
-    let text = xml::message(bytes)?;
+    let text = xml::text_within(bytes, if shape == Shape::Metadata { xml::MAX_METADATA } else { xml::MAX_MESSAGE })?;
     let candidate = gate::read(text, shape, trust.sha1)?;
     let envelope = candidate.envelope();
     let signed = if candidate.signatures.is_empty() { None } else { Some(agree(&candidate, trust, xmlsec)?) };
@@ -145,18 +145,28 @@ pub fn verify(
     let source = signed.as_deref().unwrap_or(text);
     let key = decryption.ok_or_else(|| refusal("assertion_encrypted", "there is no key to decrypt an assertion with"))?;
     let plain = xmlenc::decrypt_assertion(source, key)?;
+    let opened = open_envelope(&plain, signed.is_some(), trust, xmlsec);
+    let xml = match opened {
+        // Whoever can change a ciphertext must not learn from our answer what it decrypts to.
+        Err(_) if !plain.authenticated && signed.is_none() => return Err(xmlenc::failed()),
+        opened => opened?,
+    };
+    Ok(SignedXml { xml, envelope, encrypted: true })
+}
+
+/// What stands in the decrypted envelope: signed itself, or inside of what was signed.
+fn open_envelope(plain: &xmlenc::Plain, signed_outside: bool, trust: &Trust, xmlsec: Xmlsec<'_>) -> Result<String, Refusal> {
     let inner_text = xml::message(plain.message.expose().as_bytes())?;
     let inner = gate::read(inner_text, Shape::Decrypted, trust.sha1)?;
     if !inner.signatures.is_empty() {
-        let xml = agree(&inner, trust, xmlsec)?;
-        return Ok(SignedXml { xml, envelope, encrypted: true });
+        return agree(&inner, trust, xmlsec);
     }
-    match (signed, plain.authenticated) {
-        (Some(_), true) => Ok(SignedXml { xml: inner_text.to_owned(), envelope, encrypted: true }),
+    match (signed_outside, plain.authenticated) {
+        (true, true) => Ok(inner_text.to_owned()),
         // CBC can be changed without the key; the signature around it covers the ciphertext, but a provider that signs what
         // it encrypts is asked to sign what it says, too.
-        (Some(_), false) => Err(refusal("encryption_unauthenticated", "AES-CBC is accepted only around a signed assertion")),
-        (None, _) => Err(unsigned()),
+        (true, false) => Err(refusal("encryption_unauthenticated", "AES-CBC is accepted only around a signed assertion")),
+        (false, _) => Err(unsigned()),
     }
 }
 

@@ -108,7 +108,7 @@ pub fn verify_query(raw: &str, trust: &Trust) -> Result<RedirectMessage, Refusal
     }
     signed.push_str("&SigAlg=");
     signed.push_str(algorithm);
-    let candidates = algorithms(&named);
+    let candidates = algorithms(&named, trust.sha1);
     if candidates.is_empty() {
         return Err(refusal("signature_algorithm", format!("the signature algorithm `{named}` is not accepted")));
     }
@@ -124,7 +124,7 @@ pub fn verify_query(raw: &str, trust: &Trust) -> Result<RedirectMessage, Refusal
 }
 
 /// ECDSA comes as r and s side by side; the curve is the key's, so each is tried.
-fn algorithms(name: &str) -> Vec<(KeyType, &'static dyn VerificationAlgorithm)> {
+fn algorithms(name: &str, sha1: bool) -> Vec<(KeyType, &'static dyn VerificationAlgorithm)> {
     let rsa = |algorithm: &'static dyn VerificationAlgorithm| vec![(KeyType::Rsa, algorithm)];
     match name.rsplit_once('#') {
         Some(("http://www.w3.org/2001/04/xmldsig-more", "rsa-sha256")) => rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
@@ -138,6 +138,9 @@ fn algorithms(name: &str) -> Vec<(KeyType, &'static dyn VerificationAlgorithm)> 
         }
         Some(("http://www.w3.org/2001/04/xmldsig-more", "ecdsa-sha512")) => {
             vec![(KeyType::Ecdsa, &signature::ECDSA_P521_SHA512_FIXED)]
+        }
+        Some(("http://www.w3.org/2000/09/xmldsig", "rsa-sha1")) if sha1 => {
+            rsa(&signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY)
         }
         _ => Vec::new(),
     }

@@ -127,12 +127,19 @@ fn preferred(discovery: &Discovery, has_secret: bool) -> ClientAuthentication {
     }
 }
 
-/// Why a refresh failed: an OAuth error means that the provider says no; anything else, that it can't say anything now.
+fn is_invalid_grant(answer: Value) -> bool {
+    answer.get("error").and_then(Value::as_str) == Some("invalid_grant")
+}
+
+/// Why a refresh failed: that the grant is over, or that the provider can't say anything now.
 pub(super) fn refresh_failure<RE: std::error::Error, TE: openidconnect::ErrorResponse>(
     error: &openidconnect::RequestTokenError<RE, TE>,
 ) -> Unidentified {
     match error {
-        openidconnect::RequestTokenError::ServerResponse(_) => token_refusal(error).into(),
+        // Only this says that the grant is over (RFC 6749 5.2); a secret that has run out, say, passes.
+        openidconnect::RequestTokenError::ServerResponse(answer) if serde_json::to_value(answer).is_ok_and(is_invalid_grant) => {
+            token_refusal(error).into()
+        }
         _ => Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.")
             .with_private(token_refusal(error))
             .into(),

@@ -57,7 +57,7 @@ impl Federation {
             let issuer = IssuerUrl::new(oidc.issuer.clone()).map_err(Error::internal)?;
             // The library demands the very issuer it was asked for.
             let discovery = Discovery::discover_async(issuer, &self.http).await;
-            let discovery = discovery.map_err(|error| unreachable(format!("discovery of {}: {error:?}", oidc.issuer)))?;
+            let discovery = discovery.map_err(|error| unreachable(format!("discovery of {}: {error}", oidc.issuer)))?;
             let later = discovery.additional_metadata();
             let endpoints = [
                 Some(discovery.authorization_endpoint().url()),
@@ -85,7 +85,7 @@ impl Federation {
         let named = issuer.to_string();
         let discovery = Discovery::discover_async(issuer, &self.http).await.map_err(|error| {
             let public = "The discovery document could not be read, or names another issuer.";
-            Error::new(ErrorKind::IdentityProviderUnreachable, public).with_private(format!("{named}: {error:?}"))
+            Error::new(ErrorKind::IdentityProviderUnreachable, public).with_private(format!("{named}: {error}"))
         })?;
         let fact = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), value));
         let later = discovery.additional_metadata();

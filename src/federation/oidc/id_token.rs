@@ -11,7 +11,7 @@ use crate::{
         jose::{self, Unverified},
         refusal,
     },
-    domain::{ErrorKind, Timestamp, iam::OidcProvider},
+    domain::{Error, ErrorKind, Timestamp, iam::OidcProvider},
     federation::{Federation, Unidentified, recorder::Recording},
 };
 use aws_lc_rs::digest;
@@ -72,7 +72,16 @@ pub(super) async fn verify_refreshed(
     if matches!(verified, Err(Unverified::UnknownKey)) {
         verified = own(&*federation.discover(oidc, true).await?);
     }
-    let claims = verified.map_err(|_| refusal("id_token_invalid", "the refreshed token is not valid"))?.0;
+    let claims = match verified {
+        Ok(verified) => verified.0,
+        Err(Unverified::UnknownKey) => {
+            // The next look at its keys is not due yet: this passes.
+            let public = "The identity provider could not be reached.";
+            let error = Error::new(ErrorKind::IdentityProviderUnreachable, public);
+            return Err(error.with_private("signature_key_unknown: the refreshed token").into());
+        }
+        Err(Unverified::Refused(_)) => return Err(refusal("id_token_invalid", "the refreshed token is not valid").into()),
+    };
     let client = oidc.sign_in_client_id.as_deref().unwrap_or_default();
     let ours = match claims.get("aud") {
         Some(Value::Array(list)) => list.iter().all(|one| one.as_str() == Some(client)) && !list.is_empty(),

@@ -26,6 +26,7 @@ use openidconnect::{
     TokenResponse as _,
     core::{CoreAuthenticationFlow, CoreTokenType},
 };
+use refresh::RefreshGrant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -99,14 +100,14 @@ pub(super) async fn complete(
         None => identify(federation, &mut recording, source, oidc, pending, callback).await,
     };
     match outcome {
-        Ok((assertion, at_provider, refresh_token)) => Ok(Identified { assertion, at_provider, refresh_token, recording }),
+        Ok((assertion, at_provider, refresh)) => Ok(Identified { assertion, at_provider, refresh, recording }),
         Err(Unidentified::Refused(refusal)) => Err(Failure { error: super::refused(&refusal), recording }),
         Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
     }
 }
 
 /// Who it is, their session at the provider, and what fresh claims can be had with.
-type Vouched = (IdentityAssertion, Option<ProviderSession>, Option<Secret<String>>);
+type Vouched = (IdentityAssertion, Option<ProviderSession>, Option<RefreshGrant>);
 
 /// The code of a callback that reports success.
 fn code(recording: &mut Recording, callback: &Callback) -> Result<Secret<String>, Refusal> {
@@ -167,6 +168,7 @@ async fn identify(
         sid: claims.get("sid").and_then(Value::as_str).map(str::to_owned),
         id_token: Secret::new(id_token.to_string()),
     };
+    let id_claims = claims.clone();
     if let Some(endpoint) = discovery.userinfo_endpoint() {
         let body = federation.http.get(endpoint.as_str(), Some(access_token)).await?;
         let more = unique_json::object(&body).map_err(|why| refusal("userinfo_malformed", why));
@@ -180,8 +182,9 @@ async fn identify(
         }
     }
     let assertion = assertion(source, oidc, claims, client.id(), now)?;
-    let refresh_token = tokens.refresh_token().map(|token| Secret::new(token.secret().clone()));
-    Ok((assertion, Some(at_provider), refresh_token))
+    let grant =
+        tokens.refresh_token().map(|token| RefreshGrant { refresh_token: Secret::new(token.secret().clone()), id_claims });
+    Ok((assertion, Some(at_provider), grant))
 }
 
 /// Verified claims as an assertion; shared with `AssumeRoleWithWebIdentity`.

@@ -81,10 +81,11 @@ pub(super) async fn identify(
     };
     recording.require("subject", "subject_blank", "an id", &subject, !subject.is_empty())?;
     claims.insert("sub".to_owned(), Value::String(subject));
-    // An address of the profile is whatever the person typed there.
-    let typed = claims.remove("email").filter(|_| api.emails_endpoint.is_none());
+    // An address of the profile is whatever the person typed there, unless the service says otherwise.
+    let verified = claims.get("email_verified").and_then(Value::as_bool) == Some(true);
+    let typed = claims.remove("email");
     let email = match &api.emails_endpoint {
-        None => typed,
+        None => typed.filter(|_| verified),
         Some(endpoint) => list(federation, endpoint, &token).await?.iter().find_map(verified_primary),
     };
     if let Some(email) = email {

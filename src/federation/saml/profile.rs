@@ -9,7 +9,7 @@ use crate::{
     },
     domain::{
         Arn, Timestamp,
-        iam::{IdentityProvider, SamlProvider},
+        iam::{IdentityProvider, MAX_CLOCK_SKEW_SECONDS, SamlProvider},
         name::{RoleSessionName, SourceIdentity},
         session::{FederationProtocol, IdentityAssertion, NameId, ProviderRef, ProviderSession},
     },
@@ -54,20 +54,17 @@ impl Expect {
     }
     /// A sign-in that began at the provider: it must answer no request.
     #[must_use]
-    pub fn unsolicited(addresses: &Addresses, settings: &SamlProvider) -> Self {
-        Self { in_response_to: None, ..Self::answer_to(addresses, settings, None, None) }
+    pub fn unsolicited(addresses: &Addresses, settings: &SamlProvider, now: Timestamp) -> Self {
+        // No request says since when: as fresh as the assertion itself.
+        let since = now.plus_seconds(-MAX_AGE_SECONDS);
+        Self { in_response_to: None, ..Self::answer_to(addresses, settings, None, Some(since)) }
     }
     /// Presented to STS by whoever holds it: it must be unsolicited, so that a response meant for a browser's sign-in is
     /// worth nothing here.
     #[must_use]
-    pub fn presented(addresses: &Addresses) -> Self {
-        Self {
-            acs: addresses.saml_acs(),
-            audiences: vec![addresses.saml_entity_id(), "urn:amazon:webservices".to_owned()],
-            in_response_to: None,
-            fresh_since: None,
-            contexts: Vec::new(),
-        }
+    pub fn presented(addresses: &Addresses, settings: &SamlProvider, now: Timestamp) -> Self {
+        let audiences = vec![addresses.saml_entity_id(), "urn:amazon:webservices".to_owned()];
+        Self { audiences, ..Self::unsolicited(addresses, settings, now) }
     }
 }
 
@@ -84,12 +81,13 @@ pub struct OneTimeMark {
 ///
 /// # Errors
 /// `signature_wrong_element`, `assertion_malformed`.
-pub fn mark(idp: &IdpMetadata, settings: &SamlProvider, signed: &SignedXml, now: Timestamp) -> Result<OneTimeMark, Refusal> {
+pub fn mark(idp: &IdpMetadata, signed: &SignedXml, now: Timestamp) -> Result<OneTimeMark, Refusal> {
     let document = xml::parse(&signed.xml, MAX_MESSAGE * 2)?;
     let id = assertion(document.root_element())?.attribute("ID").filter(|id| !id.is_empty());
     let id = id.ok_or_else(|| refusal("assertion_malformed", "the assertion has no ID"))?;
     // Issued in the future by the skew at most, and refused by its age after that: later it need not be known.
-    let until = now.plus_seconds(MAX_AGE_SECONDS + 2 * settings.skew() + 1);
+    // By the longest skew there can be: another source may know the same provider, with another one.
+    let until = now.plus_seconds(MAX_AGE_SECONDS + 2 * i64::from(MAX_CLOCK_SKEW_SECONDS) + 1);
     Ok(OneTimeMark { id: format!("{} {id}", idp.entity_id), until })
 }
 

@@ -198,13 +198,17 @@ async fn unsolicited_responses_need_a_setting_and_a_person() {
     };
     let complete = async |world: &World, handle: &str| -> Result<CompletedSignIn, Error> {
         let answer = Answer::Unsolicited { handle: handle.to_owned() };
-        world.nobody().call(CompleteSignIn { source: None, binding: None, answer }).await
+        world.nobody().call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer }).await
+    };
+    let look = async |world: &World, handle: &str, browser: &str| {
+        world.nobody().call(LookUpArrival { handle: handle.to_owned(), binding: browser.to_owned().into() }).await
     };
     let off = world(&idp, "").await;
     assert_eq!(code(arrive(&off, None, "_1").await), "unsolicited_refused");
     let on = world(&idp, "allow_idp_initiated = true").await;
     let handle = arrive(&on, None, "_1").await.unwrap();
-    let who = on.nobody().call(LookUpArrival { handle: handle.clone() }).await.unwrap();
+    let who = look(&on, &handle, "b").await.unwrap();
+    assert_eq!(code(look(&on, &handle, "another").await), "arrival_other_browser", "the first browser keeps it");
     assert_eq!((who.source.as_str(), who.person.as_str()), ("Corp SSO", "jane@corp.test"));
     let completed = complete(&on, &handle).await.unwrap();
     assert_eq!(completed.session.unwrap().identity.subject, "jane@corp.test");

@@ -10,7 +10,8 @@ CREATE TABLE recording (
     error_code    TEXT,
     error_message TEXT,
     checks        TEXT NOT NULL,
-    identity      TEXT
+    identity      TEXT,
+    test          INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX recording_time ON recording (time);
 CREATE INDEX recording_reference ON recording (reference);
