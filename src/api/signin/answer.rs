@@ -1,0 +1,308 @@
+//! What comes back from a provider, or from the password form, and the session that it makes.
+
+use super::Signin;
+use crate::{
+    crypto::sha256_hex,
+    domain::{
+        Error, ErrorKind, Secret, Timestamp,
+        iam::IdentityProvider,
+        session::{IdentityAssertion, PortalSession, ProviderSession},
+    },
+    federation::{
+        Arrival, Failure, Identified, Recording,
+        oidc::refresh::{RefreshGrant, Refreshable},
+    },
+    gateway::{Access, Call, FRESH, Issue, Operation, Read, Scope},
+    signin::{
+        self, Next, SignIn,
+        step::{self, Continuation},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+
+/// Keeps a SAML response that was posted across sites, where the browser sends no `SameSite=Lax` cookie, until the browser
+/// comes back for it with one (a redirect later). Only for a step that waits; any other may be [`ArriveUnsolicited`].
+#[derive(Deserialize)]
+pub struct ParkSamlResponse {
+    /// `RelayState`: names the step.
+    pub handle: String,
+    /// XML.
+    pub response: Vec<u8>,
+}
+
+const PARKED: &str = "parked-response";
+const UNSOLICITED: &str = "unsolicited-response";
+const PARKED_SECONDS: i64 = 60;
+/// How long somebody may take to confirm, in seconds.
+const ARRIVED_SECONDS: i64 = 300;
+
+impl Operation for ParkSamlResponse {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = bool;
+    const NAME: &'static str = "ParkSamlResponse";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "it is kept unread for a minute, for a step of ours that waits for it" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<bool, Error> {
+        let ephemeral = call.broker.store.ephemeral();
+        if self.response.len() > crate::crypto::xml::MAX_MESSAGE {
+            return Err(stale_response("document_too_large: the response is too large"));
+        }
+        if !step::waits(ephemeral, &self.handle).await? {
+            return Ok(false);
+        }
+        // Under the step's own handle: posting again replaces, so that a step costs one document at most.
+        let expires = call.caller.origin.time.plus_seconds(PARKED_SECONDS);
+        ephemeral.put(PARKED, &self.handle, &STANDARD.encode(&self.response), expires).await?;
+        Ok(true)
+    }
+}
+
+fn stale_response(why: impl std::fmt::Display) -> Error {
+    let public = "This sign-in has expired or was not begun here. Please sign in again.";
+    Error::new(ErrorKind::StaleStep, public).with_private(why)
+}
+
+/// Takes a response that no step of ours asked for, from a source that may begin sign-ins. It is verified and its one use is
+/// burned at once: strangers can't leave documents here. The person confirms before a session comes of it.
+#[derive(Deserialize)]
+pub struct ArriveUnsolicited {
+    /// XML.
+    pub response: Vec<u8>,
+}
+
+/// Somebody who arrived, and has not confirmed yet.
+#[derive(Debug, Serialize, Deserialize)]
+struct Arrived {
+    source: String,
+    label: String,
+    assertion: IdentityAssertion,
+    at_provider: Option<ProviderSession>,
+    recording: Recording,
+    /// When the provider vouched.
+    at: Timestamp,
+    /// SHA-256 of the binding of the browser that was shown it: no other can confirm.
+    browser: Option<String>,
+}
+
+impl Arrived {
+    /// The name, and what nobody chooses for themselves.
+    fn person(&self) -> String {
+        let (name, subject) = (self.assertion.display_name(), self.assertion.subject.as_str());
+        if name == subject { name.to_owned() } else { format!("{name} ({subject})") }
+    }
+}
+
+impl Operation for ArriveUnsolicited {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = String;
+    const NAME: &'static str = "ArriveUnsolicited";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the provider's signature is the proof; a session comes only after the person confirms" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        let broker = call.broker;
+        let source = broker.federation.unsolicited_source(&self.response).map_err(stale_response)?;
+        call.tx.note("source", &source.name);
+        let identified = match broker.federation.complete_unsolicited(&source, self.response).await {
+            Ok(identified) => identified,
+            Err(failure) => {
+                call.tx.note("checks", &failure.recording);
+                return Err(failure.error);
+            }
+        };
+        let handle = broker.random.token();
+        let arrived = Arrived {
+            source: source.name.to_string(),
+            label: source.label.clone(),
+            assertion: identified.assertion,
+            at_provider: identified.at_provider,
+            recording: identified.recording,
+            at: call.caller.origin.time,
+            browser: None,
+        };
+        let expires = call.caller.origin.time.plus_seconds(ARRIVED_SECONDS);
+        broker.store.ephemeral().put(UNSOLICITED, &handle, &arrived, expires).await?;
+        Ok(handle)
+    }
+}
+
+/// Who arrived, for the page that asks them to confirm.
+#[derive(Debug, Deserialize)]
+pub struct LookUpArrival {
+    /// From [`ArriveUnsolicited`].
+    pub handle: String,
+    /// The browser's binding: the first that looks keeps it.
+    pub binding: Secret<String>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct ArrivedPerson {
+    /// Label of the source.
+    pub source: String,
+    /// Name of the person.
+    pub person: String,
+}
+
+impl Operation for LookUpArrival {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = ArrivedPerson;
+    const NAME: &'static str = "LookUpArrival";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "only the browser that brought the provider's answer knows the handle" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<ArrivedPerson, Error> {
+        let ephemeral = call.broker.store.ephemeral();
+        let arrived: Option<Arrived> = ephemeral.get(UNSOLICITED, &self.handle).await?;
+        let mut arrived = arrived.ok_or_else(|| stale_response("arrival_unknown: used, expired or never made"))?;
+        let browser = sha256_hex(self.binding.expose());
+        if arrived.browser.get_or_insert_with(|| browser.clone()) != &browser {
+            return Err(stale_response("arrival_other_browser: the arrival was shown to another browser"));
+        }
+        ephemeral.put(UNSOLICITED, &self.handle, &arrived, arrived.at.plus_seconds(ARRIVED_SECONDS)).await?;
+        Ok(ArrivedPerson { person: arrived.person(), source: arrived.label })
+    }
+}
+
+/// Completes a sign-in with what the provider (or the password form) sent.
+#[derive(Deserialize)]
+pub struct CompleteSignIn {
+    /// The source the answer came for, where its address says so.
+    pub source: Option<String>,
+    /// The browser's binding; none when it brought no cookie.
+    pub binding: Option<Secret<String>>,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// An answer to a step.
+#[derive(Deserialize)]
+pub enum Answer {
+    /// It came with the browser's cookie.
+    Direct {
+        /// Names the step.
+        handle: String,
+        /// What came.
+        arrival: Arrival,
+    },
+    /// It waits under the step's own handle, see [`ParkSamlResponse`].
+    Parked {
+        /// Good once.
+        handle: String,
+    },
+    /// The same, where the sign-in began at the provider.
+    Unsolicited {
+        /// Good once.
+        handle: String,
+    },
+}
+
+/// Someone signed in.
+#[derive(Debug, Serialize)]
+pub struct CompletedSignIn {
+    /// Their session; none when it was a test.
+    pub session: Option<PortalSession>,
+    /// What follows.
+    pub continuation: Continuation,
+}
+
+impl Operation for CompleteSignIn {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = CompletedSignIn;
+    const NAME: &'static str = "CompleteSignIn";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the provider's answer is the proof; it is verified before anything else" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<CompletedSignIn, Error> {
+        let (broker, now) = (call.broker, call.caller.origin.time);
+        let ephemeral = broker.store.ephemeral();
+        let stale = || Error::new(ErrorKind::StaleStep, "This sign-in has expired. Please sign in again.");
+        let mut vouched = now;
+        let (outcome, continuation) = match self.answer {
+            Answer::Unsolicited { handle } => {
+                let arrived: Option<Arrived> = ephemeral.take(UNSOLICITED, &handle).await?;
+                let arrived = arrived.ok_or_else(stale)?;
+                let binding = self.binding.as_ref().map(|binding| sha256_hex(binding.expose()));
+                if binding.is_none() || arrived.browser != binding {
+                    return Err(stale_response("arrival_other_browser: the arrival was shown to another browser"));
+                }
+                let Arrived { source: name, assertion, at_provider, recording, at, .. } = arrived;
+                source(call, &name)?;
+                vouched = at;
+                let identified = Identified { assertion, at_provider, refresh: None, recording };
+                (Ok(identified), Continuation::Portal)
+            }
+            Answer::Direct { handle, arrival } => {
+                let binding = self.binding.as_ref();
+                answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
+            }
+            Answer::Parked { handle } => {
+                let parked: Option<String> = ephemeral.take(PARKED, &handle).await?;
+                let arrival = Arrival::Saml(STANDARD.decode(parked.ok_or_else(stale)?).map_err(Error::internal)?);
+                let binding = self.binding.as_ref();
+                answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
+            }
+        };
+        let identified = match outcome {
+            Ok(identified) => identified,
+            Err(failure) => {
+                call.tx.note("checks", &failure.recording);
+                return Err(failure.error);
+            }
+        };
+        call.tx.note("checks", &identified.recording);
+        call.tx.note("identity", &identified.assertion);
+        if continuation == Continuation::Test {
+            call.tx.note("test", true);
+            return Ok(CompletedSignIn { session: None, continuation });
+        }
+        let Next::Session(authenticated) =
+            signin::next(SignIn::identified(identified.assertion, identified.at_provider, vouched));
+        let session = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, now);
+        if let Some(grant) = identified.refresh {
+            let RefreshGrant { refresh_token, id_claims } = grant;
+            let refreshable = Refreshable { refresh_token, asked: now, identity: session.identity.clone(), id_claims };
+            ephemeral.put(FRESH, &session.id, &refreshable, session.expires).await?;
+        }
+        call.tx.note("session", &session.id);
+        Ok(CompletedSignIn { session: Some(session), continuation })
+    }
+}
+
+fn source(call: &mut Call<'_, CompleteSignIn>, name: &str) -> Result<std::sync::Arc<IdentityProvider>, Error> {
+    call.tx.note("source", name);
+    let source = call.tx.snapshot.identity_source(name).cloned();
+    source.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This way to sign in does not exist any more."))
+}
+
+/// Uses up the step that was answered, and checks the answer.
+async fn answer_step(
+    call: &mut Call<'_, CompleteSignIn>,
+    from: Option<&str>,
+    binding: Option<&Secret<String>>,
+    handle: &str,
+    arrival: Arrival,
+) -> Result<(Result<Identified, Failure>, Continuation), Error> {
+    let broker = call.broker;
+    let step = step::take(broker.store.ephemeral(), handle, binding.map(|binding| binding.expose().as_str())).await?;
+    let source = source(call, &step.source)?;
+    if from.is_some_and(|from| from != step.source) {
+        return Err(Error::new(ErrorKind::StaleStep, "This sign-in is for another source."));
+    }
+    let outcome = broker.federation.complete(&source, &step.pending, arrival, call.caller.origin.source_ip).await;
+    Ok((outcome, step.continuation))
+}

@@ -1,0 +1,201 @@
+//! A person lends their session to a command line: by device code, or by authorization code.
+
+use super::Signin;
+use crate::{
+    api::sso_oidc::{AUTHORIZATION_CODE_SECONDS, CODE, DECISION, DEVICE, USER_CODE, loopback, registration},
+    domain::{
+        Error, ErrorKind, Timestamp,
+        sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
+    },
+    gateway::{Access, Broker, Call, Issue, Operation, Read, Scope},
+};
+use serde::{Deserialize, Serialize};
+
+/// What a person is about to approve.
+#[derive(Debug, Deserialize)]
+pub struct LookUpDevice {
+    /// As typed or linked.
+    pub user_code: String,
+}
+
+/// What the page shows.
+#[derive(Debug, Serialize)]
+pub struct DeviceRequest {
+    /// The client's own words for itself.
+    pub client_name: String,
+    /// Where it calls from.
+    pub source_ip: String,
+    /// In its normal spelling.
+    pub user_code: String,
+}
+
+/// Codes are typed in any case, with or without the dash.
+fn normal(user_code: &str) -> String {
+    let letters: String = user_code.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>().to_uppercase();
+    if letters.len() == 8 {
+        format!("{}-{}", letters.get(..4).unwrap_or_default(), letters.get(4..).unwrap_or_default())
+    } else {
+        letters
+    }
+}
+
+async fn device(broker: &Broker, user_code: &str) -> Result<(String, DeviceAuthorization), Error> {
+    let unknown =
+        || Error::new(ErrorKind::NoSuchEntity, "That code is not known. It may have expired: start again where you got it.");
+    let ephemeral = broker.store.ephemeral();
+    let code: String = ephemeral.get(USER_CODE, &normal(user_code)).await?.ok_or_else(unknown)?;
+    let device = ephemeral.get(DEVICE, &code).await?.ok_or_else(unknown)?;
+    Ok((code, device))
+}
+
+impl Operation for LookUpDevice {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = DeviceRequest;
+    const NAME: &'static str = "LookUpDevice";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "the code came from the person's own screen" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<DeviceRequest, Error> {
+        let (_, device) = device(call.broker, &self.user_code).await?;
+        Ok(DeviceRequest { client_name: device.client_name, source_ip: device.source_ip, user_code: device.user_code })
+    }
+}
+
+/// Approves or refuses a device.
+#[derive(Debug, Deserialize)]
+pub struct DecideDevice {
+    /// As shown.
+    pub user_code: String,
+    /// Yes or no.
+    pub approve: bool,
+}
+
+impl Operation for DecideDevice {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = ();
+    const NAME: &'static str = "DecideDevice";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person may lend their own session to a command line" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?;
+        let (code, device) = device(call.broker, &self.user_code).await?;
+        call.tx.note("clientName", &device.client_name);
+        call.tx.note("approved", self.approve);
+        let decision = if self.approve { DeviceDecision::Approved(Box::new(session.clone())) } else { DeviceDecision::Denied };
+        let ephemeral = call.broker.store.ephemeral();
+        ephemeral.put(DECISION, &code, &decision, device.expires).await?;
+        ephemeral.delete(USER_CODE, &device.user_code).await
+    }
+}
+
+/// An authorization request, checked (RFC 6749 section 4.1.1, RFC 7636).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct AuthorizationRequest {
+    /// `code`.
+    pub response_type: String,
+    /// From the registration.
+    pub client_id: String,
+    /// A loopback address, with the port the client listens on.
+    pub redirect_uri: String,
+    /// Comes back unchanged.
+    pub state: String,
+    /// PKCE.
+    pub code_challenge: String,
+    /// `S256`.
+    pub code_challenge_method: String,
+}
+
+fn check(broker: &Broker, request: &AuthorizationRequest, now: Timestamp) -> Result<OAuthClient, Error> {
+    let client = registration(broker, &request.client_id, now).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidClient, "This command line is not registered here any more. Start the sign-in again.")
+    })?;
+    // Nothing is sent to an address that was not registered, not even an error.
+    let wanted = loopback(&request.redirect_uri);
+    let registered = client.redirect_uris.iter().any(|uri| wanted.is_some() && loopback(uri) == wanted);
+    if !registered {
+        return Err(Error::new(ErrorKind::InvalidRedirect, "The address to return to is not one this command line registered."));
+    }
+    let pkce = request.code_challenge_method == "S256" && request.code_challenge.len() == 43;
+    if request.response_type != "code" || !pkce || request.state.is_empty() || request.state.len() > 512 {
+        return Err(Error::invalid(
+            "The request of the command line is not complete (code, state and an S256 challenge are needed).",
+        ));
+    }
+    Ok(client)
+}
+
+/// Which client asks, for the approval page.
+#[derive(Debug, Deserialize)]
+pub struct LookUpClient {
+    /// The request.
+    pub request: AuthorizationRequest,
+}
+
+impl Operation for LookUpClient {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = String;
+    const NAME: &'static str = "LookUpClient";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "the request came from the person's own machine" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        Ok(check(call.broker, &self.request, call.caller.origin.time)?.name)
+    }
+}
+
+/// Answers an authorization request. Returns where to send the browser.
+#[derive(Debug, Deserialize)]
+pub struct Authorize {
+    /// The request.
+    pub request: AuthorizationRequest,
+    /// Yes or no.
+    pub approve: bool,
+}
+
+impl Operation for Authorize {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = String;
+    const NAME: &'static str = "Authorize";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person may lend their own session to a command line" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?.clone();
+        let client = check(call.broker, &self.request, call.caller.origin.time)?;
+        call.tx.note("clientName", &client.name);
+        call.tx.note("approved", self.approve);
+        let mut target =
+            url::Url::parse(&self.request.redirect_uri).map_err(|_| Error::invalid("the redirect address is malformed"))?;
+        if self.approve {
+            let code = call.broker.random.token();
+            let grant = AuthorizationCode {
+                client_id: self.request.client_id,
+                redirect_uri: self.request.redirect_uri,
+                code_challenge: self.request.code_challenge,
+                session,
+            };
+            let expires = call.caller.origin.time.plus_seconds(AUTHORIZATION_CODE_SECONDS);
+            call.broker.store.ephemeral().put(CODE, &code, &grant, expires).await?;
+            target.query_pairs_mut().append_pair("code", &code);
+        } else {
+            target.query_pairs_mut().append_pair("error", "access_denied");
+        }
+        let issuer = call.broker.federation.addresses.at("");
+        target.query_pairs_mut().append_pair("state", &self.request.state).append_pair("iss", &issuer);
+        Ok(target.to_string())
+    }
+}

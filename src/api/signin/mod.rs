@@ -1,0 +1,144 @@
+//! Sign-in, consent and console: what pages do on behalf of a browser. Not on the wire, but through the same door.
+
+mod answer;
+mod approval;
+mod console;
+
+pub use answer::{Answer, ArriveUnsolicited, ArrivedPerson, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse};
+pub use approval::{AuthorizationRequest, Authorize, DecideDevice, DeviceRequest, LookUpClient, LookUpDevice};
+pub use console::{ConsoleLogin, ConsoleSession, GetSigninToken, OpenConsole, SigninTokenAnswer};
+
+use crate::{
+    crypto::sha256_hex,
+    domain::{Error, ErrorKind, Secret},
+    federation::Departure,
+    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
+    signin::step::{self, Continuation, Step},
+};
+use serde::{Deserialize, Serialize};
+
+/// The service.
+#[derive(Debug)]
+pub struct Signin;
+
+impl Service for Signin {
+    const EVENT_SOURCE: &'static str = "signin.amazonaws.com";
+    const SIGNING_NAME: &'static str = "signin";
+    const PROTOCOL: Protocol = Protocol::Rest;
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = json_code(error.kind);
+        Fault::new(status, code, error)
+    }
+}
+
+/// What pages call.
+pub const TABLE: &[Entry] = &[
+    Entry::inner::<BeginSignIn>(),
+    Entry::inner::<ListIdentitySources>(),
+    Entry::inner::<ParkSamlResponse>(),
+    Entry::inner::<ArriveUnsolicited>(),
+    Entry::inner::<LookUpArrival>(),
+    Entry::inner::<CompleteSignIn>(),
+    Entry::inner::<LookUpDevice>(),
+    Entry::inner::<DecideDevice>(),
+    Entry::inner::<LookUpClient>(),
+    Entry::inner::<Authorize>(),
+    Entry::inner::<GetSigninToken>(),
+    Entry::inner::<ConsoleLogin>(),
+    Entry::inner::<OpenConsole>(),
+];
+
+/// The ways to sign in, for the sign-in page.
+#[derive(Debug, Deserialize)]
+pub struct ListIdentitySources {}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct IdentitySources {
+    /// Name of the organization; none before the first `daypass apply`.
+    pub organization: Option<String>,
+    /// In order of name.
+    pub sources: Vec<IdentitySourceInfo>,
+}
+
+/// A way to sign in.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentitySourceInfo {
+    /// In addresses.
+    pub name: String,
+    /// On the button.
+    pub label: String,
+    /// E-mail domains of its people.
+    pub domains: Vec<String>,
+    /// Whether it asks for a password of ours.
+    pub directory: bool,
+}
+
+impl Operation for ListIdentitySources {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = IdentitySources;
+    const NAME: &'static str = "ListIdentitySources";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the sign-in page shows which ways there are" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<IdentitySources, Error> {
+        let snapshot = &call.tx.snapshot;
+        let info = |source: &std::sync::Arc<crate::domain::iam::IdentityProvider>| IdentitySourceInfo {
+            name: source.name.to_string(),
+            label: source.label.clone(),
+            domains: source.domains.clone(),
+            directory: source.kind == crate::domain::iam::ProviderKind::Directory,
+        };
+        Ok(IdentitySources {
+            organization: snapshot.organization.as_ref().map(|organization| organization.name.clone()),
+            sources: snapshot.identity_sources().map(info).collect(),
+        })
+    }
+}
+
+/// Begins a sign-in at a source.
+#[derive(Debug, Deserialize)]
+pub struct BeginSignIn {
+    /// Name of the identity source.
+    pub source: String,
+    /// What follows.
+    pub continuation: Continuation,
+    /// The browser's binding.
+    pub binding: Secret<String>,
+}
+
+/// Where to go.
+#[derive(Debug, Serialize)]
+pub struct BegunSignIn {
+    /// To the provider, or to our own password form.
+    #[serde(skip)]
+    pub departure: Departure,
+    /// Names the step.
+    pub handle: String,
+}
+
+impl Operation for BeginSignIn {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = BegunSignIn;
+    const NAME: &'static str = "BeginSignIn";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "nobody has signed in yet; the step grants nothing" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<BegunSignIn, Error> {
+        let broker = call.broker;
+        let source = call.tx.snapshot.identity_source(&self.source).cloned();
+        let source = source.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "There is no such way to sign in."))?;
+        let handle = broker.random.token();
+        let (departure, pending) = broker.federation.begin(&source, &handle).await?;
+        let step =
+            Step { source: self.source, pending, continuation: self.continuation, browser: sha256_hex(self.binding.expose()) };
+        step::keep(broker.store.ephemeral(), &handle, &step, call.caller.origin.time).await?;
+        Ok(BegunSignIn { departure, handle })
+    }
+}
