@@ -194,11 +194,12 @@ test('a one-time code opens what a session without it does not', async () => {
   };
   await iam('EnableMFADevice', { UserName: 'robot', SerialNumber: device.SerialNumber, AuthenticationCode1: code(-1), AuthenticationCode2: code(0) });
   const plain = (await python('GetSessionToken', {}, user)).answer.Credentials;
-  const strong = (await python('GetSessionToken', { SerialNumber: device.SerialNumber, TokenCode: code(0) }, user)).answer.Credentials;
+  const used = code(0);
+  const strong = (await python('GetSessionToken', { SerialNumber: device.SerialNumber, TokenCode: used }, user)).answer.Credentials;
   const list = (credentials) => e2e.aws('call', { url: broker.url, service: 'iam', operation: 'ListUsers', parameters: {}, credentials });
   assert.equal((await list(plain)).refused.code, 'InvalidClientTokenId');
   assert.ok((await list(strong)).answer.Users.length >= 1);
-  const again = await python('GetSessionToken', { SerialNumber: device.SerialNumber, TokenCode: code(0) }, user);
+  const again = await python('GetSessionToken', { SerialNumber: device.SerialNumber, TokenCode: used }, user);
   assert.equal(again.refused.code, 'AccessDenied');
 });
 

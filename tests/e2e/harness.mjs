@@ -23,15 +23,16 @@ export function folder() {
   return made;
 }
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
+// Below the ports that the kernel hands out by itself: somebody else's connection can't take it before it is listened on.
+export async function freePort() {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
     const server = net.createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
+    const free = await new Promise((resolve) => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 // Starts a testbed script; it ends when this process does, since its standard input closes then.
