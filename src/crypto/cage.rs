@@ -20,8 +20,10 @@ const MAX_CERTIFICATES: usize = 64;
 const MEMORY: u64 = 256 * 1024 * 1024;
 /// Where its own figure can't be read, what it is taken to have begun with, in bytes.
 const BEGAN_WITH: u64 = 1024 * 1024 * 1024;
-/// Processor time of a child's whole life, in seconds: some hundred thousand documents.
+/// Processor time of a child's whole life, in seconds.
 const CPU_SECONDS: u64 = 60;
+/// Documents after which a child is let go: few enough that an honest one never meets [`CPU_SECONDS`].
+pub const MAX_DOCUMENTS: u32 = 1_000;
 /// What the allocator is told, so that it does not reserve more than that at once: a variable of the child's environment.
 pub const ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 
@@ -139,7 +141,7 @@ fn sample() -> Result<(String, Vec<u8>), String> {
 
 /// Gives up everything that verifying a signature does not need.
 fn lock() -> Caged {
-    let bound = Some(began_with().unwrap_or(BEGAN_WITH) + MEMORY);
+    let bound = began_with().unwrap_or(BEGAN_WITH) + MEMORY;
     forbid_files();
     limit(bound);
     // Last: it forbids the calls that the others are made of.
@@ -153,7 +155,7 @@ fn began_with() -> Option<u64> {
     kilobytes.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-fn limit(bound: Option<u64>) {
+fn limit(memory: u64) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Of all its life: one that spins after the broker is gone ends, too.
@@ -161,7 +163,7 @@ fn limit(bound: Option<u64>) {
     for resource in [Resource::Core, Resource::Fsize, Resource::Nproc, Resource::Nofile] {
         let _ = setrlimit(resource, none);
     }
-    let _ = setrlimit(Resource::Data, Rlimit { current: bound, maximum: bound });
+    let _ = setrlimit(Resource::Data, Rlimit { current: Some(memory), maximum: Some(memory) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 

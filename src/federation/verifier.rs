@@ -15,10 +15,7 @@ use std::{
     io::{self, BufReader, BufWriter},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -46,7 +43,7 @@ pub(super) struct Verifier {
     program: Option<PathBuf>,
     turns: Arc<Semaphore>,
     idle: Mutex<Vec<Cage>>,
-    isolation: AtomicU8,
+    isolation: Mutex<Isolation>,
 }
 
 /// A child, and the pipes to it.
@@ -55,6 +52,8 @@ struct Cage {
     process: Arc<Mutex<Child>>,
     input: BufWriter<ChildStdin>,
     output: BufReader<ChildStdout>,
+    /// How many it was asked about.
+    documents: u32,
 }
 
 impl Drop for Cage {
@@ -73,27 +72,22 @@ fn end(process: &Mutex<Child>) {
 
 impl Verifier {
     pub(super) fn new(program: Option<PathBuf>, turns: usize) -> Self {
-        Self { program, turns: Arc::new(Semaphore::new(turns)), idle: Mutex::default(), isolation: AtomicU8::new(0) }
+        Self {
+            program,
+            turns: Arc::new(Semaphore::new(turns)),
+            idle: Mutex::default(),
+            isolation: Mutex::new(Isolation::Untried),
+        }
     }
 
     pub(super) fn isolation(&self) -> Isolation {
-        match self.isolation.load(Ordering::Relaxed) {
-            0 => Isolation::Untried,
-            1 => Isolation::Caged,
-            2 => Isolation::Process,
-            _ => Isolation::Thread,
-        }
+        *self.isolation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says how far the library is caged; in the log once.
     fn isolated(&self, state: Isolation, why: &str) {
-        let number = match state {
-            Isolation::Untried => 0,
-            Isolation::Caged => 1,
-            Isolation::Process => 2,
-            Isolation::Thread => 3,
-        };
-        if self.isolation.swap(number, Ordering::Relaxed) != number && state != Isolation::Caged {
+        let before = std::mem::replace(&mut *self.isolation.lock().unwrap_or_else(PoisonError::into_inner), state);
+        if before != state && state != Isolation::Caged {
             tracing::warn!(?state, why, "the XML library is not caged as it should be");
         }
     }
@@ -124,32 +118,36 @@ impl Verifier {
 
     fn ask(&self, xml: &str, certificates: &[Vec<u8>], running: &Running) -> Result<String, Refusal> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(mut cage) = waiting
-            && running.begin(&cage.process)?
-        {
-            let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
-            let ours = running.end();
-            match answer {
-                Ok(octets) if ours => return self.answered(cage, octets),
-                Ok(_) => return Err(busy()),
-                // It may have died while it waited: that is not this document's doing.
-                Err(_) if ours => {}
-                Err(_) => return Err(busy()),
+        if let Some(cage) = waiting {
+            running.begin(&cage.process)?;
+            // One that died while it waited is not this document's doing: another is asked.
+            if let Ok(answer) = self.ask_cage(cage, xml, certificates, running) {
+                return answer;
             }
         }
-        let Some(mut cage) = self.fresh(running)? else { return xmlsec::octets(xml, certificates) };
-        let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
-        let ours = running.end();
-        match answer {
-            Ok(octets) if ours => self.answered(cage, octets),
-            Err(error) if ours => Err(refusal("verifier_crashed", format!("the caged verifier ended: {error}"))),
-            Ok(_) | Err(_) => Err(busy()),
-        }
+        let Some(cage) = self.fresh(running)? else { return xmlsec::octets(xml, certificates) };
+        let answer = self.ask_cage(cage, xml, certificates, running);
+        answer.unwrap_or_else(|error| Err(refusal("verifier_crashed", format!("the caged verifier ended: {error}"))))
     }
 
-    fn answered(&self, cage: Cage, octets: Option<String>) -> Result<String, Refusal> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(cage);
-        octets.ok_or_else(|| refusal(xmlsec::REFUSED, "libxmlsec1 does not accept the signature"))
+    /// Asks a cage that was begun. The outer error: it is gone, and not because its time was up.
+    fn ask_cage(
+        &self,
+        mut cage: Cage,
+        xml: &str,
+        certificates: &[Vec<u8>],
+        running: &Running,
+    ) -> io::Result<Result<String, Refusal>> {
+        let answer = cage::ask(&mut cage.input, &mut cage.output, xml, certificates);
+        if !running.end() {
+            return Ok(Err(busy()));
+        }
+        let octets = answer?;
+        cage.documents += 1;
+        if cage.documents < cage::MAX_DOCUMENTS {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(cage);
+        }
+        Ok(octets.ok_or_else(|| refusal(xmlsec::REFUSED, "libxmlsec1 does not accept the signature")))
     }
 
     /// A new cage. None: there is no program to run in one, so the library must run here.
@@ -200,13 +198,13 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Names the child that is waited for from now on.
-    fn begin(&self, process: &Arc<Mutex<Child>>) -> Result<bool, Refusal> {
+    fn begin(&self, process: &Arc<Mutex<Child>>) -> Result<(), Refusal> {
         let mut state = self.state();
         if state.0 {
             return Err(busy());
         }
         state.1 = Some(process.clone());
-        Ok(true)
+        Ok(())
     }
     /// Whether the child is still ours: the deadline has not taken it.
     fn end(&self) -> bool {
@@ -239,5 +237,5 @@ fn start(program: &PathBuf) -> io::Result<Cage> {
         end(&process);
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    Ok(Cage { process, input: BufWriter::new(input), output: BufReader::new(output) })
+    Ok(Cage { process, input: BufWriter::new(input), output: BufReader::new(output), documents: 0 })
 }

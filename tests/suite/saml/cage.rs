@@ -6,6 +6,7 @@ use crate::{
     world::{FrozenClock, NOON, SeededRandom},
 };
 use daypass::{
+    crypto::cage::MAX_DOCUMENTS,
     domain::{ErrorKind, Timestamp, iam::SamlProvider},
     federation::{Addresses, Arrival, Federation, Isolation, Pending, Surroundings},
     store::Store,
@@ -104,6 +105,22 @@ async fn a_cage_that_died_is_replaced() {
     }
     broker.sign_in(&provider, &genuine(&signer, "_2")).await.unwrap();
     assert!(children().len() == 1 && !children().contains(&child), "a new one, and nothing left of the old");
+}
+
+/// A child has an allowance of processor time for its whole life: it is let go long before, and nobody's sign-in with it.
+#[tokio::test]
+async fn a_cage_is_let_go_before_its_allowance_ends() {
+    let broker = broker(program()).await;
+    let signer = Idp::new();
+    let provider = SamlProvider { metadata: signer.metadata(), ..SamlProvider::default() };
+    let response = genuine(&signer, "_1");
+    broker.sign_in(&provider, &response).await.unwrap();
+    let first = children();
+    for _ in 1..MAX_DOCUMENTS {
+        assert_eq!(broker.sign_in(&provider, &response).await, Err("assertion_replayed".to_owned()));
+    }
+    broker.sign_in(&provider, &genuine(&signer, "_2")).await.unwrap();
+    assert!(children().len() == 1 && children() != first, "another one, and nothing left of the first");
 }
 
 /// What can't be caged for a reason that may pass is refused, not run where the keys are; and a document that takes its cage
