@@ -67,7 +67,8 @@ impl reqwest::dns::Resolve for Resolver {
     }
 }
 
-fn is_local_name(name: &str) -> bool {
+/// Whether a name is this machine's by definition.
+pub(super) fn is_local_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
@@ -199,8 +200,9 @@ impl Client {
     }
 }
 
-fn unreachable(why: String) -> Error {
-    Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
+/// The provider gave no answer that could be used; privately why.
+pub(super) fn unreachable(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why.into())
 }
 
 /// An error with everything under it: the last cause says most.

@@ -1,6 +1,6 @@
 //! SAML metadata: reading a provider's, writing ours (SAML metadata 2.0).
 
-use super::Addresses;
+use super::{Addresses, http::is_local_name};
 use crate::{
     crypto::{
         Refusal, refusal,
@@ -178,7 +178,7 @@ fn endpoints(idp: Node<'_, '_>, service: &str, attribute: &str) -> Result<Endpoi
 #[must_use]
 pub fn is_safe(url: &Url) -> bool {
     let loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Domain(name)) => is_local_name(name),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,

@@ -1,6 +1,6 @@
 //! Tokens presented to `AssumeRoleWithWebIdentity`: verified against the issuer's published keys.
 
-use super::{Failure, Federation, Identified, oidc, recorder::Recording};
+use super::{Failure, Federation, Identified, http::unreachable, oidc, recorder::Recording};
 use crate::{
     crypto::{
         Refusal,
@@ -23,10 +23,7 @@ impl Federation {
     }
 
     async fn fetch_keys(&self, issuer: &str) -> Result<JwkSet, Error> {
-        let malformed = |what: &str| {
-            Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.")
-                .with_private(format!("{issuer}: {what}"))
-        };
+        let malformed = |what: &str| unreachable(format!("{issuer}: {what}"));
         let discovery =
             self.http.get(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')), None).await?;
         let discovery: Value = serde_json::from_slice(&discovery).map_err(|_| malformed("discovery is not JSON"))?;

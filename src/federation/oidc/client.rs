@@ -8,7 +8,7 @@ use crate::{
         Error, ErrorKind, Secret,
         iam::{ClientAuthentication, IdentityProvider, OidcProvider},
     },
-    federation::{Federation, Unidentified},
+    federation::{Federation, Unidentified, http::unreachable},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use openidconnect::{
@@ -140,9 +140,7 @@ pub(super) fn refresh_failure<RE: std::error::Error, TE: openidconnect::ErrorRes
         openidconnect::RequestTokenError::ServerResponse(answer) if serde_json::to_value(answer).is_ok_and(is_invalid_grant) => {
             token_refusal(error).into()
         }
-        _ => Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.")
-            .with_private(token_refusal(error))
-            .into(),
+        _ => unreachable(token_refusal(error).to_string()).into(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What an OpenID provider publishes about itself (OpenID Connect Discovery 1.0, RFC 8414).
 
 use crate::{
-    crypto::jose,
-    domain::{Error, ErrorKind, iam::OidcProvider},
-    federation::{Federation, metadata::is_safe},
+    crypto::jose::{self, Unverified, VerifiedClaims},
+    domain::{Error, Timestamp, iam::OidcProvider},
+    federation::{Federation, http::unreachable, metadata::is_safe},
 };
 use jsonwebtoken::jwk::JwkSet;
 use openidconnect::{
@@ -50,48 +50,62 @@ impl AdditionalProviderMetadata for Later {}
 impl Federation {
     /// The provider's discovery document and keys. `outdated` says that something was missing in the last ones.
     pub(super) async fn discover(&self, oidc: &OidcProvider, outdated: bool) -> Result<Arc<Discovery>, Error> {
-        let unreachable = |why: String| {
-            Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
-        };
-        let fetch = || async {
-            let issuer = IssuerUrl::new(oidc.issuer.clone()).map_err(Error::internal)?;
-            // The library demands the very issuer it was asked for.
-            let discovery = Discovery::discover_async(issuer, &self.http).await;
-            let discovery = discovery.map_err(|error| unreachable(format!("discovery of {}: {error}", oidc.issuer)))?;
-            let later = discovery.additional_metadata();
-            let endpoints = [
-                Some(discovery.authorization_endpoint().url()),
-                discovery.token_endpoint().map(|endpoint| endpoint.url()),
-                discovery.userinfo_endpoint().map(|endpoint| endpoint.url()),
-                later.pushed_authorization_request_endpoint.as_ref(),
-                later.end_session_endpoint.as_ref(),
-            ];
-            if let Some(odd) = endpoints.into_iter().flatten().find(|endpoint| !is_safe(endpoint)) {
-                return Err(unreachable(format!("discovery of {}: `{odd}` is not an https address", oidc.issuer)));
-            }
-            Ok(discovery)
-        };
-        self.discoveries.get(&oidc.issuer, outdated, self.clock.now(), fetch).await
+        self.discoveries.get(&oidc.issuer, outdated, self.clock.now(), || self.fetch_discovery(&oidc.issuer)).await
     }
-}
 
-impl Federation {
+    async fn fetch_discovery(&self, issuer: &str) -> Result<Discovery, Error> {
+        let named = IssuerUrl::new(issuer.to_owned()).map_err(Error::internal)?;
+        // The library demands the very issuer it was asked for.
+        let discovery = Discovery::discover_async(named, &self.http).await;
+        let discovery = discovery.map_err(|error| unreachable(format!("discovery of {issuer}: {error}")))?;
+        let later = discovery.additional_metadata();
+        let endpoints = [
+            Some(discovery.authorization_endpoint().url()),
+            discovery.token_endpoint().map(|endpoint| endpoint.url()),
+            discovery.userinfo_endpoint().map(|endpoint| endpoint.url()),
+            later.pushed_authorization_request_endpoint.as_ref(),
+            later.end_session_endpoint.as_ref(),
+        ];
+        if let Some(odd) = endpoints.into_iter().flatten().find(|endpoint| !is_safe(endpoint)) {
+            return Err(unreachable(format!("discovery of {issuer}: `{odd}` is not an https address")));
+        }
+        Ok(discovery)
+    }
+
+    /// What our own verifier says of a token of the provider. When the token's key is not known, the keys are looked at anew:
+    /// they may have been rotated. Returns the document that was used in the end, too.
+    pub(super) async fn verify_token(
+        &self,
+        oidc: &OidcProvider,
+        token: &str,
+        required: &[&str],
+        now: Timestamp,
+    ) -> Result<(Arc<Discovery>, Result<VerifiedClaims, Unverified>), Error> {
+        let allowed = allowed_algorithms(oidc);
+        let by = |found: &Discovery| jose::verify_allowed(token, &keys(found), &oidc.issuer, &allowed, required, now);
+        let mut discovery = self.discover(oidc, false).await?;
+        let mut verified = by(&discovery);
+        if matches!(verified, Err(Unverified::UnknownKey)) {
+            discovery = self.discover(oidc, true).await?;
+            verified = by(&discovery);
+        }
+        Ok((discovery, verified))
+    }
+
     /// What an OpenID provider publishes about itself, for an administrator to read: name and value.
     ///
     /// # Errors
     /// `IdentityProviderUnreachable`.
     pub async fn preview_discovery(&self, issuer: &str) -> Result<Vec<(String, String)>, Error> {
-        let issuer = IssuerUrl::new(issuer.to_owned()).map_err(Error::internal)?;
-        let named = issuer.to_string();
-        let discovery = Discovery::discover_async(issuer, &self.http).await.map_err(|error| {
-            let public = "The discovery document could not be read, or names another issuer.";
-            Error::new(ErrorKind::IdentityProviderUnreachable, public).with_private(format!("{named}: {error}"))
+        let discovery = self.fetch_discovery(issuer).await.map_err(|error| {
+            let public = "The discovery document could not be read, names another issuer, or an address without https.";
+            Error { public: public.to_owned(), ..error }
         })?;
         let fact = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), value));
         let later = discovery.additional_metadata();
         let keys = format!("{} usable", keys(&discovery).keys.len());
         let facts = [
-            fact("Issuer", Some(named)),
+            fact("Issuer", Some(discovery.issuer().to_string())),
             fact("Authorization", Some(discovery.authorization_endpoint().to_string())),
             fact("Tokens", discovery.token_endpoint().map(|endpoint| endpoint.to_string())),
             fact("Pushed requests", later.pushed_authorization_request_endpoint.as_ref().map(Url::to_string)),
@@ -103,7 +117,7 @@ impl Federation {
 }
 
 /// The provider's keys as our own verifier reads them: those of a kind it does not know are left out.
-pub(super) fn keys(discovery: &Discovery) -> JwkSet {
+fn keys(discovery: &Discovery) -> JwkSet {
     let keys = discovery.jwks().keys().iter().filter_map(|key| serde_json::from_value(serde_json::to_value(key).ok()?).ok());
     JwkSet { keys: keys.collect() }
 }

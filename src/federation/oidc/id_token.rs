@@ -3,16 +3,12 @@
 
 use super::{
     MAX_AGE_SECONDS, SKEW_SECONDS,
-    discovery::{Discovery, allowed_algorithms, keys},
+    discovery::{Discovery, allowed_algorithms},
 };
 use crate::{
-    crypto::{
-        Refusal,
-        jose::{self, Unverified},
-        refusal,
-    },
-    domain::{Error, ErrorKind, Timestamp, iam::OidcProvider},
-    federation::{Federation, Unidentified, recorder::Recording},
+    crypto::{Refusal, jose::Unverified, refusal},
+    domain::{ErrorKind, Timestamp, iam::OidcProvider},
+    federation::{Federation, Unidentified, http::unreachable, recorder::Recording},
 };
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -34,16 +30,7 @@ pub(super) async fn verify(
     nonce: &str,
     now: Timestamp,
 ) -> Result<Map<String, Value>, Unidentified> {
-    let compact = token.to_string();
-    let mut discovery = federation.discover(oidc, false).await?;
-    let allowed = allowed_algorithms(oidc);
-    let own = |discovery: &Discovery| jose::verify_allowed(&compact, &keys(discovery), &oidc.issuer, &allowed, &REQUIRED, now);
-    let mut verified = own(&discovery);
-    if matches!(verified, Err(Unverified::UnknownKey)) {
-        // The provider may have rotated its keys since we last looked.
-        discovery = federation.discover(oidc, true).await?;
-        verified = own(&discovery);
-    }
+    let (discovery, verified) = federation.verify_token(oidc, &token.to_string(), &REQUIRED, now).await?;
     let verified = verified.map_err(|unverified| match unverified {
         Unverified::UnknownKey => {
             refusal("signature_key_unknown", "the token is signed with a key the provider does not publish")
@@ -53,7 +40,7 @@ pub(super) async fn verify(
     });
     recording.note("signature", &verified);
     let claims = verified?.0;
-    let library = by_library(oidc, &discovery, &allowed, token, nonce, now);
+    let library = by_library(oidc, &discovery, token, nonce, now);
     recording.note("audience_and_nonce", &library);
     library?;
     Ok(claims)
@@ -63,23 +50,13 @@ pub(super) async fn verify(
 pub(super) async fn verify_refreshed(
     federation: &Federation,
     oidc: &OidcProvider,
-    allowed: &[&str],
     token: &str,
     now: Timestamp,
 ) -> Result<Map<String, Value>, Unidentified> {
-    let own = |discovery: &Discovery| jose::verify_allowed(token, &keys(discovery), &oidc.issuer, allowed, &REQUIRED, now);
-    let mut verified = own(&*federation.discover(oidc, false).await?);
-    if matches!(verified, Err(Unverified::UnknownKey)) {
-        verified = own(&*federation.discover(oidc, true).await?);
-    }
-    let claims = match verified {
+    let claims = match federation.verify_token(oidc, token, &REQUIRED, now).await?.1 {
         Ok(verified) => verified.0,
-        Err(Unverified::UnknownKey) => {
-            // The next look at its keys is not due yet: this passes.
-            let public = "The identity provider could not be reached.";
-            let error = Error::new(ErrorKind::IdentityProviderUnreachable, public);
-            return Err(error.with_private("signature_key_unknown: the refreshed token").into());
-        }
+        // The next look at its keys is not due yet: this passes.
+        Err(Unverified::UnknownKey) => return Err(unreachable("signature_key_unknown: the refreshed token").into()),
         Err(Unverified::Refused(_)) => return Err(refusal("id_token_invalid", "the refreshed token is not valid").into()),
     };
     let client = oidc.sign_in_client_id.as_deref().unwrap_or_default();
@@ -93,7 +70,6 @@ pub(super) async fn verify_refreshed(
 fn by_library(
     oidc: &OidcProvider,
     discovery: &Discovery,
-    allowed: &[&str],
     token: &CoreIdToken,
     nonce: &str,
     now: Timestamp,
@@ -101,9 +77,9 @@ fn by_library(
     let wrong = |why: String| refusal("id_token_invalid", why);
     let client = ClientId::new(oidc.sign_in_client_id.clone().unwrap_or_default());
     let issuer = IssuerUrl::new(oidc.issuer.clone()).map_err(|error| wrong(error.to_string()))?;
-    let algorithms = allowed
-        .iter()
-        .filter_map(|name| serde_json::from_value::<CoreJwsSigningAlgorithm>(Value::String((*name).to_owned())).ok());
+    let algorithms = allowed_algorithms(oidc)
+        .into_iter()
+        .filter_map(|name| serde_json::from_value::<CoreJwsSigningAlgorithm>(Value::String(name.to_owned())).ok());
     // The same leeway that our own verifier gives.
     let at = jiff::Timestamp::from_second(now.seconds() - SKEW_SECONDS).unwrap_or_default().to_string();
     let verifier = CoreIdTokenVerifier::new_public_client(client, issuer, discovery.jwks().clone())

@@ -1,14 +1,8 @@
 //! Logout with OpenID providers: ours told to them (RP-Initiated Logout 1.0), theirs told to us (Back-Channel Logout 1.0).
 
-use super::{
-    SKEW_SECONDS,
-    discovery::{allowed_algorithms, keys},
-};
+use super::SKEW_SECONDS;
 use crate::{
-    crypto::{
-        jose::{self, Unverified},
-        refusal,
-    },
+    crypto::{jose::Unverified, refusal},
     domain::{
         Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind},
@@ -84,14 +78,8 @@ impl Federation {
         token: &str,
         recording: &mut Recording,
     ) -> Result<EndedSessions, Unidentified> {
-        let (now, allowed) = (self.clock.now(), allowed_algorithms(oidc));
-        let mut discovery = self.discover(oidc, false).await?;
-        let required = ["iss", "aud", "exp"];
-        let mut verified = jose::verify_allowed(token, &keys(&discovery), &oidc.issuer, &allowed, &required, now);
-        if matches!(verified, Err(Unverified::UnknownKey)) {
-            discovery = self.discover(oidc, true).await?;
-            verified = jose::verify_allowed(token, &keys(&discovery), &oidc.issuer, &allowed, &required, now);
-        }
+        let now = self.clock.now();
+        let (_, verified) = self.verify_token(oidc, token, &["iss", "aud", "exp"], now).await?;
         let verified = verified.map_err(|unverified| match unverified {
             Unverified::UnknownKey => refusal("signature_key_unknown", "signed with a key the provider does not publish"),
             Unverified::Refused(error) => refusal("logout_token_invalid", error.private.unwrap_or(error.public)),

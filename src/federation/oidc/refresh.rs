@@ -1,7 +1,7 @@
 //! Claims that stay fresh: with a refresh token the provider is asked again from time to time, so that somebody who left a
 //! group loses its roles, and somebody who was let go loses the session (OpenID Connect Core 12).
 
-use super::{assertion, client, client::Client, discovery::allowed_algorithms, id_token};
+use super::{assertion, client, client::Client, id_token};
 use crate::{
     crypto::{refusal, unique_json},
     domain::{
@@ -9,7 +9,7 @@ use crate::{
         iam::{IdentityProvider, OidcProvider, ProviderKind},
         session::IdentityAssertion,
     },
-    federation::{Federation, Unidentified},
+    federation::{Federation, Unidentified, http::unreachable},
 };
 use openidconnect::{OAuth2TokenResponse as _, RefreshToken, TokenResponse as _};
 use serde::{Deserialize, Serialize};
@@ -92,9 +92,6 @@ impl Federation {
         rotated: &mut Option<Secret<String>>,
     ) -> Result<Refreshable, Unidentified> {
         let now = self.clock.now();
-        let unclear = |why: String| {
-            Error::new(ErrorKind::IdentityProviderUnreachable, "The identity provider could not be reached.").with_private(why)
-        };
         if oidc.sign_in_client_id.as_deref() != Some(known.identity.audience.as_str()) {
             return Err(
                 refusal("refreshed_other_client", "the source has another client than the one that was vouched to").into()
@@ -116,7 +113,7 @@ impl Federation {
         };
         let mut id_claims = known.id_claims.clone();
         if let Some(token) = tokens.id_token() {
-            id_claims = id_token::verify_refreshed(self, oidc, &allowed_algorithms(oidc), &token.to_string(), now).await?;
+            id_claims = id_token::verify_refreshed(self, oidc, &token.to_string(), now).await?;
             same(&id_claims)?;
         }
         let mut claims = id_claims.clone();
@@ -126,7 +123,7 @@ impl Federation {
                 ErrorKind::RejectedIdentity => refusal("userinfo_refused", "the provider refuses its own fresh token").into(),
                 _ => Unidentified::Failed(error),
             })?;
-            let more = unique_json::object(&body).map_err(unclear)?;
+            let more = unique_json::object(&body).map_err(unreachable)?;
             same(&more)?;
             for (name, value) in more {
                 claims.entry(name).or_insert(value);
