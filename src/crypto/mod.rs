@@ -12,7 +12,9 @@ pub mod xml;
 pub mod xmldsig;
 pub mod xmlenc;
 
+use crate::domain::Secret;
 use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 pub use refusal::{Refusal, refusal};
 
 /// SHA-256 in lower-case hex: how bearer tokens and client secrets are kept.
@@ -27,6 +29,20 @@ pub(crate) fn lower_hex(value: &[u8]) -> String {
     // It has the length that is asked for, and is ASCII.
     let _ = hex::encode_to_slice(value, &mut digits);
     String::from_utf8(digits).unwrap_or_default()
+}
+
+/// A private key (PKCS #8, DER) as PEM, for libraries that read no other form (RFC 7468, lines of 64 letters).
+pub(crate) fn private_key_pem(der: &[u8]) -> Secret<String> {
+    let body = Secret::new(STANDARD.encode(der));
+    // As long as it becomes: a string that grows would leave copies behind.
+    let mut pem = String::with_capacity(body.expose().len() + body.expose().len() / 64 + 64);
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    for line in body.expose().as_bytes().chunks(64) {
+        pem.push_str(std::str::from_utf8(line).unwrap_or_default());
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    Secret::new(pem)
 }
 
 /// Compares without telling, by its time, where two texts differ.

@@ -2,10 +2,12 @@
 
 use super::{WriteTx, unavailable};
 use crate::{
-    crypto::seal::{KeyRing, Purpose, RingKey},
+    crypto::{
+        private_key_pem,
+        seal::{KeyRing, Purpose, RingKey},
+    },
     domain::{Error, ErrorKind, Random, Secret, Timestamp},
 };
-use base64::Engine as _;
 use jsonwebtoken::{
     Algorithm, EncodingKey, Header,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
@@ -117,22 +119,32 @@ impl SamlPurpose {
 
 /// Reads a key; it is made when there is none.
 pub(super) async fn open_certified_key(pool: &SqlitePool, ring: &KeyRing, purpose: SamlPurpose) -> Result<CertifiedKey, Error> {
-    let (name, context) = (purpose.row(), format!("signing_key/{}", purpose.row()));
+    open_row(pool, ring, purpose.row(), make_certificate).await
+}
+
+/// A private key by its name, PKCS #8, with its certificate where it has one; it is made when there is none.
+async fn open_row(
+    pool: &SqlitePool,
+    ring: &KeyRing,
+    name: &str,
+    make: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>), rcgen::Error>,
+) -> Result<CertifiedKey, Error> {
+    let context = format!("signing_key/{name}");
     let select = || sqlx::query("SELECT sealed, certificate FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
     let mut row = select().await.map_err(unavailable)?;
     if row.is_none() {
-        let (private_key, certificate) = make_certificate().map_err(Error::internal)?;
+        let (private_key, certificate) = make().map_err(Error::internal)?;
         let sealed = ring.seal(Purpose::StoredSecret, &context, &private_key).map_err(Error::internal)?;
         // Another process may have been faster: its key counts.
         let insert = "INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        sqlx::query(insert).bind(name).bind(sealed).bind(&certificate).execute(pool).await.map_err(unavailable)?;
+        sqlx::query(insert).bind(name).bind(sealed).bind(certificate).execute(pool).await.map_err(unavailable)?;
         row = select().await.map_err(unavailable)?;
     }
     let row = row.ok_or_else(|| Error::internal("a key that was just written is not there"))?;
-    let private_key = ring
-        .open(Purpose::StoredSecret, &context, &row.get::<Vec<u8>, _>("sealed"))
-        .ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the key {name} in the store can't be opened")))?;
-    Ok(CertifiedKey { private_key: Secret::new(private_key), certificate: row.get("certificate") })
+    let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
+    let opened =
+        opened.ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the key {name} in the store can't be opened")))?;
+    Ok(CertifiedKey { private_key: Secret::new(opened), certificate: row.get("certificate") })
 }
 
 /// The key that a client of ours authenticates with at OpenID providers (`private_key_jwt`): P-256.
@@ -168,37 +180,19 @@ impl ClientKey {
 pub(super) async fn open_client_key(pool: &SqlitePool, ring: &KeyRing) -> Result<ClientKey, Error> {
     let make = || Ok(rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_der());
     let private = open_private(pool, ring, "oidc-client", make).await?;
-    let key = EncodingKey::from_ec_pem(pem(&private).expose().as_bytes()).map_err(Error::internal)?;
+    let key = EncodingKey::from_ec_pem(private_key_pem(private.expose()).expose().as_bytes()).map_err(Error::internal)?;
     let (jwk, id) = published(&key, Algorithm::ES256)?;
     Ok(ClientKey { key, id, set: JwkSet { keys: vec![jwk] } })
 }
 
-/// A private key by its name, PKCS #8; it is made when there is none.
+/// A private key without a certificate, PKCS #8.
 async fn open_private(
     pool: &SqlitePool,
     ring: &KeyRing,
     name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, rcgen::Error>,
 ) -> Result<Secret<Vec<u8>>, Error> {
-    let context = format!("signing_key/{name}");
-    let select = || sqlx::query("SELECT sealed FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
-    let mut row = select().await.map_err(unavailable)?;
-    if row.is_none() {
-        let sealed = ring.seal(Purpose::StoredSecret, &context, &make().map_err(Error::internal)?).map_err(Error::internal)?;
-        // Another process may have been faster: its key counts.
-        let insert = "INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, x'') ON CONFLICT DO NOTHING";
-        sqlx::query(insert).bind(name).bind(sealed).execute(pool).await.map_err(unavailable)?;
-        row = select().await.map_err(unavailable)?;
-    }
-    let row = row.ok_or_else(|| Error::internal("a key that was just written is not there"))?;
-    let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
-    let opened = opened.ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("the signing key {name} can't be opened")))?;
-    Ok(Secret::new(opened))
-}
-
-fn pem(private: &Secret<Vec<u8>>) -> Secret<String> {
-    let text = base64::engine::general_purpose::STANDARD.encode(private.expose());
-    Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"))
+    open_row(pool, ring, name, || Ok((make()?, Vec::new()))).await.map(|row| row.private_key)
 }
 
 /// The public half, named by its thumbprint.
@@ -286,7 +280,8 @@ impl TokenKeys {
 pub(super) async fn open_token_keys(pool: &SqlitePool, ring: &KeyRing) -> Result<TokenKeys, Error> {
     let (mut keys, mut set) = (Vec::new(), JwkSet { keys: Vec::new() });
     for algorithm in TokenAlgorithm::ALL {
-        let pem = pem(&open_private(pool, ring, algorithm.row(), || algorithm.make()).await?);
+        let private = open_private(pool, ring, algorithm.row(), || algorithm.make()).await?;
+        let pem = private_key_pem(private.expose());
         let key = match algorithm {
             TokenAlgorithm::RS256 => EncodingKey::from_rsa_pem(pem.expose().as_bytes()),
             TokenAlgorithm::ES384 => EncodingKey::from_ec_pem(pem.expose().as_bytes()),

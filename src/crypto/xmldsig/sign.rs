@@ -2,7 +2,7 @@
 //! (SAML bindings 3.4.4.1).
 
 use super::{Trust, gate::KeyType};
-use crate::crypto::{Refusal, refusal, xml};
+use crate::crypto::{Refusal, private_key_pem, refusal, xml};
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{self, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm},
@@ -41,16 +41,9 @@ pub(crate) fn enveloped_p256(xml: &str, key: &[u8]) -> Result<String, String> {
 }
 
 fn fill_in<E: std::fmt::Display>(xml: &str, key: &[u8], load: fn(&[u8]) -> Result<Key, E>) -> Result<String, String> {
-    let body = zeroize::Zeroizing::new(STANDARD.encode(key));
-    let mut pem = zeroize::Zeroizing::new("-----BEGIN PRIVATE KEY-----\n".to_owned());
-    // Lines of 64 letters (RFC 7468).
-    for line in body.as_bytes().chunks(64) {
-        pem.push_str(std::str::from_utf8(line).unwrap_or_default());
-        pem.push('\n');
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
+    let pem = private_key_pem(key);
     let mut keys = KeysManager::new();
-    keys.add_key(load(pem.as_bytes()).map_err(|error| error.to_string())?);
+    keys.add_key(load(pem.expose().as_bytes()).map_err(|error| error.to_string())?);
     bergshamra_dsig::sign::sign(&DsigContext::new(keys), xml).map_err(|error| error.to_string())
 }
 
