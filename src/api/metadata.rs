@@ -2,11 +2,13 @@
 
 use super::apply::Operator;
 use crate::{
+    crypto::sha256_hex,
     domain::{
         Error, ErrorKind,
         iam::{IdentityProvider, ProviderKind, ProviderOwner, SamlProvider},
         name::ProviderName,
     },
+    federation::metadata::{self, IdpMetadata},
     gateway::{Access, Call, Entry, Gateway, Operation, Scope, Write},
 };
 use serde::Deserialize;
@@ -46,24 +48,22 @@ impl Operation for RenewMetadata {
         let Some((provider, ProviderKind::Saml(saml))) = found.as_ref().map(|provider| (provider, &provider.kind)) else {
             return Err(Error::new(ErrorKind::NoSuchEntity, "There is no such SAML provider."));
         };
-        let entity = |text: &str| crate::federation::metadata::parse(text).map(|idp| idp.entity_id).ok();
-        if crate::crypto::sha256_hex(&saml.metadata) != self.replaces || entity(&saml.metadata) != entity(&self.metadata) {
-            return Err(Error::new(ErrorKind::InvalidInput, "The provider was changed meanwhile."));
+        let parse = |text: &str| metadata::parse(text).map_err(|refusal| Error::invalid(refusal.detail));
+        let (before, after) = (parse(&saml.metadata)?, parse(&self.metadata)?);
+        if sha256_hex(&saml.metadata) != self.replaces || before.entity_id != after.entity_id {
+            return Err(Error::invalid("The provider was changed meanwhile."));
         }
         let new = SamlProvider { metadata: self.metadata, ..saml.clone() };
         call.tx.note("provider", &self.name);
-        for (when, text) in [("before", &saml.metadata), ("after", &new.metadata)] {
-            if let Ok(idp) = crate::federation::metadata::parse(text) {
-                call.tx.note(when, fingerprints(&idp));
-            }
-        }
+        call.tx.note("before", fingerprints(&before));
+        call.tx.note("after", fingerprints(&after));
         call.tx.put_provider(&IdentityProvider { kind: ProviderKind::Saml(new), ..(**provider).clone() }).await
     }
 }
 
 /// SHA-256 of each signing certificate: what an administrator compares.
-fn fingerprints(idp: &crate::federation::metadata::IdpMetadata) -> Vec<String> {
-    idp.certificates.iter().map(|certificate| crate::crypto::sha256_hex(&certificate.der)).collect()
+fn fingerprints(idp: &IdpMetadata) -> Vec<String> {
+    idp.certificates.iter().map(|certificate| sha256_hex(&certificate.der)).collect()
 }
 
 /// Fetches every published metadata document and stores those that changed, until it is dropped.
@@ -76,10 +76,10 @@ pub async fn keep_fresh(gateway: Gateway) {
             let ProviderKind::Saml(saml) = &provider.kind else { continue };
             let outcome = match gateway.broker.federation.renewed(saml).await {
                 Ok(None) => continue,
-                Ok(Some(new)) => {
+                Ok(Some(metadata)) => {
                     let (owner, name) = (provider.owner.clone(), provider.name.clone());
-                    let replaces = crate::crypto::sha256_hex(&saml.metadata);
-                    gateway.call(&gateway.operator(), RenewMetadata { owner, name, metadata: new.metadata, replaces }).await
+                    let replaces = sha256_hex(&saml.metadata);
+                    gateway.call(&gateway.operator(), RenewMetadata { owner, name, metadata, replaces }).await
                 }
                 Err(error) => Err(error),
             };

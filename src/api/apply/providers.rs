@@ -354,10 +354,11 @@ fn check_entities(all: &[&IdentityProvider]) -> Result<(), Error> {
         (ProviderOwner::Organization, ProviderKind::Saml(saml)) => metadata::parse(&saml.metadata).ok().map(|idp| idp.entity_id),
         _ => None,
     };
-    for (index, one) in all.iter().enumerate() {
+    let mut known = BTreeMap::new();
+    for one in all {
         let Some(id) = entity(one) else { continue };
-        if let Some(other) = all.iter().skip(index + 1).find(|other| entity(other).as_ref() == Some(&id)) {
-            return Err(Error::invalid(format!("{} and {} are the same SAML entity `{id}`", named(one), named(other))));
+        if let Some(other) = known.insert(id.clone(), one) {
+            return Err(Error::invalid(format!("{} and {} are the same SAML entity `{id}`", named(other), named(one))));
         }
     }
     Ok(())

@@ -29,11 +29,11 @@ impl Federation {
         Ok(document)
     }
 
-    /// A provider's settings with its metadata of now; none when it publishes none, or nothing has changed.
+    /// A provider's metadata of now; none when it publishes none, or nothing has changed.
     ///
     /// # Errors
     /// Those of [`Federation::fetch_metadata`], and `InvalidInput` for another entity ID: that would be another provider.
-    pub async fn renewed(&self, saml: &SamlProvider) -> Result<Option<SamlProvider>, Error> {
+    pub async fn renewed(&self, saml: &SamlProvider) -> Result<Option<String>, Error> {
         let Some(url) = &saml.metadata_url else { return Ok(None) };
         let document = self.fetch_metadata(url, saml.metadata_certificate.as_deref()).await?;
         if document == saml.metadata {
@@ -44,6 +44,6 @@ impl Federation {
             let error = Error::new(ErrorKind::InvalidInput, "The published metadata is of another entity than before.");
             return Err(error.with_private(format!("metadata_other_entity: {url}")));
         }
-        Ok(Some(SamlProvider { metadata: document, ..saml.clone() }))
+        Ok(Some(document))
     }
 }
