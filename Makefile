@@ -33,7 +33,7 @@ suite:
 
 e2e:
 	cargo build --locked
-	. target/test-env && "$$E2E_NODE" --test --test-reporter=spec --test-concurrency=2 tests/e2e/*.test.mjs
+	. target/test-env && "$$E2E_NODE" --test --test-reporter=spec --test-concurrency=2 --test-force-exit tests/e2e/*.test.mjs
 
 # Rewrites tests/golden after a look at what changed.
 golden:

@@ -23,10 +23,19 @@ export function folder() {
   return made;
 }
 
-// Below the ports that the kernel hands out by itself: somebody else's connection can't take it before it is listened on.
+// A port that nobody else takes: it lies below those the kernel hands out by itself, and every test process of this machine
+// claims its own by a file, since most are listened on only after the next one was chosen.
+const claims = path.join(os.tmpdir(), 'daypass-e2e-ports');
+const claimed = [];
+process.on('exit', () => claimed.forEach((file) => fs.rmSync(file, { force: true })));
+
 export async function freePort() {
+  fs.mkdirSync(claims, { recursive: true });
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const file = path.join(claims, String(port));
+    try { fs.writeFileSync(file, '', { flag: 'wx' }); } catch { continue; }
+    claimed.push(file);
     const server = net.createServer();
     const free = await new Promise((resolve) => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
     if (!free) continue;
@@ -40,7 +49,7 @@ export async function testbed(script, ...options) {
   // Not removed when this process exits: the script still needs its pid files then.
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'daypass-e2e-testbed-'));
   fs.chmodSync(dir, 0o711);
-  const child = spawn('bash', [path.join(root, 'tests/testbed', script), 'run', '--until-eof', '--dir', dir, ...options], {
+  const child = spawn('bash', [path.join(root, 'tests/testbed', script), 'run', '--until-eof', '--dir', dir, '--port', await freePort(), ...options], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let log = '';
@@ -130,8 +139,8 @@ export class Broker {
   }
 
   async kill(signal = 'SIGKILL') {
-    this.running.child.kill(signal);
-    return this.running.ended;
+    this.running?.child.kill(signal);
+    return this.running?.ended;
   }
 }
 
