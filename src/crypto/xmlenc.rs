@@ -1,4 +1,4 @@
-//! Encrypted assertions (XML Encryption 1.1): RSA-OAEP around an AES key, AES-GCM or AES-CBC around the assertion.
+//! Encrypted assertions and names (XML Encryption 1.1): RSA-OAEP around an AES key, AES-GCM or AES-CBC around the assertion.
 //!
 //! Anybody can encrypt to our public key, so decrypting proves nothing: the plaintext goes through the whole gate again. RSA
 //! PKCS #1 v1.5 is not accepted (Bleichenbacher), and every failure of the mathematics has one code, so that there is no
@@ -49,7 +49,7 @@ pub(super) struct Plain {
 
 /// The one refusal for everything that depends on a key.
 pub(super) fn failed() -> Refusal {
-    refusal("decryption_failed", "the assertion can't be decrypted with our key")
+    refusal("decryption_failed", "what is encrypted can't be decrypted with our key")
 }
 
 fn shape(detail: impl Into<String>) -> Refusal {
@@ -61,6 +61,43 @@ pub(super) fn decrypt_assertion(source: &str, key: &DecryptionKey) -> Result<Pla
     let document = xml::parse(source, MAX_MESSAGE * 2)?;
     let encrypted = document.root_element().children().find(|node| is(*node, SAML, "EncryptedAssertion"));
     let encrypted = encrypted.ok_or_else(|| shape("what is signed holds no EncryptedAssertion"))?;
+    let (plain, authenticated) = decrypt(encrypted, key)?;
+    Ok(Plain { message: Secret::new(enveloped(encrypted, &plain)), authenticated })
+}
+
+/// Puts the `NameID` of a verified message where its `EncryptedID` stands (SAML core 2.2.4): that of the assertion's subject,
+/// or of a `LogoutRequest`. A message without one comes back as it is.
+///
+/// The ciphertext is part of what was signed, so every content cipher is as good as the other here.
+///
+/// # Errors
+/// `encryption_shape`, `encryption_algorithm`, `decryption_failed`; `assertion_encrypted` when there is no key.
+pub fn reveal_name_id(verified: String, key: Option<&DecryptionKey>) -> Result<String, Refusal> {
+    let document = xml::parse(&verified, MAX_MESSAGE * 2)?;
+    let of_subject = |node: &Node<'_, '_>| {
+        is(*node, SAML, "EncryptedID")
+            && node.parent().is_some_and(|parent| is(parent, SAML, "Subject") || is(parent, SAMLP, "LogoutRequest"))
+    };
+    let mut found = document.descendants().filter(of_subject);
+    let Some(encrypted) = found.next() else { return Ok(verified) };
+    if found.next().is_some() {
+        return Err(shape("there is more than one EncryptedID"));
+    }
+    let key = key.ok_or_else(|| refusal("assertion_encrypted", "there is no key to decrypt a name with"))?;
+    let (plain, _) = decrypt(encrypted, key)?;
+    // One element and nothing beside it, in the namespaces that it will stand in.
+    let envelope = enveloped(encrypted, &plain);
+    let alone = xml::parse(&envelope, MAX_MESSAGE * 2)?;
+    let mut content = alone.root_element().children();
+    if !(content.next().is_some_and(|node| is(node, SAML, "NameID")) && content.next().is_none()) {
+        return Err(shape("the EncryptedID holds something else than a NameID"));
+    }
+    let (before, after) = (verified.get(..encrypted.range().start), verified.get(encrypted.range().end..));
+    Ok(format!("{}{plain}{}", before.unwrap_or_default(), after.unwrap_or_default()))
+}
+
+/// The plaintext of an `EncryptedElementType`, well-formed by its first look, and whether the cipher authenticates.
+fn decrypt(encrypted: Node<'_, '_>, key: &DecryptionKey) -> Result<(String, bool), Refusal> {
     let mut data = encrypted.children().filter(|node| is(*node, XENC, "EncryptedData"));
     let (Some(data), None) = (data.next(), data.next()) else { return Err(shape("there is not exactly one EncryptedData")) };
     let algorithm = algorithm(data)?;
@@ -78,7 +115,7 @@ pub(super) fn decrypt_assertion(source: &str, key: &DecryptionKey) -> Result<Pla
         .find_map(|session_key| content.decrypt(&session_key, ciphertext.clone()));
     let plain = plain.ok_or_else(failed)?;
     let plain = String::from_utf8(plain).map_err(|_| failed())?;
-    Ok(Plain { message: Secret::new(enveloped(encrypted, xml::message(plain.as_bytes())?)), authenticated: content.gcm })
+    Ok((xml::message(plain.as_bytes())?.to_owned(), content.gcm))
 }
 
 fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, Refusal> {

@@ -254,6 +254,18 @@ pub struct OAuth2Api {
     pub organizations_endpoint: Option<String>,
 }
 
+impl IdentityProvider {
+    /// What becomes of its attributes or claims; the directory has no mapping.
+    #[must_use]
+    pub fn mapping(&self) -> Option<&AttributeMapping> {
+        match &self.kind {
+            ProviderKind::Saml(saml) => Some(&saml.mapping),
+            ProviderKind::Oidc(oidc) => Some(&oidc.mapping),
+            ProviderKind::Directory => None,
+        }
+    }
+}
+
 impl OidcProvider {
     /// The issuer without its scheme: what AWS uses in provider ARNs and condition keys.
     #[must_use]

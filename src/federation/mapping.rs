@@ -19,6 +19,9 @@ use std::{collections::BTreeMap, sync::Arc};
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
 const TRANSITIVE: &str = "https://aws.amazon.com/SAML/Attributes/TransitiveTagKeys";
 
+/// Prefix of the keys that hold an assertion's attributes under their own names.
+pub const SAML_ATTRIBUTE: &str = "saml:attribute/";
+
 /// Claim with session tags (IAM user guide, "Passing session tags using AssumeRoleWithWebIdentity").
 pub const TAGS_CLAIM: &str = "https://aws.amazon.com/tags";
 /// Claim with the source identity.
@@ -84,12 +87,46 @@ pub fn saml_tags(attributes: &BTreeMap<String, Vec<String>>) -> Result<SessionTa
     SessionTags::new(tags, transitive).map_err(|error| refusal("attribute_malformed", error.public))
 }
 
-/// Adds the tags that an administrator mapped: an attribute or claim without a value makes none, and one with several is
-/// refused, since a tag has one. What the provider itself tags wins.
-///
-/// # Errors
-/// `attribute_malformed`.
-pub fn mapped_tags(
+/// What a mapping makes of attributes or claims.
+#[derive(Clone, Debug, Default)]
+pub struct Mapped {
+    /// Short name → values; none empty.
+    pub attributes: BTreeMap<String, Vec<String>>,
+    /// The provider's own session tags and the mapped ones.
+    pub tags: SessionTags,
+    /// Who it is, where an attribute says so instead of NameID or `sub`.
+    pub subject: Option<String>,
+}
+
+impl Mapped {
+    /// Applies a mapping to an assertion whose own session tags are known. `values` gives those of an attribute or claim.
+    ///
+    /// A tag whose attribute has no value is not made, one whose attribute has several is refused, since a tag has one; what
+    /// the provider itself tags wins.
+    ///
+    /// # Errors
+    /// `attribute_malformed`; `subject_blank` when the subject is not exactly one value.
+    pub fn new(mapping: &AttributeMapping, own: &SessionTags, values: impl Fn(&str) -> Vec<String>) -> Result<Self, Refusal> {
+        let attributes = mapping.attributes.iter().map(|(short, name)| (short.clone(), values(name)));
+        Ok(Self {
+            attributes: attributes.filter(|(_, values)| !values.is_empty()).collect(),
+            tags: mapped_tags(own, mapping, &values)?,
+            subject: mapped_subject(mapping, &values)?,
+        })
+    }
+
+    /// For the flight recorder: what came out, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let short = self.attributes.iter().map(|(short, values)| format!("{short} = {}", values.join(", ")));
+        let tags = self.tags.iter().map(|(key, value)| format!("tag {key} = {value}"));
+        let subject = self.subject.iter().map(|subject| format!("the person is {subject}"));
+        let all: Vec<String> = subject.chain(short).chain(tags).collect();
+        if all.is_empty() { "nothing is mapped".to_owned() } else { all.join("; ") }
+    }
+}
+
+fn mapped_tags(
     own: &SessionTags,
     mapping: &AttributeMapping,
     values: impl Fn(&str) -> Vec<String>,
@@ -108,11 +145,7 @@ pub fn mapped_tags(
     SessionTags::new(tags, &transitive).map_err(|error| refusal("attribute_malformed", error.public))
 }
 
-/// The subject that an administrator mapped; none where there is no such mapping.
-///
-/// # Errors
-/// `subject_blank` when it is not exactly one value.
-pub fn mapped_subject(mapping: &AttributeMapping, values: impl Fn(&str) -> Vec<String>) -> Result<Option<String>, Refusal> {
+fn mapped_subject(mapping: &AttributeMapping, values: impl Fn(&str) -> Vec<String>) -> Result<Option<String>, Refusal> {
     let Some(name) = &mapping.subject else { return Ok(None) };
     match values(name).as_slice() {
         [one] if !one.trim().is_empty() => Ok(Some(one.clone())),

@@ -23,7 +23,7 @@ use crate::{
     crypto::{
         Refusal,
         xmldsig::{self, Shape, Xmlsec},
-        xmlenc::DecryptionKey,
+        xmlenc::{self, DecryptionKey},
     },
     domain::{
         Arn, Clock, Error, ErrorKind, Random,
@@ -374,22 +374,26 @@ impl Federation {
         let trust = idp.trust(saml.allow_sha1, now);
         recording.note("metadata", &trust);
         let (trust, key) = (trust?, self.decryption_key(&xml).await?);
-        let verify = move |xmlsec: Xmlsec<'_>| xmldsig::verify(&xml, Shape::Response, &trust, key.as_ref(), xmlsec);
+        let verify = move |xmlsec: Xmlsec<'_>| {
+            let signed = xmldsig::verify(&xml, Shape::Response, &trust, key.as_ref(), xmlsec)?;
+            Ok((signed, key))
+        };
         let signed = self.verifier.run(verify).await;
         recording.note("signature", &signed);
-        let signed = signed?;
+        let (mut signed, key) = signed?;
         recording.state("encryption", if signed.encrypted { "encrypted" } else { "not encrypted" });
         // One-time use is burned before anything else is done with the assertion, and fails closed.
         let mark = saml::mark(&idp, &signed, now)?;
         let first = self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await?;
         recording.require_first("assertion_replayed", first)?;
+        signed.xml = xmlenc::reveal_name_id(signed.xml, key.as_ref())?;
         Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)
     }
 
     /// Our key, for a message that may hold something encrypted.
     async fn decryption_key(&self, message: &[u8]) -> Result<Option<DecryptionKey>, Error> {
-        const MARK: &[u8] = b"EncryptedAssertion";
-        if !message.windows(MARK.len()).any(|window| window == MARK) {
+        let holds = |mark: &[u8]| message.windows(mark.len()).any(|window| window == mark);
+        if !holds(b"EncryptedAssertion") && !holds(b"EncryptedID") {
             return Ok(None);
         }
         let key = DecryptionKey::from_pkcs8(self.store.encryption_key().await?.private_key.expose());

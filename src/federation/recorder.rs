@@ -1,5 +1,6 @@
 //! The flight recorder: every check of a sign-in by name, with what was expected and received.
 
+use super::mapping::Mapped;
 use crate::crypto::{Refusal, refusal};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -64,6 +65,21 @@ impl Recording {
     pub fn note<T>(&mut self, check: &'static str, outcome: &Result<T, Refusal>) {
         let received = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default().chars().take(300).collect();
         self.0.push(RecordedCheck { check: check.to_owned(), passed: outcome.is_ok(), expected: String::new(), received });
+    }
+
+    /// Records what became of attributes or claims.
+    pub fn mapping(&mut self, mapped: &Result<Mapped, Refusal>) {
+        match mapped {
+            Ok(mapped) => self.state("mapping", mapped.summary()),
+            Err(_) => self.note("mapping", mapped),
+        }
+    }
+
+    /// Records where the claims lead.
+    pub fn roles<'a>(&mut self, roles: impl ExactSizeIterator<Item = &'a crate::domain::iam::Role>) {
+        let count = roles.len();
+        let names: Vec<String> = roles.map(|role| format!("{}/{}", role.account, role.name)).collect();
+        self.state("roles", if count == 0 { "none".to_owned() } else { format!("{count}: {}", names.join(", ")) });
     }
 
     /// The checks, in order.

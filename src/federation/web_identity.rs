@@ -118,7 +118,7 @@ async fn identify(
     let ours = oidc.issuer.starts_with(&federation.addresses.at("/issuer/"));
     let session = claims.get("https://sts.amazonaws.com/").and_then(|about| about.get("original_session_exp")?.as_str());
     let end = session.filter(|_| ours).and_then(Timestamp::parse);
-    let assertion = oidc::assertion(&provider, &oidc, claims, &matched.unwrap_or_default(), now);
+    let assertion = oidc::assertion(recording, &provider, &oidc, claims, &matched.unwrap_or_default(), now);
     let assertion = assertion.map_err(|refusal| refused(&refusal))?;
     Ok(crate::domain::session::IdentityAssertion { not_after: end.or(assertion.not_after), ..assertion })
 }

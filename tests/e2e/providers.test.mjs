@@ -13,7 +13,7 @@ const SAML = {
   assertion: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'assertion', '--require-signed'] },
   response: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'response', '--sig-alg', 'sha384'] },
   both: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'both', '--sig-alg', 'sha512'] },
-  encrypted: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'assertion', '--encrypt'], settings: 'post_requests = true' },
+  encrypted: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'assertion', '--encrypt', '--encrypt-nameid'], settings: 'post_requests = true' },
   legacy: { script: 'idp-simplesamlphp.sh', options: ['--sig-alg', 'sha1'], settings: 'allow_sha1 = true' },
   samlp: { script: 'idp-samlp.sh', options: ['--sign', 'both', '--require-signed'], groups: GROUPS, settings: 'allow_idp_initiated = true' },
   samlpgcm: { script: 'idp-samlp.sh', options: ['--encrypt', '--entity-id', 'urn:testbed:samlp:gcm'], groups: GROUPS },
@@ -125,21 +125,23 @@ for (const name of Object.keys(SAML)) {
   });
 }
 
-test('SAML: signing out here signs out at the provider, and the other way round', async () => {
-  const { page } = await browser();
-  await signIn(page, 'both');
-  await page.getByRole('button', { name: 'Sign out' }).click();
-  await on(page, () => page.getByRole('heading', { name: 'You are signed out' }).waitFor());
-  await page.goto(`${broker.url}/sign-in/both`);
-  await page.locator('input[type=password]').waitFor(); // The provider asks again.
-  await signIn(page, 'both');
-  const provider = new URL(idps.both.info.IDP_SLO_URL);
-  await page.goto(`${provider.origin}/simplesaml/saml2/idp/initSLO.php?RelayState=${encodeURIComponent(`${provider.origin}/simplesaml/logout.php`)}`);
-  await e2e.until('the provider ended our session', async () => {
-    await page.goto(`${broker.url}/portal`);
-    return page.url().includes('/sign-in');
+for (const name of ['both', 'encrypted']) {
+  test(`SAML: signing out here signs out at the provider, and the other way round (${name})`, async () => {
+    const { page } = await browser();
+    await signIn(page, name);
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await on(page, () => page.getByRole('heading', { name: 'You are signed out' }).waitFor());
+    await page.goto(`${broker.url}/sign-in/${name}`);
+    await page.locator('input[type=password]').waitFor(); // The provider asks again.
+    await signIn(page, name);
+    const provider = new URL(idps[name].info.IDP_SLO_URL);
+    await page.goto(`${provider.origin}/simplesaml/saml2/idp/initSLO.php?RelayState=${encodeURIComponent(`${provider.origin}/simplesaml/logout.php`)}`);
+    await e2e.until('the provider ended our session', async () => {
+      await page.goto(`${broker.url}/portal`);
+      return page.url().includes('/sign-in');
+    });
   });
-});
+}
 
 test('SAML: a sign-in that begins at the provider is confirmed by the person, where it is allowed', async () => {
   const { page } = await browser();

@@ -5,6 +5,7 @@
 
 mod providers;
 
+pub(super) use providers::check_mapping;
 pub use providers::{KindEntry, ProviderEntry};
 
 use super::iam::trust::{self, Known};

@@ -240,19 +240,27 @@ fn known(key: &str, entry: &ProviderEntry) -> Result<Known, Error> {
     })
 }
 
-fn mapping(key: &str, entry: &ProviderEntry) -> Result<AttributeMapping, Error> {
+/// Refuses a mapping whose names can't be condition keys or session tags.
+pub(in crate::api) fn check_mapping(key: &str, mapping: &AttributeMapping) -> Result<(), Error> {
     let reserved = ["aud", "iss", "sub", "sub_type", "doc", "namequalifier"];
     let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
-    if let Some(name) = entry.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name)) {
+    let odd = mapping.attributes.keys().find(|name| reserved.contains(&name.to_lowercase().as_str()) || !plain(name));
+    if let Some(name) = odd {
         return Err(bad(
-            &format!("{key}.attributes"),
+            &format!("{key}attributes"),
             format!("`{name}` can't be a short name: it is AWS's own, or not plain letters"),
         ));
     }
+    SessionTags::new(mapping.tags.keys().map(|tag| (tag.clone(), String::new())), &[])
+        .map_err(|error| bad(&format!("{key}tags"), error.public))?;
+    Ok(())
+}
+
+fn mapping(key: &str, entry: &ProviderEntry) -> Result<AttributeMapping, Error> {
     let (attributes, tags, subject) = (entry.attributes.clone(), entry.tags.clone(), entry.subject.clone());
-    SessionTags::new(tags.keys().map(|tag| (tag.clone(), String::new())), &[])
-        .map_err(|error| bad(&format!("{key}.tags"), error.public))?;
-    Ok(AttributeMapping { attributes, tags, subject })
+    let mapping = AttributeMapping { attributes, tags, subject };
+    check_mapping(&format!("{key}."), &mapping)?;
+    Ok(mapping)
 }
 
 fn oidc_provider(key: &str, entry: &ProviderEntry, sign_in: bool) -> Result<OidcProvider, Error> {

@@ -3,6 +3,7 @@
 pub mod access_keys;
 mod holder;
 pub mod instance_profiles;
+pub mod mapping;
 pub mod mfa;
 pub mod outbound;
 pub mod policies;
@@ -104,6 +105,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<sign_ins::ListSignIns>(),
     Entry::inner::<sources::ListSources>(),
     Entry::inner::<sources::PreviewSource>(),
+    Entry::inner::<mapping::PreviewMapping>(),
 ];
 
 /// Longest trust policy, in characters (IAM quotas: 2048, raised to 4096 on request).

@@ -124,6 +124,8 @@ pub struct SignIn {
     /// Roles whose trust policies let the person in.
     #[serde(skip)]
     pub offers: Vec<RoleOffer>,
+    /// The source's attribute mapping, as lines of the organization's document; none where it has none, or is gone.
+    pub mapping: Option<String>,
 }
 
 impl Operation for GetSignIn {
@@ -143,7 +145,9 @@ impl Operation for GetSignIn {
         // As the person would come, not as the administrator who looks.
         let context = base_context(&call.caller.origin);
         let offers = attempt.identity.as_ref().map(|identity| role_offers(&call.tx.snapshot, identity, &context));
-        Ok(SignIn { attempt, offers: offers.unwrap_or_default() })
+        let source = attempt.identity.as_ref().and_then(|identity| call.tx.snapshot.identity_source(&identity.provider.name));
+        let mapping = source.and_then(|source| super::mapping::lines(source));
+        Ok(SignIn { attempt, mapping, offers: offers.unwrap_or_default() })
     }
 }
 

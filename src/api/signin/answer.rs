@@ -10,9 +10,10 @@ use crate::{
     },
     federation::{
         Arrival, Failure, Identified, Recording,
+        mapping::takeable_roles,
         oidc::refresh::{RefreshGrant, Refreshable},
     },
-    gateway::{Access, Call, FRESH, Issue, Operation, Read, Scope},
+    gateway::{Access, Call, FRESH, Issue, Operation, Read, Scope, base_context},
     signin::{
         self, Next, SignIn,
         step::{self, Continuation},
@@ -257,13 +258,15 @@ impl Operation for CompleteSignIn {
                 answer_step(call, self.source.as_deref(), binding, &handle, arrival).await?
             }
         };
-        let identified = match outcome {
+        let mut identified = match outcome {
             Ok(identified) => identified,
             Err(failure) => {
                 call.tx.note("checks", &failure.recording);
                 return Err(failure.error);
             }
         };
+        let roles = takeable_roles(&call.tx.snapshot, &identified.assertion, &base_context(&call.caller.origin));
+        identified.recording.roles(roles.iter().map(|role| &role.role));
         call.tx.note("checks", &identified.recording);
         call.tx.note("identity", &identified.assertion);
         if continuation == Continuation::Test {

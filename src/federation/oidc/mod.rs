@@ -10,7 +10,11 @@ mod social;
 
 pub(super) use discovery::Discovery;
 
-use super::{Departure, Failure, Federation, Identified, Pending, Unidentified, mapping, recorder::Recording};
+use super::{
+    Departure, Failure, Federation, Identified, Pending, Unidentified,
+    mapping::{self, Mapped},
+    recorder::Recording,
+};
 use crate::{
     crypto::{Refusal, refusal, unique_json},
     domain::{
@@ -181,14 +185,22 @@ async fn identify(
             claims.entry(name).or_insert(value);
         }
     }
-    let assertion = assertion(source, oidc, claims, client.id(), now)?;
+    let assertion = assertion(recording, source, oidc, claims, client.id(), now)?;
     let grant =
         tokens.refresh_token().map(|token| RefreshGrant { refresh_token: Secret::new(token.secret().clone()), id_claims });
     Ok((assertion, Some(at_provider), grant))
 }
 
+/// How the provider says that the person authenticated (OpenID Connect core 2: `acr`, `amr`).
+fn factors(claims: &Map<String, Value>) -> String {
+    let shown = |name: &str| claims.get(name).map(|value| format!("{name} {}", value.to_string().replace('"', "")));
+    let all: Vec<String> = ["acr", "amr"].into_iter().filter_map(shown).collect();
+    if all.is_empty() { "the provider names none".to_owned() } else { all.join(", ") }
+}
+
 /// Verified claims as an assertion; shared with `AssumeRoleWithWebIdentity`.
 pub(super) fn assertion(
+    recording: &mut Recording,
     source: &IdentityProvider,
     oidc: &OidcProvider,
     claims: Map<String, Value>,
@@ -196,6 +208,7 @@ pub(super) fn assertion(
     now: Timestamp,
 ) -> Result<IdentityAssertion, Refusal> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    recording.state("factors", factors(&claims));
     let issuer = oidc.issuer_path();
     let mut keys = mapping::token_claims(issuer, &claims);
     // An address that the provider itself does not stand behind is nobody's name: people could choose a colleague's.
@@ -206,16 +219,15 @@ pub(super) fn assertion(
     }
     let given = keys.clone();
     let values = |name: &str| given.get(&format!("{issuer}:{name}")).cloned().unwrap_or_default();
-    for (short, name) in &oidc.mapping.attributes {
-        keys.insert(format!("{issuer}:{short}"), values(name));
-    }
-    keys.retain(|_, values| !values.is_empty());
+    let mapped = mapping::token_tags(&claims).and_then(|own| Mapped::new(&oidc.mapping, &own, values));
+    recording.mapping(&mapped);
+    let Mapped { attributes, tags, subject } = mapped?;
+    // A mapped name whose claim is absent hides a claim of that name: it would be taken for the mapped one.
+    oidc.mapping.attributes.keys().for_each(|short| drop(keys.remove(&format!("{issuer}:{short}"))));
+    keys.extend(attributes.into_iter().map(|(short, values)| (format!("{issuer}:{short}"), values)));
     // A list-valued `aud` is matched first; the key then holds the value that matched.
     keys.insert(format!("{issuer}:aud"), vec![audience.to_owned()]);
-    let subject = match mapping::mapped_subject(&oidc.mapping, values)? {
-        Some(subject) => Some(subject),
-        None => text("sub").filter(|sub| !sub.is_empty()),
-    };
+    let subject = subject.or_else(|| text("sub").filter(|sub| !sub.is_empty()));
     let mapped = |short: &str| {
         let mapped = oidc.mapping.attributes.contains_key(short);
         keys.get(&format!("{issuer}:{short}")).filter(|_| mapped).and_then(|values| values.first()).cloned()
@@ -239,7 +251,7 @@ pub(super) fn assertion(
         role_session_name: None,
         session_seconds: None,
         source_identity: source_identity.map_err(|_| refusal("attribute_malformed", "the source identity is malformed"))?,
-        tags: mapping::mapped_tags(&mapping::token_tags(&claims)?, &oidc.mapping, values)?,
+        tags,
         roles: Vec::new(),
         claims: keys,
     })

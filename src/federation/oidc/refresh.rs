@@ -129,7 +129,7 @@ impl Federation {
                 claims.entry(name).or_insert(value);
             }
         }
-        let identity = assertion(source, oidc, claims, client.id(), now)?;
+        let identity = assertion(&mut crate::federation::Recording::default(), source, oidc, claims, client.id(), now)?;
         if identity.subject != known.identity.subject {
             return Err(refusal("refreshed_other_person", "the claim that names the person has another value").into());
         }

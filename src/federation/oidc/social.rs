@@ -109,7 +109,7 @@ pub(super) async fn identify(
         claims.remove(name);
     }
     let now = federation.clock.now();
-    Ok((assertion(source, oidc, claims, &client, now)?, None, None))
+    Ok((assertion(recording, source, oidc, claims, &client, now)?, None, None))
 }
 
 fn verified_primary(entry: &Value) -> Option<Value> {

@@ -9,6 +9,7 @@ use crate::{
         Refusal, refusal,
         xml::{self, MAX_MESSAGE, SAML, SAMLP, escape, is, text},
         xmldsig::{self, Shape, sign},
+        xmlenc,
     },
     domain::{
         Error, ErrorKind, Timestamp,
@@ -153,6 +154,9 @@ async fn verify(federation: &Federation, inbound: Inbound, recording: &mut Recor
         Err(unsigned) if !request && unsigned.code == "signature_missing" => return Ok(LogoutMessage::Response(false)),
         verified => verified?,
     };
+    let key = federation.decryption_key(verified.as_bytes()).await;
+    let key = key.map_err(|_| refusal("decryption_unavailable", "our key could not be read"))?;
+    let verified = xmlenc::reveal_name_id(verified, key.as_ref())?;
     let document = xml::parse(&verified, MAX_MESSAGE * 2)?;
     let root = document.root_element();
     let element = if request { "LogoutRequest" } else { "LogoutResponse" };

@@ -1,6 +1,11 @@
 //! Every check of the web SSO profile, on the signed octets alone (SAML profiles 4.1.4, core 2.3–2.5).
 
-use super::super::{Addresses, mapping, metadata::IdpMetadata, recorder::Recording};
+use super::super::{
+    Addresses,
+    mapping::{self, Mapped, SAML_ATTRIBUTE},
+    metadata::IdpMetadata,
+    recorder::Recording,
+};
 use crate::{
     crypto::{
         Refusal, refusal,
@@ -180,8 +185,9 @@ pub fn check(
             authenticated.plus_seconds(skew) >= asked,
         )?;
     }
+    let context = statement.descendants().find(|node| is(*node, SAML, "AuthnContextClassRef")).map(text).unwrap_or_default();
+    recording.state("factors", if context.is_empty() { "the provider names none" } else { &context });
     if !expect.contexts.is_empty() {
-        let context = statement.descendants().find(|node| is(*node, SAML, "AuthnContextClassRef")).map(text).unwrap_or_default();
         recording.require(
             "authn_context",
             "authn_context_wrong",
@@ -207,8 +213,11 @@ pub fn check(
     let attributes = attributes(assertion)?;
     let values = |name: &str| attributes.get(name).cloned().unwrap_or_default();
     let name_id = plain(subject_node)?;
-    let subject = mapping::mapped_subject(&settings.mapping, values)?.unwrap_or_else(|| name_id.clone());
-    let claims = claims(settings, &attributes, &issuer, &subject, subject_type.as_deref(), &expect.acs);
+    let mapped = mapping::saml_tags(&attributes).and_then(|own| Mapped::new(&settings.mapping, &own, values));
+    recording.mapping(&mapped);
+    let mapped = mapped?;
+    let subject = mapped.subject.clone().unwrap_or_else(|| name_id.clone());
+    let claims = claims(&mapped, &attributes, &issuer, &subject, subject_type.as_deref(), &expect.acs);
     let one = |name: &str| attributes.get(name).and_then(|values| values.first()).cloned();
     let short = |name: &str| claims.get(&format!("saml:{name}")).and_then(|values| values.first()).cloned();
     let e_mail = subject_type.as_deref() == Some("urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress");
@@ -232,7 +241,7 @@ pub fn check(
             .map(|text| SourceIdentity::parse(&text))
             .transpose()
             .map_err(|_| malformed("SourceIdentity"))?,
-        tags: mapping::mapped_tags(&mapping::saml_tags(&attributes)?, &settings.mapping, values)?,
+        tags: mapped.tags,
         roles: attributes.get(&format!("{AWS_ATTRIBUTE}Role")).into_iter().flatten().filter_map(|pair| role_pair(pair)).collect(),
         issuer,
         subject,
@@ -377,7 +386,7 @@ fn attribute_value(value: Node<'_, '_>) -> Result<Option<String>, Refusal> {
 /// `saml:<short name>` for mapped attributes and `saml:attribute/<name>` for every one; AWS's own keys last, so that no
 /// attribute can pass for them.
 fn claims(
-    settings: &SamlProvider,
+    mapped: &Mapped,
     attributes: &BTreeMap<String, Vec<String>>,
     issuer: &str,
     subject: &str,
@@ -386,12 +395,10 @@ fn claims(
 ) -> BTreeMap<String, Vec<String>> {
     let mut claims = BTreeMap::new();
     for (name, values) in attributes {
-        claims.insert(format!("saml:attribute/{name}"), values.clone());
+        claims.insert(format!("{SAML_ATTRIBUTE}{name}"), values.clone());
     }
-    for (short, name) in &settings.mapping.attributes {
-        if let Some(values) = attributes.get(name) {
-            claims.insert(format!("saml:{short}"), values.clone());
-        }
+    for (short, values) in &mapped.attributes {
+        claims.insert(format!("saml:{short}"), values.clone());
     }
     claims.insert("saml:iss".to_owned(), vec![issuer.to_owned()]);
     claims.insert("saml:aud".to_owned(), vec![recipient.to_owned()]);

@@ -27,7 +27,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/sessions/end", post(sessions::end))
         .route("/admin/refusals", get(refusals::form).post(refusals::explain))
         .route("/admin/sign-ins", get(sign_ins::list))
-        .route("/admin/sign-ins/{event}", get(sign_ins::show))
+        .route("/admin/sign-ins/{event}", get(sign_ins::show).post(sign_ins::try_mapping))
         .route("/admin/sources", get(sources::list).post(sources::preview))
         .route("/admin/sources/{name}/test", post(sources::test))
         .route("/admin/audit", get(audit::list))

@@ -2,13 +2,17 @@
 
 use super::{Frame, frame};
 use crate::{
-    api::iam::sign_ins::{GetSignIn, ListSignIns, SignInAttempt},
+    api::iam::{
+        mapping::{MappingPreview, PreviewMapping},
+        sign_ins::{GetSignIn, ListSignIns, SignInAttempt},
+    },
     domain::{ErrorKind, session::IdentityAssertion},
     federation::mapping::RoleOffer,
     pages::{Browser, Page, Pages, render},
 };
 use askama::Template;
 use axum::{
+    Form,
     extract::{Path, Query, State},
     http::StatusCode,
     response::IntoResponse,
@@ -68,9 +72,48 @@ struct SignInPage {
     claims: Vec<(String, String)>,
     tags: Vec<(String, String)>,
     offers: Vec<RoleOffer>,
+    /// The mapping to try, as it was sent, or as it is; empty where the source has none.
+    mapping: String,
+    preview: Option<MappingPreview>,
+    problem: String,
+}
+
+/// The form, kept as it was sent.
+#[derive(Deserialize)]
+pub(super) struct MappingForm {
+    lines: String,
 }
 
 pub(super) async fn show(State(pages): State<Pages>, browser: Browser, Path(event_id): Path<String>) -> Page {
+    page(&pages, &browser, event_id, None, None, String::new()).await
+}
+
+/// Another mapping, tried on this sign-in.
+pub(super) async fn try_mapping(
+    State(pages): State<Pages>,
+    browser: Browser,
+    Path(event_id): Path<String>,
+    Form(form): Form<MappingForm>,
+) -> Page {
+    let (caller, _) = browser.console().await?;
+    let wish = PreviewMapping { event_id: event_id.clone(), lines: form.lines.clone() };
+    match pages.gateway.call(&caller, wish).await {
+        Ok(preview) => page(&pages, &browser, event_id, Some(form.lines), Some(preview), String::new()).await,
+        Err(error) if error.kind == ErrorKind::InvalidInput => {
+            page(&pages, &browser, event_id, Some(form.lines), None, error.public).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn page(
+    pages: &Pages,
+    browser: &Browser,
+    event_id: String,
+    lines: Option<String>,
+    preview: Option<MappingPreview>,
+    problem: String,
+) -> Page {
     let (caller, console) = browser.console().await?;
     let found = pages.gateway.call(&caller, GetSignIn { event_id }).await?;
     let identity = found.attempt.identity.as_ref();
@@ -81,11 +124,14 @@ pub(super) async fn show(State(pages): State<Pages>, browser: Browser, Path(even
         identity.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<Vec<_>>()
     };
     Ok(render(&SignInPage {
-        frame: frame(&pages, &console, "sign-ins"),
+        frame: frame(pages, &console, "sign-ins"),
         claims: identity.map(claims).unwrap_or_default(),
         tags: identity.map(tags).unwrap_or_default(),
+        mapping: lines.or(found.mapping).unwrap_or_default(),
         offers: found.offers,
         attempt: found.attempt,
+        preview,
+        problem,
     }))
 }
 
@@ -114,6 +160,9 @@ fn meaning(check: &str) -> &'static str {
         "code" => "The code was exchanged",
         "token_type" | "id_token" => "Tokens came",
         "at_hash" => "The tokens belong together",
+        "factors" => "How the provider authenticated the person",
+        "mapping" => "What became of the claims",
+        "roles" => "Roles that the claims lead to",
         "userinfo" | "userinfo.sub" => "More about the same person",
         _ => "",
     }

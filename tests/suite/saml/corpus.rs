@@ -25,7 +25,7 @@ use daypass::{
     crypto::{
         Refusal,
         xmldsig::{self, Shape, xmlsec},
-        xmlenc::DecryptionKey,
+        xmlenc::{DecryptionKey, reveal_name_id},
     },
     domain::{
         Timestamp,
@@ -57,6 +57,8 @@ pub struct Variant {
     pub oaep: String,
     pub before: Vec<(String, String)>,
     pub after: Vec<(String, String)>,
+    /// What is encrypted in the place of the NameID, in `EncryptedID`; `{name-id}` is the NameID.
+    pub name_id: Option<String>,
     /// Changes to the assertion between its signature and its encryption.
     pub inside: Vec<(String, String)>,
     pub allow_sha1: bool,
@@ -80,6 +82,7 @@ impl Default for Variant {
             oaep: "sha1".to_owned(),
             before: Vec::new(),
             after: Vec::new(),
+            name_id: None,
             inside: Vec::new(),
             allow_sha1: false,
             refused: String::new(),
@@ -168,6 +171,13 @@ fn make(variant: &Variant, base: &str) -> Case {
             xml.replacen(&from, &to, 1)
         })
     };
+    if let Some(plain) = &variant.name_id {
+        let start = xml.find("<saml:NameID").unwrap();
+        let end = xml.find("</saml:NameID>").unwrap() + "</saml:NameID>".len();
+        let plain = plain.replace("{name-id}", &xml[start..end]);
+        let encrypted = keys.ours.encrypt(&plain, &variant.content, &variant.oaep).replace("EncryptedAssertion", "EncryptedID");
+        xml = format!("{}{encrypted}{}", &xml[..start], &xml[end..]);
+    }
     xml = change(&xml, &variant.before, "");
     let (assertion_signed, response_signed, encrypted) = match base {
         "assertion" => (true, false, false),
@@ -320,7 +330,8 @@ pub fn sign_in(provider: &SamlProvider, xml: &str) -> Result<IdentityAssertion, 
     let idp = parse(&provider.metadata)?;
     let trust = idp.trust(provider.allow_sha1, now)?;
     let key = DecryptionKey::from_pkcs8(&KEYS.ours.private_key);
-    let signed = xmldsig::verify(xml.as_bytes(), Shape::Response, &trust, key.as_ref(), &mut xmlsec::octets)?;
+    let mut signed = xmldsig::verify(xml.as_bytes(), Shape::Response, &trust, key.as_ref(), &mut xmlsec::octets)?;
+    signed.xml = reveal_name_id(signed.xml, key.as_ref())?;
     let addresses = Addresses { public_url: "https://sp.example".parse().unwrap() };
     let expect = saml::Expect::answer_to(&addresses, provider, Some("_q".to_owned()), Some(now));
     let source = source(provider.clone());

@@ -24,11 +24,19 @@ use std::{io::Write as _, sync::Arc};
 
 const SP: &str = "http://127.0.0.1:8080";
 
+/// A role for those that the provider calls admins.
+const ADMIN: &str = r#"[[roles]]
+account = "111122223333"
+name = "Admin"
+trust_policy = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::111122223333:saml-provider/corp"}, "Action": ["sts:AssumeRoleWithSAML", "sts:TagSession"], "Condition": {"ForAnyValue:StringEquals": {"saml:groups": "admins"}}}}'
+"#;
+
 pub async fn world(idp: &Idp, settings: &str) -> World {
     let world = World::empty().await;
     let file = format!(
         "[organization]\nname = \"Corp\"\nmanagement_account = \"111122223333\"\n[[accounts]]\nid = \"111122223333\"\nname = \"m\"\n\
-         [[identity_sources]]\nname = \"corp\"\ntype = \"saml\"\nlabel = \"Corp SSO\"\n{settings}\nmetadata = \'\'\'{}\'\'\'",
+         [[identity_sources]]\nname = \"corp\"\ntype = \"saml\"\nlabel = \"Corp SSO\"\n{settings}\nmetadata = \'\'\'{}\'\'\'\n\
+         attributes = {{ groups = \"groups\" }}\n{ADMIN}",
         idp.metadata()
     );
     world.apply(parse(&file, "toml").unwrap(), false).await.unwrap();

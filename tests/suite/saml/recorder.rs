@@ -8,7 +8,10 @@ use crate::{
 use daypass::{
     api::{
         cloudtrail::LookupEvents,
-        iam::sign_ins::{GetSignIn, ListSignIns, SignInAttempt},
+        iam::{
+            mapping::PreviewMapping,
+            sign_ins::{GetSignIn, ListSignIns, SignInAttempt},
+        },
         signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn},
     },
     domain::{Error, ErrorKind},
@@ -56,7 +59,9 @@ async fn every_check_of_a_sign_in_is_found_by_person_source_and_reference() {
     let jane = look(&world, ListSignIns { person: "jane".to_owned(), ..ListSignIns::default() }).await;
     let jane = world.root(MANAGEMENT).call(GetSignIn { event_id: jane[0].event_id.clone() }).await.unwrap();
     let checks: Vec<&str> = jane.attempt.checks.iter().map(|check| check.check.as_str()).collect();
-    for expected in ["signature", "one_time", "issuer", "audience", "recipient", "in_response_to", "subject"] {
+    for expected in
+        ["signature", "one_time", "issuer", "audience", "recipient", "in_response_to", "subject", "factors", "mapping", "roles"]
+    {
         assert!(checks.contains(&expected), "{expected} in {checks:?}");
     }
     assert!(jane.attempt.identity.is_some_and(|identity| identity.claims.contains_key("saml:attribute/groups")));
@@ -72,6 +77,44 @@ async fn every_check_of_a_sign_in_is_found_by_person_source_and_reference() {
     world.gateway.broker.store.forget_recordings(world.gateway.broker.clock.now()).await.unwrap();
     assert!(look(&world, ListSignIns::default()).await.is_empty());
     assert_eq!(world.root(MANAGEMENT).call(LookupEvents::default()).await.unwrap().events.len(), events.len());
+}
+
+/// What another mapping would have made of a sign-in, and of its roles.
+#[tokio::test]
+async fn a_mapping_is_tried_on_a_recorded_sign_in() {
+    let idp = Idp::new();
+    let world = world(&idp, "").await;
+    sign_in(&idp, &world, "_1").await;
+    let event_id = look(&world, ListSignIns::default()).await[0].event_id.clone();
+    let root = world.root(MANAGEMENT);
+    let now = root.call(GetSignIn { event_id: event_id.clone() }).await.unwrap();
+    let preview = async |lines: &str| root.call(PreviewMapping { event_id: event_id.clone(), lines: lines.to_owned() }).await;
+    let gained: Vec<String> = now.offers.iter().map(|offer| offer.role.role.name.to_string()).collect();
+    assert!(!gained.is_empty(), "the mapping in force leads to a role");
+
+    let same = preview(&now.mapping.unwrap()).await.unwrap();
+    assert!(same.roles.iter().all(|(_, change)| change.is_none()) && same.roles.len() == gained.len(), "{:?}", same.roles);
+    let other = "subject = \"groups\"";
+    let several = preview(other).await.unwrap_err();
+    assert!(several.public.contains("`groups` names the person, and has 2 values"), "{}", several.public);
+    let other = "[identity_sources.attributes]\nteam = \"groups\"\nmanager = \"boss\"\n[identity_sources.tags]\nUnit = \"boss\"";
+    let other = preview(other).await.unwrap();
+    assert_eq!(other.attributes, [("saml:team".to_owned(), "admins, staff".to_owned())]);
+    assert_eq!(other.absent, ["boss"]);
+    assert_eq!(other.tags, [("Team".to_owned(), "blue".to_owned())]);
+    assert!(
+        other.roles.iter().all(|(_, change)| *change == Some(false)),
+        "without `saml:groups` they are lost: {:?}",
+        other.roles
+    );
+    for (bad, why) in [
+        ("[identity_sources.attributes]\nsub = \"groups\"", "can't be a short name"),
+        ("[identity_sources.atributes]", "unknown field"),
+        ("groups = ", "The mapping:"),
+    ] {
+        let error = preview(bad).await.unwrap_err();
+        assert!(error.kind == ErrorKind::InvalidInput && error.public.contains(why), "{bad}: {}", error.public);
+    }
 }
 
 #[tokio::test]
