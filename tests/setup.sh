@@ -12,6 +12,7 @@ tb_have npm || tb_apt nodejs npm >&2
 bash "$here/testbed/idp-simplesamlphp.sh" install >&2
 bash "$here/testbed/op-panva.sh" install >&2
 bash "$here/testbed/idp-samlp.sh" install >&2
+bash "$here/testbed/idp-pysaml2.sh" install >&2
 bash "$here/testbed/oauth2-social.sh" install >&2
 
 # Missing cargo tools are built once. Debian's machine has only Rust.

@@ -16,6 +16,9 @@ const SAML = {
   encrypted: { script: 'idp-simplesamlphp.sh', options: ['--sign', 'assertion', '--encrypt', '--encrypt-nameid'], settings: 'post_requests = true' },
   legacy: { script: 'idp-simplesamlphp.sh', options: ['--sig-alg', 'sha1'], settings: 'allow_sha1 = true' },
   samlp: { script: 'idp-samlp.sh', options: ['--sign', 'both', '--require-signed'], groups: GROUPS, settings: 'allow_idp_initiated = true' },
+  p256: { script: 'idp-pysaml2.sh', options: ['--curve', 'P-256'] },
+  p384: { script: 'idp-pysaml2.sh', options: ['--curve', 'P-384'] },
+  p521: { script: 'idp-pysaml2.sh', options: ['--curve', 'P-521'] },
   samlpgcm: { script: 'idp-samlp.sh', options: ['--encrypt', '--entity-id', 'urn:testbed:samlp:gcm'], groups: GROUPS },
 };
 const OIDC = {
