@@ -8,6 +8,7 @@ pub mod console;
 mod departure;
 mod issuer;
 pub mod portal;
+mod setup;
 pub mod sign_in;
 
 use crate::{
@@ -50,6 +51,7 @@ pub fn router(pages: Pages) -> Router {
         .merge(console::router())
         .merge(admin::router())
         .merge(issuer::router())
+        .merge(setup::router())
         .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
         .with_state(pages)
         .route("/static/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../templates/static/app.css"))))

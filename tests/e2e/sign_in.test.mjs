@@ -1,12 +1,13 @@
 // People in a real browser: three identity sources, the portal, credentials, the console, the command line.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import path from 'node:path';
 import { axe, fillLogin, launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
 const { MANAGEMENT, WORKLOADS } = e2e;
-let broker, saml, oidc, passwords;
+let broker, saml, oidc, passwords, metadata;
 const browsers = [];
 
 async function browser(options) {
@@ -26,8 +27,8 @@ before(async () => {
   });
   ({ passwords } = broker.apply(document, '--new-passwords'));
   await broker.start();
-  const metadata = path.join(e2e.folder(), 'sp.xml');
-  (await import('node:fs')).writeFileSync(metadata, await (await fetch(`${broker.url}/saml/metadata`)).text());
+  metadata = path.join(e2e.folder(), 'sp.xml');
+  fs.writeFileSync(metadata, await (await fetch(`${broker.url}/saml/metadata`)).text());
   saml.command('add-sp', metadata);
 });
 
@@ -132,6 +133,7 @@ test('sources: an administrator tries one, and sees claims and roles without bec
   assert.deepEqual(await axe(page), []);
   await page.getByLabel('SAML metadata').fill(`${oidc.info.OP_ISSUER}/.well-known/openid-configuration`);
   await page.getByRole('button', { name: 'See what it comes to' }).click();
+  await page.getByText('Or write it into the organization').click();
   await page.getByText('type = "oidc"').waitFor();
   await page.getByLabel('SAML metadata').fill('<x/>');
   await page.getByRole('button', { name: 'See what it comes to' }).click();
@@ -147,6 +149,67 @@ test('sources: an administrator tries one, and sees claims and roles without bec
   assert.deepEqual(await axe(page), []);
   await page.goto(`${broker.url}/portal`);
   assert.ok((await e2e.offeredRoles(page)).includes(`${MANAGEMENT}/DirectoryAdmin`), 'still the administrator');
+});
+
+test('sources: a partner connects a provider by a setup link alone; its mapping is set, and it is removed', async () => {
+  const partner = await e2e.testbed('idp-simplesamlphp.sh', '--host', 'partner.localhost', '--sign', 'assertion');
+  try {
+    const { page } = await browser();
+    await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
+    await page.getByRole('button', { name: /Open the console as DirectoryAdmin/ }).click();
+    await page.getByRole('link', { name: 'Sources' }).click();
+    await page.getByLabel('Name in addresses').fill('part ner');
+    await page.getByRole('button', { name: 'Make a setup link' }).click();
+    await page.getByRole('alert').getByText('A name has').waitFor();
+    await page.getByLabel('Name in addresses').fill('partner');
+    await page.getByLabel('Text of its button').fill('Partner SSO');
+    await page.getByRole('button', { name: 'Make a setup link' }).click();
+    const link = await page.locator('#link').innerText();
+
+    const theirs = (await browser()).page;
+    await theirs.goto(link);
+    assert.deepEqual(await axe(theirs), []);
+    const ours = await theirs.locator('dd').first().innerText();
+    assert.match(ours, /saml\/metadata/);
+    await theirs.getByLabel('SAML metadata').fill('<x/>');
+    await theirs.getByRole('button', { name: 'Check' }).click();
+    await theirs.getByRole('alert').getByText('describes no identity provider').waitFor();
+    await theirs.getByLabel('SAML metadata').fill(fs.readFileSync(partner.info.IDP_METADATA_FILE, 'utf8'));
+    await theirs.getByRole('button', { name: 'Check' }).click();
+    await theirs.getByText(partner.info.IDP_ENTITY_ID ?? 'partner.localhost').first().waitFor();
+    assert.deepEqual(await axe(theirs), []);
+    await theirs.getByRole('button', { name: 'Connect' }).click();
+    await theirs.getByRole('heading', { name: 'Connected' }).waitFor();
+    await theirs.goto(link);
+    await theirs.getByText('This setup link was used').waitFor();
+    const { stdout, stderr } = broker.running.output;
+    assert.ok(!(stdout + stderr).includes(link.split('/').pop()), 'the token of a link is in no log');
+
+    partner.command('add-sp', metadata);
+    await theirs.goto(`${broker.url}/sign-in`);
+    await theirs.getByRole('link', { name: 'Partner SSO' }).click();
+    await fillLogin(theirs, 'bob', e2e.passwordOf('bob'));
+    await theirs.getByRole('heading', { name: 'No role lets you in yet' }).waitFor();
+
+    await page.getByRole('link', { name: 'Sign-ins' }).click();
+    await page.getByRole('link', { name: /via partner/ }).first().click();
+    await page.getByLabel('Attribute mapping').fill('[identity_sources.attributes]\nteam = "groups"');
+    await page.getByRole('button', { name: 'See what it comes to' }).click();
+    await page.locator('dt', { hasText: 'saml:team' }).waitFor();
+    await page.getByRole('button', { name: 'Use this mapping' }).click();
+    await page.getByText('has this mapping from now on').waitFor();
+    await page.getByRole('link', { name: 'Sources' }).click();
+    const card = page.locator('section#partner');
+    await card.getByText('saml:team').waitFor();
+    await card.getByText('Remove', { exact: true }).click();
+    await card.getByRole('button', { name: 'Remove Partner SSO' }).click();
+    await card.waitFor({ state: 'detached' });
+    await theirs.goto(`${broker.url}/portal`);
+    await theirs.getByRole('heading', { name: 'Sign in' }).waitFor();
+    assert.equal(await theirs.getByText('Partner SSO').count(), 0);
+  } finally {
+    await partner.stop();
+  }
 });
 
 test('console: an iam:* role edits trust policies and dry-runs; a role without iam is refused with the reason', async () => {

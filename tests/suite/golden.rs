@@ -100,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -213,6 +213,13 @@ macro_rules! samples {
         $visit!(sources::ListSources, {});
         $visit!(mapping::PreviewMapping, { "event_id": "x", "lines": "" });
         $visit!(sources::PreviewSource, { "text": "<x/>" });
+        $visit!(CreateSource, { "name": "corp", "label": "Corp", "published": { "Oidc": { "issuer": "https://login.example.com" } }, "client": { "id": "x", "secret": null } });
+        $visit!(UpdateSourceMapping, { "name": "people", "lines": "" });
+        $visit!(DeleteSource, { "name": "people" });
+        $visit!(InviteSource, { "name": "corp", "label": "Corp", "protocol": "saml" });
+        $visit!(LookUpInvitation, { "token": "x" });
+        $visit!(PreviewInvitedSource, { "token": "x", "text": "<x/>" });
+        $visit!(AcceptInvitation, { "token": "x", "published": { "Oidc": { "issuer": "https://login.example.com" } }, "client": { "id": "x", "secret": null } });
         $visit!(BackChannelLogout, { "source": "people", "logout_token": "x" });
         $visit!(RenewMetadata, { "owner": "Organization", "name": "corp", "metadata": "<x/>", "replaces": "x" });
         $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "handle": "x" } } });

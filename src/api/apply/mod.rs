@@ -5,8 +5,8 @@
 
 mod providers;
 
-pub(super) use providers::check_mapping;
 pub use providers::{KindEntry, ProviderEntry};
+pub(super) use providers::{check_mapping, check_namesakes};
 
 use super::iam::trust::{self, Known};
 use crate::{

@@ -333,7 +333,7 @@ pub(super) fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -
 }
 
 /// In an account, one ARN is one provider: a namesake would make a trust policy mean two.
-pub(super) fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapshot, prune: bool) -> Result<(), Error> {
+pub(in crate::api) fn check_namesakes(providers: &[IdentityProvider], snapshot: &Snapshot, prune: bool) -> Result<(), Error> {
     let replaced = |old: &IdentityProvider| prune || providers.iter().any(|new| new.owner == old.owner && new.name == old.name);
     let kept: Vec<&IdentityProvider> = snapshot.providers.iter().map(|old| &**old).filter(|old| !replaced(old)).collect();
     let all: Vec<&IdentityProvider> = providers.iter().chain(kept).collect();

@@ -39,7 +39,7 @@ pub(super) fn lines(source: &IdentityProvider) -> Option<String> {
     toml::to_string(&MappingLines { subject, identity_sources: MappingTables { attributes, tags } }).ok()
 }
 
-fn read(lines: &str) -> Result<AttributeMapping, Error> {
+pub(super) fn read(lines: &str) -> Result<AttributeMapping, Error> {
     if lines.len() > MAX_LINES {
         return Err(Error::invalid(format!("A mapping has at most {MAX_LINES} bytes.")));
     }

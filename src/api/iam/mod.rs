@@ -3,6 +3,7 @@
 pub mod access_keys;
 mod holder;
 pub mod instance_profiles;
+pub mod invitation;
 pub mod mapping;
 pub mod mfa;
 pub mod outbound;
@@ -10,6 +11,7 @@ pub mod policies;
 pub mod providers;
 pub mod role_policies;
 pub mod roles;
+pub mod setup;
 pub mod sign_ins;
 pub mod simulate;
 pub mod simulate_policy;
@@ -106,6 +108,13 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<sources::ListSources>(),
     Entry::inner::<sources::PreviewSource>(),
     Entry::inner::<mapping::PreviewMapping>(),
+    Entry::inner::<setup::CreateSource>(),
+    Entry::inner::<setup::UpdateSourceMapping>(),
+    Entry::inner::<setup::DeleteSource>(),
+    Entry::inner::<invitation::InviteSource>(),
+    Entry::inner::<invitation::LookUpInvitation>(),
+    Entry::inner::<invitation::PreviewInvitedSource>(),
+    Entry::inner::<invitation::AcceptInvitation>(),
 ];
 
 /// Longest trust policy, in characters (IAM quotas: 2048, raised to 4096 on request).

@@ -7,8 +7,9 @@ use crate::{
     domain::{
         Arn, Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind, SamlProvider},
+        name::ProviderName,
     },
-    federation::{Addresses, Isolation, metadata},
+    federation::{Addresses, Federation, Isolation, metadata},
     gateway::{Access, Call, Operation, Read, Scope},
     policy::evaluate::Check,
 };
@@ -70,6 +71,26 @@ fn pair(name: &str, value: impl Into<String>) -> (String, String) {
     (name.to_owned(), value.into())
 }
 
+/// What a SAML provider's administrator needs of us.
+pub(super) fn ours_for_saml(addresses: &Addresses) -> Vec<(String, String)> {
+    vec![
+        pair("Metadata", addresses.saml_entity_id()),
+        pair("Entity ID (audience)", addresses.saml_entity_id()),
+        pair("Assertion consumer service (POST)", addresses.saml_acs()),
+        pair("Single logout service", addresses.saml_logout()),
+    ]
+}
+
+/// What an OpenID provider's administrator needs of us; the redirect address first.
+pub(super) fn ours_for_oidc(addresses: &Addresses, name: &ProviderName) -> Vec<(String, String)> {
+    vec![
+        pair("Redirect address", addresses.oidc_callback(name.as_str())),
+        pair("Address after a sign-out", addresses.signed_out()),
+        pair("Back-channel logout", addresses.at(&format!("/oidc/{name}/backchannel-logout"))),
+        pair("Keys of our client", addresses.at("/oidc/jwks")),
+    ]
+}
+
 fn describe(source: &IdentityProvider, addresses: &Addresses, isolation: Isolation, now: Timestamp) -> Source {
     let mut described = Source {
         name: source.name.to_string(),
@@ -82,12 +103,7 @@ fn describe(source: &IdentityProvider, addresses: &Addresses, isolation: Isolati
     match &source.kind {
         ProviderKind::Saml(saml) => {
             described.kind = "SAML";
-            described.ours = vec![
-                pair("Metadata", addresses.saml_entity_id()),
-                pair("Entity ID (audience)", addresses.saml_entity_id()),
-                pair("Assertion consumer service (POST)", addresses.saml_acs()),
-                pair("Single logout service", addresses.saml_logout()),
-            ];
+            described.ours = ours_for_saml(addresses);
             describe_saml(&mut described, saml, now);
             match isolation {
                 Isolation::Untried | Isolation::Caged => {}
@@ -152,13 +168,9 @@ fn describe_oidc(described: &mut Source, source: &IdentityProvider, oidc: &OidcP
     if !oidc.acr_values.is_empty() {
         described.facts.push(pair("Required authentication context", oidc.acr_values.join(" or ")));
     }
-    described.ours = vec![pair("Redirect address", addresses.oidc_callback(source.name.as_str()))];
-    if oidc.oauth2.is_none() {
-        described.ours.extend([
-            pair("Address after a sign-out", addresses.signed_out()),
-            pair("Back-channel logout", addresses.at(&format!("/oidc/{}/backchannel-logout", source.name))),
-            pair("Keys of our client", addresses.at("/oidc/jwks")),
-        ]);
+    described.ours = ours_for_oidc(addresses, &source.name);
+    if oidc.oauth2.is_some() {
+        described.ours.truncate(1);
     }
     describe_mapping(described, &oidc.mapping, oidc.issuer_path());
 }
@@ -202,6 +214,14 @@ fn expiry(certificate: &SigningCertificate) -> Option<Timestamp> {
     Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
 }
 
+/// Sources are the organization's: the management account's policies decide, from another account it is a cross-account
+/// request.
+pub(super) fn may(scope: &Scope, action: &'static str, name: &str) -> Result<Access, Error> {
+    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
+    let source = Arn::iam(&owner, &format!("identity-source/{name}"));
+    Ok(Access::Signed(vec![Check::new(action, source).owned_by(owner)]))
+}
+
 /// What a provider's own words would come to: pasted metadata, or the address where metadata or discovery is published.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -219,6 +239,26 @@ pub struct SourcePreview {
     pub warnings: Vec<String>,
     /// Lines for the organization's document.
     pub lines: String,
+    /// What a source is made of.
+    #[serde(skip)]
+    pub published: Published,
+}
+
+/// What a provider publishes about itself, checked.
+#[derive(Clone, Debug, Deserialize)]
+pub enum Published {
+    /// SAML metadata.
+    Saml {
+        /// The document.
+        metadata: String,
+        /// Where it was fetched, and will be fetched anew.
+        url: Option<String>,
+    },
+    /// An OpenID provider.
+    Oidc {
+        /// Whose discovery document was read.
+        issuer: String,
+    },
 }
 
 impl Operation for PreviewSource {
@@ -229,47 +269,52 @@ impl Operation for PreviewSource {
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
         // The broker connects to where it is told: that is for those who administer the organization.
-        let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
-        let action =
-            if self.text.trim_start().starts_with('<') { "iam:CreateSAMLProvider" } else { "iam:CreateOpenIDConnectProvider" };
-        let source = Arn::iam(&owner, "identity-source/*");
-        Ok(Access::Signed(vec![Check::new(action, source).owned_by(owner)]))
+        let saml = self.text.trim_start().starts_with('<');
+        may(scope, if saml { "iam:CreateSAMLProvider" } else { "iam:CreateOpenIDConnectProvider" }, "*")
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {
-        let now = call.caller.origin.time;
-        let text = self.text.trim();
-        let saml = |document: &str, origin: String| {
-            let idp = metadata::parse(document)
-                .map_err(|refusal| Error::invalid(format!("This metadata can't be used: {}.", refusal.detail)))?;
-            let (facts, warnings) = understood(&idp, now);
-            let lines = format!(
-                "[[identity_sources]]\nname = \"corp\"\ntype = \"saml\"\nlabel = \"Corp SSO\"\n{origin}\n[identity_sources.attributes]\ngroups = \"groups\"\n"
-            );
-            Ok(SourcePreview { facts, warnings, lines })
-        };
-        if text.starts_with('<') {
-            return saml(text, "metadata_file = \"corp-metadata.xml\"   # save what you pasted there".to_owned());
+        understand(&call.broker.federation, call.caller.origin.time, &self.text).await
+    }
+}
+
+/// What metadata, or the address of metadata or discovery, comes to.
+///
+/// # Errors
+/// `InvalidInput` with what is wrong in it; `IdentityProviderUnreachable`.
+pub(super) async fn understand(federation: &Federation, now: Timestamp, text: &str) -> Result<SourcePreview, Error> {
+    let text = text.trim();
+    let saml = |document: String, origin: String, url: Option<String>| {
+        let idp = metadata::parse(&document)
+            .map_err(|refusal| Error::invalid(format!("This metadata can't be used: {}.", refusal.detail)))?;
+        let (facts, warnings) = understood(&idp, now);
+        let lines = format!(
+            "[[identity_sources]]\nname = \"corp\"\ntype = \"saml\"\nlabel = \"Corp SSO\"\n{origin}\n[identity_sources.attributes]\ngroups = \"groups\"\n"
+        );
+        Ok(SourcePreview { facts, warnings, lines, published: Published::Saml { metadata: document, url } })
+    };
+    if text.starts_with('<') {
+        let origin = "metadata_file = \"corp-metadata.xml\"   # save what you pasted there".to_owned();
+        return saml(text.to_owned(), origin, None);
+    }
+    let url = url::Url::parse(text).ok().filter(metadata::is_safe);
+    let url = url.ok_or_else(|| Error::invalid("Paste metadata (XML), or an https address of metadata or discovery."))?;
+    let address = url.as_str();
+    if let Some(issuer) = address.strip_suffix("/.well-known/openid-configuration") {
+        let facts = federation.preview_discovery(issuer).await?;
+        let lines = format!(
+            "[[identity_sources]]\nname = \"cloud\"\ntype = \"oidc\"\nlabel = \"Cloud login\"\nissuer = \"{issuer}\"\nclient_id = \"\"             # from the provider\nclient_secret_file = \"cloud.secret\"\n"
+        );
+        let published = Published::Oidc { issuer: issuer.to_owned() };
+        return Ok(SourcePreview { facts, warnings: Vec::new(), lines, published });
+    }
+    match federation.fetch_metadata(address, None).await {
+        Ok(document) => saml(document, format!("metadata_url = \"{address}\""), Some(address.to_owned())),
+        Err(error) if error.kind == ErrorKind::InvalidInput => {
+            let public =
+                format!("{} For an OpenID provider, the address ends in /.well-known/openid-configuration.", error.public);
+            Err(Error { public, ..error })
         }
-        let url = url::Url::parse(text).ok().filter(metadata::is_safe);
-        let url = url.ok_or_else(|| Error::invalid("Paste metadata (XML), or an https address of metadata or discovery."))?;
-        let federation = &call.broker.federation;
-        let address = url.as_str();
-        if let Some(issuer) = address.strip_suffix("/.well-known/openid-configuration") {
-            let facts = federation.preview_discovery(issuer).await?;
-            let lines = format!(
-                "[[identity_sources]]\nname = \"cloud\"\ntype = \"oidc\"\nlabel = \"Cloud login\"\nissuer = \"{issuer}\"\nclient_id = \"\"             # from the provider\nclient_secret_file = \"cloud.secret\"\n"
-            );
-            return Ok(SourcePreview { facts, warnings: Vec::new(), lines });
-        }
-        match federation.fetch_metadata(address, None).await {
-            Ok(document) => saml(&document, format!("metadata_url = \"{address}\"")),
-            Err(error) if error.kind == ErrorKind::InvalidInput => {
-                let public =
-                    format!("{} For an OpenID provider, the address ends in /.well-known/openid-configuration.", error.public);
-                Err(Error { public, ..error })
-            }
-            Err(error) => Err(error),
-        }
+        Err(error) => Err(error),
     }
 }

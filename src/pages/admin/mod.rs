@@ -29,7 +29,10 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/sign-ins", get(sign_ins::list))
         .route("/admin/sign-ins/{event}", get(sign_ins::show).post(sign_ins::try_mapping))
         .route("/admin/sources", get(sources::list).post(sources::preview))
+        .route("/admin/sources/new", post(sources::create))
+        .route("/admin/sources/invite", post(sources::invite))
         .route("/admin/sources/{name}/test", post(sources::test))
+        .route("/admin/sources/{name}/delete", post(sources::delete))
         .route("/admin/audit", get(audit::list))
         .route("/admin/leave", post(leave))
 }

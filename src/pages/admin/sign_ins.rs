@@ -4,9 +4,10 @@ use super::{Frame, frame};
 use crate::{
     api::iam::{
         mapping::{MappingPreview, PreviewMapping},
+        setup::UpdateSourceMapping,
         sign_ins::{GetSignIn, ListSignIns, SignInAttempt},
     },
-    domain::{ErrorKind, session::IdentityAssertion},
+    domain::{ErrorKind, name::ProviderName, session::IdentityAssertion},
     federation::mapping::RoleOffer,
     pages::{Browser, Page, Pages, render},
 };
@@ -74,7 +75,15 @@ struct SignInPage {
     offers: Vec<RoleOffer>,
     /// The mapping to try, as it was sent, or as it is; empty where the source has none.
     mapping: String,
+    tried: Tried,
+}
+
+/// What became of a mapping that was tried.
+#[derive(Default)]
+struct Tried {
     preview: Option<MappingPreview>,
+    /// The source has it now.
+    used: bool,
     problem: String,
 }
 
@@ -82,13 +91,15 @@ struct SignInPage {
 #[derive(Deserialize)]
 pub(super) struct MappingForm {
     lines: String,
+    /// The source that is to have it, from now on.
+    source: Option<ProviderName>,
 }
 
 pub(super) async fn show(State(pages): State<Pages>, browser: Browser, Path(event_id): Path<String>) -> Page {
-    page(&pages, &browser, event_id, None, None, String::new()).await
+    page(&pages, &browser, event_id, None, Tried::default()).await
 }
 
-/// Another mapping, tried on this sign-in.
+/// Another mapping, tried on this sign-in; or what was tried, for sign-ins from now on.
 pub(super) async fn try_mapping(
     State(pages): State<Pages>,
     browser: Browser,
@@ -96,24 +107,26 @@ pub(super) async fn try_mapping(
     Form(form): Form<MappingForm>,
 ) -> Page {
     let (caller, _) = browser.console().await?;
-    let wish = PreviewMapping { event_id: event_id.clone(), lines: form.lines.clone() };
-    match pages.gateway.call(&caller, wish).await {
-        Ok(preview) => page(&pages, &browser, event_id, Some(form.lines), Some(preview), String::new()).await,
-        Err(error) if error.kind == ErrorKind::InvalidInput => {
-            page(&pages, &browser, event_id, Some(form.lines), None, error.public).await
+    let mut tried = Tried::default();
+    let outcome = match form.source {
+        Some(name) => {
+            let wish = UpdateSourceMapping { name, lines: form.lines.clone() };
+            pages.gateway.call(&caller, wish).await.map(|()| tried.used = true)
         }
-        Err(error) => Err(error.into()),
+        None => {
+            let wish = PreviewMapping { event_id: event_id.clone(), lines: form.lines.clone() };
+            pages.gateway.call(&caller, wish).await.map(|preview| tried.preview = Some(preview))
+        }
+    };
+    match outcome {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::AccessDenied) => tried.problem = error.public,
+        Err(error) => return Err(error.into()),
     }
+    page(&pages, &browser, event_id, Some(form.lines), tried).await
 }
 
-async fn page(
-    pages: &Pages,
-    browser: &Browser,
-    event_id: String,
-    lines: Option<String>,
-    preview: Option<MappingPreview>,
-    problem: String,
-) -> Page {
+async fn page(pages: &Pages, browser: &Browser, event_id: String, lines: Option<String>, tried: Tried) -> Page {
     let (caller, console) = browser.console().await?;
     let found = pages.gateway.call(&caller, GetSignIn { event_id }).await?;
     let identity = found.attempt.identity.as_ref();
@@ -130,8 +143,7 @@ async fn page(
         mapping: lines.or(found.mapping).unwrap_or_default(),
         offers: found.offers,
         attempt: found.attempt,
-        preview,
-        problem,
+        tried,
     }))
 }
 

@@ -1,9 +1,14 @@
-//! Identity sources: what is configured, what is near its end, our values to copy, and trying a sign-in.
+//! Identity sources: what is configured, what is near its end, our values to copy, trying a sign-in; adding one, having
+//! somebody else add one, and removing one.
 
 use super::{Frame, frame};
 use crate::{
-    api::iam::sources::{ListSources, PreviewSource, Source, SourcePreview},
-    domain::{ErrorKind, name::ProviderName},
+    api::iam::{
+        invitation::{InviteSource, SetupLink, SourceProtocol},
+        setup::{ClientRegistration, CreateSource, DeleteSource},
+        sources::{ListSources, PreviewSource, Published, Source, SourcePreview},
+    },
+    domain::{Error, ErrorKind, Secret, name::ProviderName},
     pages::{Browser, Page, Pages, render, sign_in},
 };
 use askama::Template;
@@ -11,7 +16,7 @@ use axum::{
     Form,
     extract::{Path, State},
     http::StatusCode,
-    response::IntoResponse,
+    response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
 
@@ -20,42 +25,138 @@ use serde::Deserialize;
 struct SourcesPage {
     frame: Frame,
     sources: Vec<Source>,
-    pasted: String,
+    form: NewSource,
     preview: Option<SourcePreview>,
-    problem: String,
+    link: Option<SetupLink>,
+    problem: Problem,
     refused: String,
 }
 
+/// What went wrong, beside the form that it is about.
+#[derive(Default)]
+struct Problem {
+    adding: String,
+    inviting: String,
+    removing: String,
+}
+
+/// Both forms that lead to a source, kept as they were sent.
 #[derive(Default, Deserialize)]
-pub(super) struct Pasted {
+#[serde(default)]
+pub(super) struct NewSource {
+    /// Metadata, or an address.
     text: String,
+    name: String,
+    label: String,
+    client_id: String,
+    client_secret: Option<Secret<String>>,
+    /// For a setup link.
+    protocol: Option<SourceProtocol>,
+}
+
+/// What the page shows besides the sources.
+#[derive(Default)]
+struct Shown {
+    form: NewSource,
+    preview: Option<SourcePreview>,
+    link: Option<SetupLink>,
+    problem: Problem,
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser) -> Page {
-    page(&pages, &browser, String::new(), None, String::new()).await
+    page(&pages, &browser, Shown::default()).await
 }
 
-pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(pasted): Form<Pasted>) -> Page {
+/// What belongs beside a form; other errors are pages of their own.
+fn beside(error: Error) -> Result<String, Error> {
+    let kinds = [
+        ErrorKind::InvalidInput,
+        ErrorKind::IdentityProviderUnreachable,
+        ErrorKind::AccessDenied,
+        ErrorKind::AlreadyExists,
+        ErrorKind::NoSuchEntity,
+    ];
+    if kinds.contains(&error.kind) { Ok(error.public) } else { Err(error) }
+}
+
+pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
     let (caller, _) = browser.console().await?;
-    match pages.gateway.call(&caller, PreviewSource { text: pasted.text.clone() }).await {
-        Ok(preview) => page(&pages, &browser, pasted.text, Some(preview), String::new()).await,
-        Err(error)
-            if matches!(
-                error.kind,
-                ErrorKind::InvalidInput | ErrorKind::IdentityProviderUnreachable | ErrorKind::AccessDenied
-            ) =>
-        {
-            page(&pages, &browser, pasted.text, None, error.public).await
+    let mut shown = Shown::default();
+    match pages.gateway.call(&caller, PreviewSource { text: form.text.clone() }).await {
+        Ok(preview) => shown.preview = Some(preview),
+        Err(error) => shown.problem.adding = beside(error)?,
+    }
+    shown.form = form;
+    page(&pages, &browser, shown).await
+}
+
+pub(super) async fn create(State(pages): State<Pages>, browser: Browser, Form(mut form): Form<NewSource>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let mut shown = Shown::default();
+    let outcome = match pages.gateway.call(&caller, PreviewSource { text: form.text.clone() }).await {
+        Ok(preview) => {
+            let published = preview.published.clone();
+            shown.preview = Some(preview);
+            match name(&form.name) {
+                Ok(name) => {
+                    let client = ClientRegistration { id: form.client_id.clone(), secret: form.client_secret.take() };
+                    let wish = CreateSource { name, label: form.label.clone(), published, client: Some(client) };
+                    pages.gateway.call(&caller, wish).await
+                }
+                Err(error) => Err(error),
+            }
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => return Ok(Redirect::to(&format!("/admin/sources#{}", form.name.trim())).into_response()),
+        Err(error) => shown.problem.adding = beside(error)?,
+    }
+    shown.form = form;
+    page(&pages, &browser, shown).await
+}
+
+/// A name as a person typed it.
+fn name(text: &str) -> Result<ProviderName, Error> {
+    let wrong = |_| Error::invalid("A name has 1 to 128 letters, digits, and characters of `._-`; it is in addresses and ARNs.");
+    ProviderName::parse(text.trim()).map_err(wrong)
+}
+
+pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let outcome = match name(&form.name) {
+        Ok(name) => {
+            let protocol = form.protocol.unwrap_or(SourceProtocol::Saml);
+            pages.gateway.call(&caller, InviteSource { name, label: form.label.clone(), protocol }).await
+        }
+        Err(error) => Err(error),
+    };
+    let mut shown = Shown::default();
+    match outcome {
+        Ok(link) => shown.link = Some(link),
+        Err(error) => shown.problem.inviting = beside(error)?,
+    }
+    shown.form = form;
+    page(&pages, &browser, shown).await
+}
+
+pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(name): Path<ProviderName>) -> Page {
+    let (caller, _) = browser.console().await?;
+    match pages.gateway.call(&caller, DeleteSource { name }).await {
+        Ok(()) => Ok(Redirect::to("/admin/sources").into_response()),
+        Err(error) => {
+            let problem = Problem { removing: beside(error)?, ..Problem::default() };
+            page(&pages, &browser, Shown { problem, ..Shown::default() }).await
+        }
     }
 }
 
-async fn page(pages: &Pages, browser: &Browser, pasted: String, preview: Option<SourcePreview>, problem: String) -> Page {
+async fn page(pages: &Pages, browser: &Browser, shown: Shown) -> Page {
     let (caller, console) = browser.console().await?;
     let outcome = pages.gateway.call(&caller, ListSources {}).await;
     let frame = frame(pages, &console, "sources");
-    let mut page = SourcesPage { frame, sources: Vec::new(), pasted, preview, problem, refused: String::new() };
+    let Shown { form, preview, link, problem } = shown;
+    let mut page = SourcesPage { frame, sources: Vec::new(), form, preview, link, problem, refused: String::new() };
     match outcome {
         Ok(found) => {
             page.sources = found.sources;

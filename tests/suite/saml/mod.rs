@@ -5,3 +5,4 @@ pub mod corpus;
 mod logout;
 mod profile;
 mod recorder;
+mod setup;
