@@ -33,14 +33,15 @@ struct SetupPage {
     done: bool,
 }
 
-/// The form. Its button says whether to look, or to connect.
+/// Both forms of the page.
 #[derive(Default, Deserialize)]
 struct Answer {
     text: String,
     #[serde(default)]
     client_id: String,
     client_secret: Option<Secret<String>>,
-    connect: Option<String>,
+    /// What was checked, where that is to be connected.
+    digest: Option<String>,
 }
 
 async fn show(State(pages): State<Pages>, browser: Browser, Path(token): Path<Secret<String>>) -> Page {
@@ -58,13 +59,16 @@ async fn answer(
     let invited = pages.gateway.call(&caller, LookUpInvitation { token: token.clone() }).await?;
     let mut page =
         SetupPage { token: token.clone(), invited, form: Answer::default(), preview: None, problem: String::new(), done: false };
-    let look = PreviewInvitedSource { token: token.clone(), text: form.text.clone() };
-    let mut outcome = pages.gateway.call(&caller, look).await.map(|preview| page.preview = Some(preview));
-    if let Some(preview) = page.preview.as_ref().filter(|_| form.connect.is_some()) {
-        let client = ClientRegistration { id: form.client_id.clone(), secret: form.client_secret.take() };
-        let accept = AcceptInvitation { token, published: preview.published.clone(), client: Some(client) };
-        outcome = pages.gateway.call(&caller, accept).await.map(|()| page.done = true);
-    }
+    let outcome = match form.digest.take() {
+        Some(digest) => {
+            let client = ClientRegistration { id: form.client_id.clone(), secret: form.client_secret.take() };
+            pages.gateway.call(&caller, AcceptInvitation { token, digest, client: Some(client) }).await.map(|()| page.done = true)
+        }
+        None => {
+            let look = PreviewInvitedSource { token, text: form.text.clone() };
+            pages.gateway.call(&caller, look).await.map(|preview| page.preview = Some(preview))
+        }
+    };
     match outcome {
         Ok(()) => {}
         Err(error) if matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::IdentityProviderUnreachable) => {

@@ -310,6 +310,11 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_provider(&mut self, owner: &ProviderOwner, name: &ProviderName) -> Result<(), Error> {
+        if *owner == ProviderOwner::Organization {
+            // What it vouched for is over, also when a source comes back under its name.
+            let now = self.store.clock.now();
+            self.put_revocation(&RevocationScope::Provider(name.to_string()), now, now).await?;
+        }
         let query = sqlx::query("DELETE FROM identity_provider WHERE owner = $1 AND name = $2");
         self.execute(query.bind(owner_text(owner).to_owned()).bind(name.to_string())).await
     }

@@ -181,7 +181,7 @@ test('sources: a partner connects a provider by a setup link alone; its mapping 
     await theirs.getByRole('button', { name: 'Connect' }).click();
     await theirs.getByRole('heading', { name: 'Connected' }).waitFor();
     await theirs.goto(link);
-    await theirs.getByText('This setup link was used').waitFor();
+    await theirs.getByText('This setup link was used or replaced').waitFor();
     const { stdout, stderr } = broker.running.output;
     assert.ok(!(stdout + stderr).includes(link.split('/').pop()), 'the token of a link is in no log');
 
@@ -199,7 +199,7 @@ test('sources: a partner connects a provider by a setup link alone; its mapping 
     await page.getByRole('button', { name: 'Use this mapping' }).click();
     await page.getByText('has this mapping from now on').waitFor();
     await page.getByRole('link', { name: 'Sources' }).click();
-    const card = page.locator('section#partner');
+    const card = page.locator('#source-partner');
     await card.getByText('saml:team').waitFor();
     await card.getByText('Remove', { exact: true }).click();
     await card.getByRole('button', { name: 'Remove Partner SSO' }).click();

@@ -212,14 +212,14 @@ macro_rules! samples {
         $visit!(sign_ins::GetSignIn, { "event_id": "x" });
         $visit!(sources::ListSources, {});
         $visit!(mapping::PreviewMapping, { "event_id": "x", "lines": "" });
-        $visit!(sources::PreviewSource, { "text": "<x/>" });
+        $visit!(sources::PreviewSource, { "name": null, "text": "<x/>" });
         $visit!(CreateSource, { "name": "corp", "label": "Corp", "published": { "Oidc": { "issuer": "https://login.example.com" } }, "client": { "id": "x", "secret": null } });
         $visit!(UpdateSourceMapping, { "name": "people", "lines": "" });
         $visit!(DeleteSource, { "name": "people" });
         $visit!(InviteSource, { "name": "corp", "label": "Corp", "protocol": "saml" });
         $visit!(LookUpInvitation, { "token": "x" });
         $visit!(PreviewInvitedSource, { "token": "x", "text": "<x/>" });
-        $visit!(AcceptInvitation, { "token": "x", "published": { "Oidc": { "issuer": "https://login.example.com" } }, "client": { "id": "x", "secret": null } });
+        $visit!(AcceptInvitation, { "token": "x", "digest": "x", "client": { "id": "x", "secret": null } });
         $visit!(BackChannelLogout, { "source": "people", "logout_token": "x" });
         $visit!(RenewMetadata, { "owner": "Organization", "name": "corp", "metadata": "<x/>", "replaces": "x" });
         $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "handle": "x" } } });

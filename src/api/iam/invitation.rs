@@ -1,22 +1,27 @@
 //! Setup links: an administrator of an identity provider, who has no account here, connects it alone.
 //!
 //! Whoever makes the link has decided name, button and protocol of the source. Its holder sees our values, gives the
-//! provider's, and can do nothing else; the link is good for one source. A new source grants no role until a trust policy
-//! names it.
+//! provider's, and can do nothing else; the link is good for one source that no trust policy names yet.
 
 use super::{
     Iam,
-    setup::{ClientRegistration, check_free, checked_label, create, draft},
+    setup::{ClientRegistration, check_free, checked_label, create, draft, trusted_already},
     sources::{Published, SourcePreview, may, ours_for_oidc, ours_for_saml, understand},
 };
 use crate::{
+    crypto::sha256_hex,
     domain::{Error, ErrorKind, Secret, Timestamp, name::ProviderName},
     gateway::{Access, Call, Issue, Operation, Read, Scope, Write},
-    store::Ephemeral,
+    store::{Ephemeral, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
+/// By the name of the source: a new link for it replaces the old one.
 const KIND: &str = "source-invitation";
+/// Marks a link with which something is being read.
+const LOOKING: &str = "source-invitation-look";
+/// How long that takes at most, in seconds.
+const LOOKING_SECONDS: i64 = 30;
 /// How long a link is good, in seconds.
 pub const INVITATION_SECONDS: i64 = 7 * 86_400;
 /// How often a link makes the broker read what a provider publishes.
@@ -35,10 +40,17 @@ pub enum SourceProtocol {
 /// A link at rest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Invitation {
+    /// In the audit records of the link's making and of its use.
+    id: String,
+    /// SHA-256 of the secret in the link.
+    secret: String,
+    inviter: String,
     name: ProviderName,
     label: String,
     protocol: SourceProtocol,
     looks: u32,
+    /// What the holder was shown last: nothing else can be accepted.
+    seen: Option<Published>,
     expires: Timestamp,
 }
 
@@ -53,9 +65,28 @@ impl Invitation {
     }
 }
 
+/// The link's invitation. A link is `<name>~<secret>`.
 async fn find(ephemeral: &Ephemeral, token: &Secret<String>) -> Result<Invitation, Error> {
-    let found = ephemeral.get(KIND, token.expose()).await?;
-    found.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "This setup link was used, or is too old. Ask for another one."))
+    let gone =
+        || Error::new(ErrorKind::NoSuchEntity, "This setup link was used or replaced, or is too old. Ask for another one.");
+    let (name, secret) = token.expose().rsplit_once('~').ok_or_else(gone)?;
+    let found: Option<Invitation> = ephemeral.get(KIND, name).await?;
+    found.filter(|invitation| invitation.secret == sha256_hex(secret)).ok_or_else(gone)
+}
+
+/// Ends the link for a name, if there is one.
+pub(super) async fn withdraw(ephemeral: &Ephemeral, name: &ProviderName) -> Result<(), Error> {
+    ephemeral.delete(KIND, name.as_str()).await
+}
+
+/// Refuses to hand somebody else what trust policies wait for.
+fn check_untrusted(resource: &str, snapshot: &Snapshot) -> Result<(), Error> {
+    match trusted_already(resource, snapshot) {
+        None => Ok(()),
+        Some(role) => Err(Error::invalid(format!(
+            "The trust policy of {role} names {resource} already: whoever has the link could take that role at once. Create the source here."
+        ))),
+    }
 }
 
 /// Makes a setup link.
@@ -96,13 +127,27 @@ impl Operation for InviteSource {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SetupLink, Error> {
         check_free(&self.name, &call.tx.snapshot)?;
+        if self.protocol == SourceProtocol::Saml {
+            check_untrusted(&format!("saml-provider/{}", self.name), &call.tx.snapshot)?;
+        }
         let label = checked_label(&self.name, &self.label)?;
         let expires = call.caller.origin.time.plus_seconds(INVITATION_SECONDS);
-        let token = call.broker.random.token();
+        let (id, secret) = (call.broker.random.uuid(), call.broker.random.token());
+        let url = Secret::new(call.broker.federation.addresses.at(&format!("/setup/{}~{secret}", self.name)));
         call.tx.note("source", &self.name);
-        let invitation = Invitation { name: self.name, label, protocol: self.protocol, looks: 0, expires };
-        call.broker.store.ephemeral().put(KIND, &token, &invitation, expires).await?;
-        let url = Secret::new(call.broker.federation.addresses.at(&format!("/setup/{token}")));
+        call.tx.note("invitation", &id);
+        let invitation = Invitation {
+            id,
+            secret: sha256_hex(&secret),
+            inviter: call.caller.describe(),
+            name: self.name,
+            label,
+            protocol: self.protocol,
+            looks: 0,
+            seen: None,
+            expires,
+        };
+        call.broker.store.ephemeral().put(KIND, invitation.name.as_str(), &invitation, expires).await?;
         Ok(SetupLink { url, expires })
     }
 }
@@ -164,7 +209,7 @@ pub struct PreviewInvitedSource {
 
 impl Operation for PreviewInvitedSource {
     type Service = Iam;
-    type Mode = Read;
+    type Mode = Issue;
     type Output = SourcePreview;
     const NAME: &'static str = "PreviewInvitedSource";
 
@@ -175,27 +220,60 @@ impl Operation for PreviewInvitedSource {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {
-        let ephemeral = call.broker.store.ephemeral();
+        let (ephemeral, now) = (call.broker.store.ephemeral(), call.caller.origin.time);
         let mut invitation = find(ephemeral, &self.token).await?;
-        if invitation.looks >= MAX_LOOKS {
-            return Err(Error::invalid("This link was tried too often. Ask for another one."));
+        call.tx.note("source", &invitation.name);
+        call.tx.note("invitation", &invitation.id);
+        // One at a time, so that the count holds.
+        let name = invitation.name.clone();
+        if !ephemeral.put_new(LOOKING, name.as_str(), &(), now.plus_seconds(LOOKING_SECONDS)).await? {
+            return Err(Error::invalid("Another check with this link is not finished. Try again in a moment."));
         }
-        invitation.looks += 1;
-        ephemeral.replace(KIND, self.token.expose(), &invitation, invitation.expires).await?;
-        let preview = understand(&call.broker.federation, call.caller.origin.time, &self.text).await?;
-        invitation.check(&preview.published)?;
-        Ok(preview)
+        let outcome = look(call, &mut invitation, &self).await;
+        ephemeral.delete(LOOKING, name.as_str()).await?;
+        outcome
     }
 }
 
-/// Uses a link up: the source exists.
+async fn look(
+    call: &Call<'_, PreviewInvitedSource>,
+    invitation: &mut Invitation,
+    asked: &PreviewInvitedSource,
+) -> Result<SourcePreview, Error> {
+    let ephemeral = call.broker.store.ephemeral();
+    // As it is now that nobody else counts.
+    *invitation = find(ephemeral, &asked.token).await?;
+    if invitation.looks >= MAX_LOOKS {
+        return Err(Error::invalid("This link was tried too often. Ask for another one."));
+    }
+    invitation.looks += 1;
+    ephemeral.replace(KIND, invitation.name.as_str(), invitation, invitation.expires).await?;
+    let preview = understand(&call.broker.federation, call.caller.origin.time, &asked.text).await;
+    let preview = preview.map_err(|error| match asked.text.trim_start().starts_with('<') {
+        true => error,
+        // What else answers there is not for somebody from outside.
+        false => Error {
+            public: "Nothing that can be used was found at that address. The address of an OpenID provider's discovery ends in \
+                     /.well-known/openid-configuration; SAML metadata can also be pasted."
+                .to_owned(),
+            private: Some(error.public),
+            kind: ErrorKind::InvalidInput,
+        },
+    })?;
+    invitation.check(&preview.published)?;
+    invitation.seen = Some(preview.published.clone());
+    ephemeral.replace(KIND, invitation.name.as_str(), invitation, invitation.expires).await?;
+    Ok(preview)
+}
+
+/// Uses a link up: the source exists, made of what its holder was shown last.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptInvitation {
     /// From the link.
     pub token: Secret<String>,
-    /// From [`PreviewInvitedSource`].
-    pub published: Published,
+    /// [`Published::digest`] of what the holder says yes to.
+    pub digest: String,
     /// For an OpenID provider.
     pub client: Option<ClientRegistration>,
 }
@@ -213,12 +291,23 @@ impl Operation for AcceptInvitation {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let ephemeral = call.broker.store.ephemeral();
         let invitation = find(ephemeral, &self.token).await?;
-        invitation.check(&self.published)?;
-        let source = draft(invitation.name, &invitation.label, self.published, self.client)?;
-        create(&mut call.tx, source).await?;
-        // Burned last: a mistake in the form does not cost the link. Changes come one after the other, so that the second
-        // of two finds the name taken.
-        let burned: Option<Invitation> = ephemeral.take(KIND, self.token.expose()).await?;
-        burned.map(drop).ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "This setup link was used."))
+        call.tx.note("invitation", &invitation.id);
+        call.tx.note("inviter", &invitation.inviter);
+        let seen = invitation.seen.filter(|seen| seen.digest() == self.digest);
+        let seen = seen.ok_or_else(|| Error::invalid("Check what your provider publishes once more, then connect."))?;
+        let source = draft(invitation.name, &invitation.label, seen, self.client)?;
+        let created = match check_untrusted(&source.resource(), &call.tx.snapshot) {
+            Ok(()) => create(&mut call.tx, ephemeral, source).await,
+            Err(error) => Err(error),
+        };
+        // Whom else the organization trusts is not for somebody from outside.
+        created.map_err(|error| match error.kind {
+            ErrorKind::InvalidInput | ErrorKind::AlreadyExists => Error {
+                public: "This provider can't be connected by a link. Tell who sent it to you.".to_owned(),
+                private: Some(error.public),
+                kind: ErrorKind::InvalidInput,
+            },
+            _ => error,
+        })
     }
 }

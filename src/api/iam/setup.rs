@@ -1,25 +1,28 @@
 //! Identity sources that administrators make, map and remove on the page; `daypass apply` does the same from a document.
 
 use super::{
-    Iam, mapping,
+    Iam, invitation, mapping,
     sources::{Published, may},
 };
 use crate::{
     api::apply::check_namesakes,
+    crypto::sha256_hex,
     domain::{
-        Error, ErrorKind, Secret,
+        Arn, Error, ErrorKind, Secret,
         iam::{AttributeMapping, IdentityProvider, OidcProvider, ProviderKind, ProviderOwner, SamlProvider},
         name::ProviderName,
     },
     federation::metadata,
     gateway::{Access, Call, Operation, Scope, Write},
-    store::{Snapshot, WriteTx},
+    store::{Ephemeral, Snapshot, WriteTx},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Longest text of a button, in characters.
 const MAX_LABEL: usize = 60;
+/// Longest client id, in characters (as audiences at AWS).
+const MAX_CLIENT_ID: usize = 255;
 
 /// What an OpenID provider knows us by.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +58,12 @@ pub(super) fn draft(
             let client = client.filter(|client| !client.id.trim().is_empty());
             let client = client.ok_or_else(|| Error::invalid("An OpenID provider needs the client id that it gave us."))?;
             let id = client.id.trim().to_owned();
+            if id.chars().count() > MAX_CLIENT_ID || id.chars().any(char::is_control) {
+                return Err(Error::invalid(format!("A client id has at most {MAX_CLIENT_ID} characters, in one line.")));
+            }
+            if !url::Url::parse(&issuer).is_ok_and(|url| metadata::is_safe(&url) && url.query().is_none()) {
+                return Err(Error::invalid("The issuer is no https address."));
+            }
             ProviderKind::Oidc(Box::new(OidcProvider {
                 issuer,
                 client_ids: vec![id.clone()],
@@ -65,7 +74,14 @@ pub(super) fn draft(
             }))
         }
     };
-    Ok(IdentityProvider { owner: ProviderOwner::Organization, name, label, domains: Vec::new(), kind })
+    Ok(IdentityProvider {
+        owner: ProviderOwner::Organization,
+        name,
+        label,
+        domains: Vec::new(),
+       
+        kind,
+    })
 }
 
 /// The label, or the name where there is none.
@@ -85,13 +101,47 @@ pub(super) fn check_free(name: &ProviderName, snapshot: &Snapshot) -> Result<(),
     }
 }
 
-/// Stores a new source.
-pub(super) async fn create(tx: &mut WriteTx<'_>, source: IdentityProvider) -> Result<(), Error> {
+/// Stores a new source. The record says whom the organization trusts from now on.
+pub(super) async fn create(tx: &mut WriteTx<'_>, ephemeral: &Ephemeral, source: IdentityProvider) -> Result<(), Error> {
     check_free(&source.name, &tx.snapshot)?;
     check_namesakes(std::slice::from_ref(&source), &tx.snapshot, false)?;
+    describe(tx, &source);
+    // A link for this name has nothing to do any more.
+    invitation::withdraw(ephemeral, &source.name).await?;
+    tx.put_provider(&source).await
+}
+
+fn describe(tx: &mut WriteTx<'_>, source: &IdentityProvider) {
     tx.note("source", &source.name);
     tx.note("resource", source.resource());
-    tx.put_provider(&source).await
+    match &source.kind {
+        ProviderKind::Saml(saml) => {
+            if let Ok(idp) = metadata::parse(&saml.metadata) {
+                tx.note("certificates", idp.certificates.iter().map(|held| sha256_hex(&held.der)).collect::<Vec<_>>());
+                tx.note("entityId", idp.entity_id);
+            }
+            tx.note("metadataUrl", &saml.metadata_url);
+        }
+        ProviderKind::Oidc(oidc) => {
+            tx.note("issuer", &oidc.issuer);
+            tx.note("clientId", &oidc.sign_in_client_id);
+        }
+        ProviderKind::Directory => {}
+    }
+}
+
+/// Trust policies that name a source which is not there yet: whoever becomes it meets them at once.
+pub(super) fn trusted_already(resource: &str, snapshot: &Snapshot) -> Option<Arn> {
+    fn names(value: &serde_json::Value, resource: &str) -> bool {
+        match value {
+            serde_json::Value::String(text) => text.strip_suffix(resource).is_some_and(|before| before.ends_with(':')),
+            serde_json::Value::Array(list) => list.iter().any(|value| names(value, resource)),
+            serde_json::Value::Object(members) => members.values().any(|value| names(value, resource)),
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+        }
+    }
+    let trusts = |text: &str| serde_json::from_str(text).is_ok_and(|policy| names(&policy, resource));
+    snapshot.roles.values().find(|role| trusts(&role.role.trust_policy)).map(|role| role.role.arn())
 }
 
 /// Creates an identity source of what a provider publishes.
@@ -124,8 +174,14 @@ impl Operation for CreateSource {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let source = draft(self.name, &self.label, self.published, self.client)?;
-        create(&mut call.tx, source).await
+        create(&mut call.tx, call.broker.store.ephemeral(), source).await
     }
+}
+
+/// The action on a SAML source, or on an OpenID source.
+fn by_kind(scope: &Scope, name: &ProviderName, [saml, oidc]: [&'static str; 2]) -> &'static str {
+    let source = scope.snapshot.identity_source(name.as_str());
+    if source.is_some_and(|source| matches!(source.kind, ProviderKind::Oidc(_))) { oidc } else { saml }
 }
 
 fn existing(name: &ProviderName, snapshot: &Snapshot) -> Result<Arc<IdentityProvider>, Error> {
@@ -151,7 +207,8 @@ impl Operation for UpdateSourceMapping {
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
         // A mapping decides who somebody is: it is worth as much as the provider's keys.
-        may(scope, "iam:UpdateSAMLProvider", self.name.as_str())
+        let actions = ["iam:UpdateSAMLProvider", "iam:UpdateOpenIDConnectProviderThumbprint"];
+        may(scope, by_kind(scope, &self.name, actions), self.name.as_str())
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -183,7 +240,8 @@ impl Operation for DeleteSource {
     const NAME: &'static str = "DeleteSource";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        may(scope, "iam:DeleteSAMLProvider", self.name.as_str())
+        let actions = ["iam:DeleteSAMLProvider", "iam:DeleteOpenIDConnectProvider"];
+        may(scope, by_kind(scope, &self.name, actions), self.name.as_str())
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -191,8 +249,8 @@ impl Operation for DeleteSource {
         if matches!(source.kind, ProviderKind::Directory) {
             return Err(Error::invalid("The directory holds people: it is removed with `daypass apply --prune` alone."));
         }
-        call.tx.note("source", &self.name);
-        call.tx.note("resource", source.resource());
+        describe(&mut call.tx, &source);
+        invitation::withdraw(call.broker.store.ephemeral(), &self.name).await?;
         call.tx.delete_provider(&source.owner, &source.name).await
     }
 }

@@ -222,10 +222,15 @@ pub(super) fn may(scope: &Scope, action: &'static str, name: &str) -> Result<Acc
     Ok(Access::Signed(vec![Check::new(action, source).owned_by(owner)]))
 }
 
+/// What the address of a discovery document ends in (OpenID Connect Discovery 1.0, section 4).
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
 /// What a provider's own words would come to: pasted metadata, or the address where metadata or discovery is published.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewSource {
+    /// Of the source to be, where that is decided.
+    pub name: Option<ProviderName>,
     /// XML, or an https address.
     pub text: String,
 }
@@ -245,7 +250,7 @@ pub struct SourcePreview {
 }
 
 /// What a provider publishes about itself, checked.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Published {
     /// SAML metadata.
     Saml {
@@ -261,6 +266,17 @@ pub enum Published {
     },
 }
 
+impl Published {
+    /// Names what was seen: what is created is what somebody looked at, though it was fetched anew since.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Saml { metadata, .. } => sha256_hex(metadata),
+            Self::Oidc { issuer } => sha256_hex(issuer),
+        }
+    }
+}
+
 impl Operation for PreviewSource {
     type Service = Iam;
     type Mode = Read;
@@ -269,8 +285,9 @@ impl Operation for PreviewSource {
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
         // The broker connects to where it is told: that is for those who administer the organization.
-        let saml = self.text.trim_start().starts_with('<');
-        may(scope, if saml { "iam:CreateSAMLProvider" } else { "iam:CreateOpenIDConnectProvider" }, "*")
+        let oidc = self.text.trim().ends_with(DISCOVERY);
+        let name = self.name.as_ref().map_or("*", ProviderName::as_str);
+        may(scope, if oidc { "iam:CreateOpenIDConnectProvider" } else { "iam:CreateSAMLProvider" }, name)
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {
@@ -300,12 +317,12 @@ pub(super) async fn understand(federation: &Federation, now: Timestamp, text: &s
     let url = url::Url::parse(text).ok().filter(metadata::is_safe);
     let url = url.ok_or_else(|| Error::invalid("Paste metadata (XML), or an https address of metadata or discovery."))?;
     let address = url.as_str();
-    if let Some(issuer) = address.strip_suffix("/.well-known/openid-configuration") {
-        let facts = federation.preview_discovery(issuer).await?;
+    if let Some(issuer) = address.strip_suffix(DISCOVERY).filter(|_| url.query().is_none()) {
+        let (issuer, facts) = federation.preview_discovery(issuer).await?;
         let lines = format!(
             "[[identity_sources]]\nname = \"cloud\"\ntype = \"oidc\"\nlabel = \"Cloud login\"\nissuer = \"{issuer}\"\nclient_id = \"\"             # from the provider\nclient_secret_file = \"cloud.secret\"\n"
         );
-        let published = Published::Oidc { issuer: issuer.to_owned() };
+        let published = Published::Oidc { issuer };
         return Ok(SourcePreview { facts, warnings: Vec::new(), lines, published });
     }
     match federation.fetch_metadata(address, None).await {

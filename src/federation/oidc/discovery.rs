@@ -92,12 +92,17 @@ impl Federation {
         Ok((discovery, verified))
     }
 
-    /// What an OpenID provider publishes about itself, for an administrator to read: name and value.
+    /// What an OpenID provider publishes about itself, for an administrator to read: the issuer, and facts by name. Issuers
+    /// differ in whether they end in a slash, which the address of their document does not tell.
     ///
     /// # Errors
     /// `IdentityProviderUnreachable`.
-    pub async fn preview_discovery(&self, issuer: &str) -> Result<Vec<(String, String)>, Error> {
-        let discovery = self.fetch_discovery(issuer).await.map_err(|error| {
+    pub async fn preview_discovery(&self, issuer: &str) -> Result<(String, Vec<(String, String)>), Error> {
+        let found = match self.fetch_discovery(issuer).await {
+            Ok(found) => Ok(found),
+            Err(_) => self.fetch_discovery(&format!("{issuer}/")).await,
+        };
+        let discovery = found.map_err(|error| {
             let public = "The discovery document could not be read, names another issuer, or an address without https.";
             Error { public: public.to_owned(), ..error }
         })?;
@@ -112,7 +117,7 @@ impl Federation {
             fact("Logout", later.end_session_endpoint.as_ref().map(Url::to_string)),
             fact("Keys", Some(keys)),
         ];
-        Ok(facts.into_iter().flatten().collect())
+        Ok((discovery.issuer().to_string(), facts.into_iter().flatten().collect()))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         setup::{ClientRegistration, CreateSource, DeleteSource},
         sources::{ListSources, PreviewSource, Published, Source, SourcePreview},
     },
-    domain::{Error, ErrorKind, Secret, name::ProviderName},
+    domain::{Error, ErrorKind, Secret, name::ProviderName, session::Caller},
     pages::{Browser, Page, Pages, render, sign_in},
 };
 use askama::Template;
@@ -50,6 +50,8 @@ pub(super) struct NewSource {
     label: String,
     client_id: String,
     client_secret: Option<Secret<String>>,
+    /// What was previewed.
+    digest: String,
     /// For a setup link.
     protocol: Option<SourceProtocol>,
 }
@@ -82,7 +84,7 @@ fn beside(error: Error) -> Result<String, Error> {
 pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
     let (caller, _) = browser.console().await?;
     let mut shown = Shown::default();
-    match pages.gateway.call(&caller, PreviewSource { text: form.text.clone() }).await {
+    match pages.gateway.call(&caller, PreviewSource { name: None, text: form.text.clone() }).await {
         Ok(preview) => shown.preview = Some(preview),
         Err(error) => shown.problem.adding = beside(error)?,
     }
@@ -93,27 +95,27 @@ pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(f
 pub(super) async fn create(State(pages): State<Pages>, browser: Browser, Form(mut form): Form<NewSource>) -> Page {
     let (caller, _) = browser.console().await?;
     let mut shown = Shown::default();
-    let outcome = match pages.gateway.call(&caller, PreviewSource { text: form.text.clone() }).await {
-        Ok(preview) => {
-            let published = preview.published.clone();
-            shown.preview = Some(preview);
-            match name(&form.name) {
-                Ok(name) => {
-                    let client = ClientRegistration { id: form.client_id.clone(), secret: form.client_secret.take() };
-                    let wish = CreateSource { name, label: form.label.clone(), published, client: Some(client) };
-                    pages.gateway.call(&caller, wish).await
-                }
-                Err(error) => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(()) => return Ok(Redirect::to(&format!("/admin/sources#{}", form.name.trim())).into_response()),
+    match create_previewed(&pages, &caller, &mut form, &mut shown).await {
+        Ok(()) => return Ok(Redirect::to(&format!("/admin/sources#source-{}", form.name.trim())).into_response()),
         Err(error) => shown.problem.adding = beside(error)?,
     }
     shown.form = form;
     page(&pages, &browser, shown).await
+}
+
+/// What was previewed, if it still is what it was.
+async fn create_previewed(pages: &Pages, caller: &Caller, form: &mut NewSource, shown: &mut Shown) -> Result<(), Error> {
+    let wanted = name(&form.name);
+    let look = PreviewSource { name: wanted.as_ref().ok().cloned(), text: form.text.clone() };
+    let preview = pages.gateway.call(caller, look).await?;
+    let published = preview.published.clone();
+    shown.preview = Some(preview);
+    if published.digest() != form.digest {
+        return Err(Error::invalid("The provider publishes something else by now: look at it once more."));
+    }
+    let client = ClientRegistration { id: form.client_id.clone(), secret: form.client_secret.take() };
+    let wish = CreateSource { name: wanted?, label: form.label.clone(), published, client: Some(client) };
+    pages.gateway.call(caller, wish).await
 }
 
 /// A name as a person typed it.

@@ -142,7 +142,9 @@ pub fn shared_issuer_left_open(document: &Document) -> Option<(usize, &'static s
                 // Keys of principals are never in an unsigned call.
                 let known = |read: &Read<'_>| {
                     let key = read.key();
-                    let names = key == "aws:federatedprovider" || key.ends_with(":sub") || key.starts_with("aws:principal");
+                    // Any SAML provider asserts any `saml:sub`; a token's key has its issuer in it.
+                    let subject = key.ends_with(":sub") && key != "saml:sub";
+                    let names = key == "aws:federatedprovider" || subject || key.starts_with("aws:principal");
                     read.is_strict() && !read.is_open() && names
                 };
                 (federated && !conditions(&statement.value).iter().any(known)).then_some((index + 1, "*"))

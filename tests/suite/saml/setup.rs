@@ -6,14 +6,17 @@ use crate::{
     world::{MANAGEMENT, World},
 };
 use daypass::{
-    api::iam::{
-        invitation::{
-            AcceptInvitation, INVITATION_SECONDS, InviteSource, LookUpInvitation, PreviewInvitedSource, SourceProtocol,
+    api::{
+        iam::{
+            invitation::{
+                AcceptInvitation, INVITATION_SECONDS, InviteSource, LookUpInvitation, PreviewInvitedSource, SourceProtocol,
+            },
+            setup::{CreateSource, DeleteSource, UpdateSourceMapping},
+            sources::{ListSources, PreviewSource, Published},
         },
-        setup::{ClientRegistration, CreateSource, DeleteSource, UpdateSourceMapping},
-        sources::{ListSources, PreviewSource, Published},
+        sso::ListRoleOffers,
     },
-    domain::{ErrorKind, Secret, name::ProviderName},
+    domain::{ErrorKind, Secret, name::ProviderName, session::Principal},
 };
 
 fn name(text: &str) -> ProviderName {
@@ -43,7 +46,7 @@ async fn names(world: &World) -> Vec<String> {
 async fn a_source_is_made_of_what_was_previewed() {
     let (idp, world) = (Idp::new(), World::demo().await);
     let root = world.root(MANAGEMENT);
-    let preview = root.call(PreviewSource { text: idp.metadata() }).await.unwrap();
+    let preview = root.call(PreviewSource { name: None, text: idp.metadata() }).await.unwrap();
     root.call(create("corp", preview.published.clone())).await.unwrap();
     let found = root.call(ListSources {}).await.unwrap();
     let made = found.sources.iter().find(|source| source.name == "corp").unwrap();
@@ -96,23 +99,55 @@ async fn a_setup_link_makes_one_source_and_nothing_else() {
         assert_eq!((shown.label.as_str(), shown.protocol), ("Partner", SourceProtocol::Saml));
         assert!(shown.ours.iter().any(|(_, value)| value.ends_with("/saml/acs")), "{:?}", shown.ours);
     }
-    let accept = |published| AcceptInvitation { token: token.clone(), published, client: None };
-    // What is wrong, or of another protocol, costs nothing.
+    let accept = |digest: String| AcceptInvitation { token: token.clone(), digest, client: None };
     let look = |text: &str| PreviewInvitedSource { token: token.clone(), text: text.to_owned() };
+    // What is wrong, or was not looked at, costs nothing.
     assert_eq!(holder.call(look("<x/>")).await.unwrap_err().kind, ErrorKind::InvalidInput);
-    assert_eq!(holder.call(accept(published("<x/>".to_owned()))).await.unwrap_err().kind, ErrorKind::InvalidInput);
-    let oidc = || Published::Oidc { issuer: "https://login.example.com".to_owned() };
-    let client = Some(ClientRegistration { id: "x".to_owned(), secret: None });
-    let other = AcceptInvitation { client, ..accept(oidc()) };
-    let error = holder.call(other).await.unwrap_err();
-    assert!(error.public.contains("SAML"), "the link was made for SAML: {}", error.public);
+    let digest = published(idp.metadata()).digest();
+    let unseen = holder.call(accept(digest.clone())).await.unwrap_err();
+    assert!(unseen.public.contains("once more"), "{}", unseen.public);
+    // Nobody learns from it what answers where.
+    let closed = holder.call(look("https://127.0.0.1:1/metadata")).await.unwrap_err();
+    assert!(closed.public.starts_with("Nothing that can be used was found"), "{}", closed.public);
 
-    let preview = holder.call(look(&idp.metadata())).await.unwrap();
-    holder.call(accept(preview.published.clone())).await.unwrap();
+    assert_eq!(holder.call(look(&idp.metadata())).await.unwrap().published.digest(), digest);
+    holder.call(accept(digest.clone())).await.unwrap();
     assert_eq!(names(&world).await, ["partner", "people"]);
-    let used = holder.call(accept(preview.published)).await.unwrap_err();
+    let used = holder.call(accept(digest)).await.unwrap_err();
     assert_eq!(used.kind, ErrorKind::NoSuchEntity);
+    assert_eq!(holder.call(LookUpInvitation { token: token.clone() }).await.unwrap_err().kind, ErrorKind::NoSuchEntity);
+    // Nor does it come back when the source goes.
+    world.root(MANAGEMENT).call(DeleteSource { name: name("partner") }).await.unwrap();
     assert_eq!(holder.call(LookUpInvitation { token }).await.unwrap_err().kind, ErrorKind::NoSuchEntity);
+}
+
+#[tokio::test]
+async fn a_link_for_another_protocol_is_not_for_this_provider() {
+    let (idp, world) = (Idp::new(), World::demo().await);
+    let token = invite(&world, "partner", SourceProtocol::Oidc).await;
+    let error = world.nobody().call(PreviewInvitedSource { token, text: idp.metadata() }).await.unwrap_err();
+    assert!(error.public.contains("OpenID"), "the link was made for OpenID Connect: {}", error.public);
+}
+
+#[tokio::test]
+async fn a_new_link_replaces_the_one_before() {
+    let world = World::demo().await;
+    let first = invite(&world, "partner", SourceProtocol::Saml).await;
+    let second = invite(&world, "partner", SourceProtocol::Saml).await;
+    let look = async |token| world.nobody().call(LookUpInvitation { token }).await.map(drop).map_err(|error| error.kind);
+    assert_eq!(look(first).await, Err(ErrorKind::NoSuchEntity));
+    assert_eq!(look(second).await, Ok(()));
+}
+
+/// What trust policies wait for is not given away: the holder of a link would meet them at once.
+#[tokio::test]
+async fn no_link_is_made_for_a_name_that_trust_policies_name() {
+    let idp = Idp::new();
+    let world = world(&idp, "").await;
+    world.root(MANAGEMENT).call(DeleteSource { name: name("corp") }).await.unwrap();
+    let wish = InviteSource { name: name("corp"), label: String::new(), protocol: SourceProtocol::Saml };
+    let error = world.root(MANAGEMENT).call(wish).await.unwrap_err();
+    assert!(error.public.contains("role/Admin"), "{}", error.public);
 }
 
 #[tokio::test]
@@ -136,11 +171,12 @@ async fn a_setup_link_ends_and_is_tried_a_bounded_number_of_times() {
 /// Of two who hold the same link, one connects.
 #[tokio::test]
 async fn of_two_answers_to_one_link_one_wins() {
-    let (one, other, world) = (Idp::new(), Idp::new(), World::demo().await);
+    let (idp, world) = (Idp::new(), World::demo().await);
     let token = invite(&world, "partner", SourceProtocol::Saml).await;
-    let accept = |idp: &Idp| AcceptInvitation { token: token.clone(), published: published(idp.metadata()), client: None };
     let holder = world.nobody();
-    let (one, other) = tokio::join!(holder.call(accept(&one)), holder.call(accept(&other)));
+    holder.call(PreviewInvitedSource { token: token.clone(), text: idp.metadata() }).await.unwrap();
+    let accept = || AcceptInvitation { token: token.clone(), digest: published(idp.metadata()).digest(), client: None };
+    let (one, other) = tokio::join!(holder.call(accept()), holder.call(accept()));
     assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
 }
 
@@ -160,8 +196,13 @@ async fn a_mapping_in_force_changes_and_a_removed_source_ends_its_sessions() {
 
     assert!(world.gateway.person(session.clone()).await.is_ok());
     root.call(DeleteSource { name: name("corp") }).await.unwrap();
-    assert_eq!(world.gateway.person(session).await.unwrap_err().kind, ErrorKind::InvalidBearer);
+    assert_eq!(world.gateway.person(session.clone()).await.unwrap_err().kind, ErrorKind::InvalidBearer);
     assert_eq!(root.call(DeleteSource { name: name("corp") }).await.unwrap_err().kind, ErrorKind::NoSuchEntity);
+    // A source that comes under the same name vouches for its own people, and revives nobody's session.
+    root.call(create("corp", published(idp.metadata()))).await.unwrap();
+    let principal = Principal::Person(std::sync::Arc::new(session));
+    let error = world.caller(principal).call(ListRoleOffers {}).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidBearer);
 }
 
 #[tokio::test]
