@@ -23,7 +23,7 @@ impl Service for AccessAnalyzer {
     fn fault(error: &Error) -> Fault {
         let (status, code) = match error.kind {
             ErrorKind::InvalidInput => (400, "ValidationException"),
-            ErrorKind::AccessDenied => (403, "AccessDeniedException"),
+            ErrorKind::AccessDenied | ErrorKind::StepUpRequired => (403, "AccessDeniedException"),
             kind => json_code(kind),
         };
         Fault::new(status, code, error)

@@ -5,11 +5,13 @@ use crate::{
     credentials::SessionRequest,
     domain::{Arn, Error, ErrorKind, Secret, iam::Role, name::AccountId, session::PortalSession},
     federation::mapping::{RoleOffer, role_offers, takeable_roles},
-    gateway::{Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess},
-    policy::{CompiledRole, decision::GrantBasis},
+    gateway::{
+        Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, person_context,
+    },
+    policy::{CompiledRole, Context, decision::GrantBasis},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The service.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ impl Service for Sso {
             | ErrorKind::BadSignature
             | ErrorKind::ExpiredCredentials
             | ErrorKind::StaleStep => Fault::new(401, "UnauthorizedException", error),
+            // The message says where to give the factor: to somebody whose session it is, and whom the role trusts otherwise.
+            ErrorKind::StepUpRequired => Fault::new(403, "ForbiddenException", error),
             // AWS does not say which of account, role or assignment is missing.
             ErrorKind::AccessDenied
             | ErrorKind::RejectedIdentity
@@ -80,8 +84,15 @@ fn person<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Err
     call.caller.person().ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
 }
 
+/// The roles that the person may take, with a second factor given now: clients that list are not told what they can't have
+/// yet, but [`GetRoleCredentials`] says where to give it.
 fn takeable<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<Arc<CompiledRole>>, Error> {
-    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, call.scope.context()))
+    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, &with_factor_now(call)?))
+}
+
+fn with_factor_now<O: Operation>(call: &Call<'_, O>) -> Result<Context, Error> {
+    let origin = &call.caller.origin;
+    Ok(person_context(&call.scope.snapshot, &person(call)?.identity, Some(origin.time), origin))
 }
 
 /// Accounts in which the person may take a role.
@@ -311,7 +322,16 @@ pub struct ListRoleOffers {}
 pub struct RoleOffers {
     /// By account and name.
     #[serde(skip)]
-    pub offers: Vec<RoleOffer>,
+    pub offers: Vec<PortalRole>,
+}
+
+/// A role in the portal.
+#[derive(Debug)]
+pub struct PortalRole {
+    /// The role, with the reasons.
+    pub offer: RoleOffer,
+    /// Whether a second factor has to be given first.
+    pub step_up: bool,
 }
 
 impl Operation for ListRoleOffers {
@@ -325,6 +345,13 @@ impl Operation for ListRoleOffers {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleOffers, Error> {
-        Ok(RoleOffers { offers: role_offers(&call.tx.snapshot, &person(call)?.identity, call.scope.context()) })
+        let identity = &person(call)?.identity;
+        let now: BTreeSet<String> = takeable_roles(&call.tx.snapshot, identity, call.scope.context())
+            .into_iter()
+            .map(|role| role.role.id.clone())
+            .collect();
+        let offers = role_offers(&call.tx.snapshot, identity, &with_factor_now(call)?).into_iter();
+        let portal = |offer: RoleOffer| PortalRole { step_up: !now.contains(&offer.role.role.id), offer };
+        Ok(RoleOffers { offers: offers.map(portal).collect() })
     }
 }

@@ -1,5 +1,6 @@
 //! AWS SSO OIDC: how command lines get a person's access token (RFC 8628 device code, RFC 7636 PKCE).
 
+use super::signin::own_sessions;
 use crate::{
     crypto::{same, seal::Purpose, sha256_hex},
     domain::{
@@ -46,6 +47,7 @@ impl Service for SsoOidc {
             ErrorKind::UnsupportedGrant => (400, "UnsupportedGrantTypeException", "unsupported_grant_type"),
             ErrorKind::InvalidRedirect => (400, "InvalidRedirectUriException", "invalid_redirect_uri"),
             ErrorKind::AccessDenied
+            | ErrorKind::StepUpRequired
             | ErrorKind::MissingCredentials
             | ErrorKind::UnknownKey
             | ErrorKind::BadSignature
@@ -317,6 +319,7 @@ impl Operation for CreateToken {
         let session = PortalSession {
             id: broker.random.uuid(),
             vouched: Some(approved.vouched()),
+            factor_given: approved.factor_given,
             lent_by: Some(approved.id),
             at_provider: approved.at_provider,
             started: now,
@@ -327,6 +330,7 @@ impl Operation for CreateToken {
         call.tx.note("subject", &session.identity.subject);
         let token = broker.random.token();
         broker.store.ephemeral().put(BEARER, &token, &session, expires).await?;
+        own_sessions::remember(broker.store.ephemeral(), &session, &call.caller.origin, Some(client.name)).await?;
         Ok(Token { access_token: Secret::new(token), token_type: "Bearer", expires_in: expires.seconds_since(now) })
     }
 }

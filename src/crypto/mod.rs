@@ -20,7 +20,13 @@ pub use refusal::{Refusal, refusal};
 /// SHA-256 in lower-case hex: how bearer tokens and client secrets are kept.
 #[must_use]
 pub fn sha256_hex(data: impl AsRef<[u8]>) -> String {
-    lower_hex(digest::digest(&digest::SHA256, data.as_ref()).as_ref())
+    lower_hex(&sha256(data))
+}
+
+/// SHA-256: 32 bytes.
+#[must_use]
+pub fn sha256(data: impl AsRef<[u8]>) -> Vec<u8> {
+    digest::digest(&digest::SHA256, data.as_ref()).as_ref().to_vec()
 }
 
 /// Lower-case hexadecimal: 64 digits of a SHA-256 value.

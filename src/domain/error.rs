@@ -39,6 +39,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The policies do not allow it.
     AccessDenied,
+    /// The role wants a second factor, or a fresher one, and would then be given (RFC 9470).
+    StepUpRequired,
     /// No credentials in the request.
     MissingCredentials,
     /// The request's signature header cannot be read, or is not for this service.
@@ -106,6 +108,7 @@ impl ErrorKind {
         Self::DeleteConflict,
         Self::LimitExceeded,
         Self::AccessDenied,
+        Self::StepUpRequired,
         Self::MissingCredentials,
         Self::IncompleteSignature,
         Self::UnknownKey,

@@ -121,8 +121,39 @@ pub struct IdentityProvider {
     pub label: String,
     /// E-mail domains whose people are sent here, lower case.
     pub domains: Vec<String>,
+    /// What is asked of its people besides.
+    pub second_factor: SecondFactor,
     /// How to talk to it.
     pub kind: ProviderKind,
+}
+
+/// What is asked of the people of a source besides the source's own word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondFactor {
+    /// Who is asked at the sign-in.
+    #[serde(default)]
+    pub required: FactorRequirement,
+    /// With `always`: for so many days after their first sign-in, people without a factor may put it off.
+    #[serde(default)]
+    pub grace_days: u32,
+    /// Values of `amr`, `acr` or `AuthnContextClassRef` by which the source says that a second factor was given: those are
+    /// believed. Without any, the source is not.
+    #[serde(default)]
+    pub believed: Vec<String>,
+}
+
+/// Who gives a second factor at the sign-in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FactorRequirement {
+    /// Nobody; roles may still ask for one.
+    Never,
+    /// Those who have one.
+    #[default]
+    Enrolled,
+    /// Everybody; those who have none set one up.
+    Always,
 }
 
 /// The protocols.

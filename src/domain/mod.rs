@@ -6,6 +6,7 @@ pub mod anywhere;
 pub mod arn;
 pub mod directory;
 pub mod error;
+pub mod factor;
 pub mod iam;
 pub mod name;
 pub mod organization;

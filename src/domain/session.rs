@@ -124,6 +124,9 @@ pub struct IdentityAssertion {
     pub email: Option<String>,
     /// When the person authenticated, as asserted.
     pub authenticated: Timestamp,
+    /// How, as asserted: `amr` and `acr`, or `AuthnContextClassRef`.
+    #[serde(default)]
+    pub methods: Vec<String>,
     /// No session may outlive this (SAML `SessionNotOnOrAfter`).
     pub not_after: Option<Timestamp>,
     /// Session name the assertion asks for (`…/SAML/Attributes/RoleSessionName`).
@@ -190,6 +193,14 @@ impl IdentityAssertion {
         self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
     }
 
+    /// When the person authenticated, where the provider says that: an `AuthnInstant` always, `auth_time` not always.
+    #[must_use]
+    pub fn asserted_authentication(&self) -> Option<Timestamp> {
+        let issuer = self.provider.resource.strip_prefix("oidc-provider/");
+        let stated = issuer.is_none_or(|issuer| self.claims.contains_key(&format!("{issuer}:auth_time")));
+        stated.then_some(self.authenticated)
+    }
+
     /// Names the person across sessions: `<provider>:<subject>`.
     #[must_use]
     pub fn person(&self) -> String {
@@ -239,6 +250,9 @@ pub struct PortalSession {
     /// When the provider vouched, where that was before it began: what is ended from then on, this is too.
     #[serde(default)]
     pub vouched: Option<Timestamp>,
+    /// When a second factor was last given, here or, where it is believed, at the provider.
+    #[serde(default)]
+    pub factor_given: Option<Timestamp>,
     /// When it ends, whatever happens.
     pub expires: Timestamp,
 }

@@ -123,6 +123,10 @@ impl dyn Random + '_ {
     pub fn unique_id(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17))
     }
+    /// A recovery code: 16 letters and digits of 32, 80 bits, those left out that look like others.
+    pub fn recovery_code(&self) -> String {
+        self.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16)
+    }
     /// An access key id: `ASIA` or `AKIA` and sixteen letters that hold the account, as AWS's do: 1 random bit, 40 bits of
     /// account, 39 random bits, in base32.
     pub fn access_key_id(&self, prefix: &str, account: &super::name::AccountId) -> String {

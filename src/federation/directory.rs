@@ -126,6 +126,7 @@ pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user
         name: Some(user.display_name.clone()),
         email: Some(user.email.clone()),
         authenticated: federation.clock.now(),
+        methods: vec!["pwd".to_owned()],
         not_after: None,
         role_session_name: None,
         session_seconds: None,

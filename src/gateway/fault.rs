@@ -42,9 +42,11 @@ pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::AlreadyExists => (409, "EntityAlreadyExists"),
         ErrorKind::DeleteConflict => (409, "DeleteConflict"),
         ErrorKind::LimitExceeded => (409, "LimitExceeded"),
-        ErrorKind::AccessDenied | ErrorKind::StaleStep | ErrorKind::InvalidGrant | ErrorKind::InvalidClient => {
-            (403, "AccessDenied")
-        }
+        ErrorKind::AccessDenied
+        | ErrorKind::StepUpRequired
+        | ErrorKind::StaleStep
+        | ErrorKind::InvalidGrant
+        | ErrorKind::InvalidClient => (403, "AccessDenied"),
         ErrorKind::MissingCredentials => (403, "MissingAuthenticationToken"),
         ErrorKind::IncompleteSignature => (400, "IncompleteSignature"),
         ErrorKind::UnknownKey | ErrorKind::InvalidBearer => (403, "InvalidClientTokenId"),
@@ -87,6 +89,7 @@ pub fn json_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::AlreadyExists | ErrorKind::DeleteConflict => (400, "ConflictException"),
         ErrorKind::LimitExceeded => (400, "LimitExceededException"),
         ErrorKind::AccessDenied
+        | ErrorKind::StepUpRequired
         | ErrorKind::StaleStep
         | ErrorKind::InvalidGrant
         | ErrorKind::InvalidClient

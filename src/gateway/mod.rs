@@ -13,9 +13,9 @@ pub mod wire;
 
 pub use fault::Fault;
 pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
-pub(crate) use person::{BEARER, ENDED, FRESH};
+pub(crate) use person::{BEARER, ENDED, FACTOR_GIVEN, FRESH};
 pub use scope::Scope;
-pub(crate) use scope::base_context;
+pub(crate) use scope::{base_context, person_context};
 pub use wire::Entry;
 
 use crate::{
@@ -24,12 +24,12 @@ use crate::{
         Arn, Clock, Error, ErrorKind, Random,
         anywhere::{self, RevocationList},
         name::{AccountId, RoleSessionName},
-        session::{Caller, IdentityAssertion, Principal, RequestOrigin},
+        session::{Caller, IdentityAssertion, Principal},
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
     policy::{
-        Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
+        Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
         evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
     },
     store::{AuditRecord, Notes, Snapshot, Store},
@@ -290,14 +290,19 @@ impl Gateway {
         record.note("provider", &assertion.provider.name);
         let who = assertion.person();
         let action = assertion.provider.protocol.action();
-        let refusal = match self.trusted_role(&trusted.role, &account, assertion, scope, &caller.origin) {
+        let given = caller.person().filter(|_| by_person).and_then(|person| person.factor_given);
+        let context = person_context(&scope.snapshot, &assertion, given, &caller.origin);
+        // A person sees in the portal what they may take: nobody has to be told why by a receipt. But a factor can be given.
+        let fresh = by_person
+            .then(|| (assertion.clone(), person_context(&scope.snapshot, &assertion, Some(caller.origin.time), &caller.origin)));
+        let refusal = match trusted_role(&trusted.role, &account, assertion, scope, &context) {
             Ok(permit) => return Ok(permit),
             Err(refusal) => refusal,
         };
         let refused = not_authorized(&refusal.message);
-        // A person sees in the portal what they may take: nobody has to be told why by a receipt.
-        if by_person {
-            return Err(refused);
+        if let Some((assertion, context)) = fresh {
+            let would = trusted_role(&trusted.role, &account, assertion, scope, &context).is_ok();
+            return Err(if would { self.step_up_required() } else { refused });
         }
         let explanation = refusal.explanation.map_or_else(
             || Explanation {
@@ -360,32 +365,9 @@ impl Gateway {
         }
     }
 
-    /// The role, if it trusts a verified assertion.
-    fn trusted_role(
-        &self,
-        arn: &Arn,
-        account: &AccountId,
-        assertion: IdentityAssertion,
-        scope: &Scope,
-        origin: &RequestOrigin,
-    ) -> Result<Permit, Denial> {
-        let refused = |why: &str| Denial { explicit: false, message: why.to_owned(), explanation: None };
-        // Authorization precedes existence: a role that is not there is refused like one that does not trust.
-        let role = scope.snapshot.role_by_arn(arn).ok_or_else(|| refused("no_such_role: there is no such role"))?;
-        // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
-        if scope.snapshot.standing(&assertion.provider, account).is_none() {
-            return Err(refused("provider_shadowed: another provider stands under this ARN in the role's account"));
-        }
-        if !assertion.is_for(arn) {
-            return Err(refused("role_not_listed: the assertion lists the roles it is for, and this one is not among them"));
-        }
-        // Whoever signs such a call brings nothing into it: at AWS it is unsigned.
-        let context = role.trust_context(&assertion, &base_context(origin));
-        let companions = companions(&assertion);
-        match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
-            Decision::Allow(permit) => Ok(permit),
-            Decision::Deny(denial) => Err(denial),
-        }
+    fn step_up_required(&self) -> Error {
+        let place = self.broker.federation.addresses.at("/second-factor");
+        Error::new(ErrorKind::StepUpRequired, format!("This role wants a second factor now: give it at {place}, then try again."))
     }
 
     /// Adds the sealed reasons to a refusal.
@@ -504,5 +486,32 @@ fn log<O: Operation>(caller: &Caller, error: &Error) {
         }
         ErrorKind::AuthorizationPending | ErrorKind::SlowDown => {}
         _ => tracing::info!(request, operation, ?kind, public = error.public, private, "refused"),
+    }
+}
+
+/// The role, if it trusts a verified assertion.
+fn trusted_role(
+    arn: &Arn,
+    account: &AccountId,
+    assertion: IdentityAssertion,
+    scope: &Scope,
+    context: &Context,
+) -> Result<Permit, Denial> {
+    let refused = |why: &str| Denial { explicit: false, message: why.to_owned(), explanation: None };
+    // Authorization precedes existence: a role that is not there is refused like one that does not trust.
+    let role = scope.snapshot.role_by_arn(arn).ok_or_else(|| refused("no_such_role: there is no such role"))?;
+    // Who vouched must be the provider that stands under this ARN in the role's account, not a namesake.
+    if scope.snapshot.standing(&assertion.provider, account).is_none() {
+        return Err(refused("provider_shadowed: another provider stands under this ARN in the role's account"));
+    }
+    if !assertion.is_for(arn) {
+        return Err(refused("role_not_listed: the assertion lists the roles it is for, and this one is not among them"));
+    }
+    // Whoever signs such a call brings nothing into it: at AWS it is unsigned.
+    let context = role.trust_context(&assertion, context);
+    let companions = companions(&assertion);
+    match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
+        Decision::Allow(permit) => Ok(permit),
+        Decision::Deny(denial) => Err(denial),
     }
 }

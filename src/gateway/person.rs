@@ -17,6 +17,8 @@ pub(crate) const BEARER: &str = "bearer";
 pub(crate) const ENDED: &str = "ended-session";
 /// Claims that are asked for anew, by session.
 pub(crate) const FRESH: &str = "fresh-claims";
+/// When the second factor of a browser's session, and of those it lent itself to, was last given.
+pub(crate) const FACTOR_GIVEN: &str = "factor-given";
 /// Marks a session whose claims are being asked for.
 const REFRESHING: &str = "refreshing";
 /// How long asking may take, in seconds.
@@ -69,7 +71,10 @@ impl Broker {
         }
         let identity = self.fresh(&session).await?.ok_or_else(over)?;
         let identity = self.federation.current(identity).await?.ok_or_else(over)?;
-        Ok(PortalSession { identity, ..session })
+        let root = session.lent_by.as_ref().unwrap_or(&session.id);
+        let given: Option<Timestamp> = self.store.ephemeral().get(FACTOR_GIVEN, root).await?;
+        let factor_given = session.factor_given.max(given);
+        Ok(PortalSession { identity, factor_given, ..session })
     }
 
     /// What the provider says about a person now: none when it does not vouch for them any more. Sessions without a refresh

@@ -5,7 +5,7 @@ use crate::{
         Arn, Error, Timestamp,
         anywhere::{self, CertifiedIdentity},
         name::{AccountId, RoleSessionName},
-        session::{Caller, Principal, RequestOrigin, RoleSession},
+        session::{Caller, IdentityAssertion, Principal, RequestOrigin, RoleSession},
         user::{UserCredentials, UserSession},
     },
     policy::Context,
@@ -53,7 +53,16 @@ impl Scope {
     /// Condition keys of the request and the caller.
     pub fn context(&self) -> &Context {
         self.context.get_or_init(|| {
-            let mut context = base_context(&self.caller.origin);
+            let mut context = match &self.caller.principal {
+                Principal::Person(person) => {
+                    person_context(&self.snapshot, &person.identity, person.factor_given, &self.caller.origin)
+                }
+                Principal::Session(_)
+                | Principal::User(_)
+                | Principal::Anonymous
+                | Principal::Certificate(_)
+                | Principal::Operator => base_context(&self.caller.origin),
+            };
             if let Some(account) = &self.account {
                 context.set("aws:PrincipalAccount", account.to_string());
                 context.set("aws:ResourceAccount", account.to_string());
@@ -114,6 +123,23 @@ pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
     context.set("aws:SecureTransport", origin.secure.to_string());
     context.set("aws:UserAgent", origin.user_agent.clone());
     context.set("aws:ViaAWSService", "false");
+    context
+}
+
+/// The condition keys of a request in which a person takes roles. The second factor is the one given here or the one that the
+/// source asserts, where that is believed; the later counts. Without one the key says so: `IfExists` lets nobody in.
+pub(crate) fn person_context(
+    snapshot: &Snapshot,
+    identity: &IdentityAssertion,
+    given: Option<Timestamp>,
+    origin: &RequestOrigin,
+) -> Context {
+    let asserted = snapshot.asserted_factor(identity);
+    let mut context = base_context(origin);
+    context.set("aws:MultiFactorAuthPresent", (given.is_some() || asserted.is_some()).to_string());
+    if let Some(at) = given.max(asserted.flatten()) {
+        context.set("aws:MultiFactorAuthAge", origin.time.seconds_since(at).max(0).to_string());
+    }
     context
 }
 

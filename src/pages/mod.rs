@@ -8,6 +8,8 @@ pub mod console;
 mod departure;
 mod issuer;
 pub mod portal;
+mod second_factor;
+mod security;
 mod setup;
 pub mod sign_in;
 
@@ -52,6 +54,8 @@ pub fn router(pages: Pages) -> Router {
         .merge(admin::router())
         .merge(issuer::router())
         .merge(setup::router())
+        .merge(second_factor::router())
+        .merge(security::router())
         .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
         .with_state(pages)
         .route("/static/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../templates/static/app.css"))))
@@ -122,6 +126,14 @@ const BINDING: &str = "binding";
 /// Whether the sign-in under way is a test.
 const TESTING: &str = "testing";
 const CONTINUATION: &str = "continuation";
+/// The step that waits for this browser's second factor.
+const FACTOR_STEP: &str = "factor-step";
+/// A role that waits for a second factor.
+const WISH: &str = "wish";
+/// A page that waits for a second factor.
+const AFTER_FACTOR: &str = "after-factor";
+/// A reset link that this browser opened.
+const RESET: &str = "factor-reset";
 /// Longest address that is kept for after the sign-in, in bytes.
 const MAX_CONTINUATION: usize = 4096;
 
@@ -242,7 +254,7 @@ impl Failed {
             return Redirect::to(path).into_response();
         }
         let (status, title) = match self.0.kind {
-            ErrorKind::AccessDenied => (StatusCode::FORBIDDEN, "You can't do this"),
+            ErrorKind::AccessDenied | ErrorKind::StepUpRequired => (StatusCode::FORBIDDEN, "You can't do this"),
             ErrorKind::NoSuchEntity => (StatusCode::NOT_FOUND, "Not found"),
             ErrorKind::Unavailable | ErrorKind::IdentityProviderUnreachable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "Not available right now")
@@ -255,7 +267,10 @@ impl Failed {
             _ => (StatusCode::BAD_REQUEST, "That did not work"),
         };
         tracing::debug!(kind = ?self.0.kind, private = self.0.private.as_deref(), "error page");
-        let tells = !matches!(self.0.kind, ErrorKind::NoSuchEntity | ErrorKind::AccessDenied | ErrorKind::InvalidInput);
+        let tells = !matches!(
+            self.0.kind,
+            ErrorKind::NoSuchEntity | ErrorKind::AccessDenied | ErrorKind::StepUpRequired | ErrorKind::InvalidInput
+        );
         let reference = reference.filter(|_| tells).unwrap_or_default();
         let page = ErrorPage { title, message: &self.0.public, reference, action: "/portal", action_label: "Go to the portal" };
         (status, render(&page)).into_response()

@@ -1,12 +1,12 @@
 //! The portal: accounts and roles of the signed-in person, with the reason for each.
 
-use super::{Browser, CONSOLE, Console, Page, Pages, render};
+use super::{Browser, CONSOLE, Console, Page, PageError, Pages, WISH, render};
 use crate::{
     api::{
         signin::OpenConsole,
-        sso::{GetRoleCredentials, ListRoleOffers},
+        sso::{GetRoleCredentials, ListRoleOffers, PortalRole},
     },
-    domain::{Error, Timestamp, name::AccountId},
+    domain::{Error, ErrorKind, Timestamp, name::AccountId, session::Caller},
     signin::step::Continuation,
 };
 use askama::Template;
@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) fn router() -> Router<Pages> {
     Router::new()
@@ -36,6 +36,8 @@ struct RoleLine {
     description: String,
     because: String,
     hours: String,
+    /// Whether a second factor is asked for first.
+    step_up: bool,
 }
 
 #[derive(Template)]
@@ -56,13 +58,14 @@ async fn portal(State(pages): State<Pages>, browser: Browser) -> Page {
     let snapshot = pages.gateway.snapshot();
     let mut accounts: Vec<AccountCard> = Vec::new();
     let role_count = offers.len();
-    for offer in offers {
+    for PortalRole { offer, step_up } in offers {
         let role = &offer.role.role;
         let line = RoleLine {
             name: role.name.to_string(),
             description: role.description.clone(),
             because: offer.explanation.because().unwrap_or_default(),
             hours: duration(role.max_session_seconds),
+            step_up,
         };
         match accounts.last_mut().filter(|card| card.id == role.account.as_str()) {
             Some(card) => card.roles.push(line),
@@ -99,10 +102,31 @@ pub(super) fn clock_time(time: Timestamp) -> String {
     time.to_string()
 }
 
-#[derive(Deserialize)]
-struct Wish {
+/// A role that a person asked for; kept while they give a second factor for it.
+#[derive(Clone, Deserialize, Serialize)]
+pub(super) struct Wish {
     account_id: AccountId,
     role_name: String,
+    #[serde(default)]
+    console: bool,
+}
+
+impl Wish {
+    /// Carries the wish out, or has the second factor asked for that the role wants.
+    pub(super) async fn grant(self, pages: &Pages, browser: &Browser, caller: &Caller) -> Page {
+        let outcome = if self.console {
+            open_console(pages, browser, caller, &self).await
+        } else {
+            show_credentials(pages, caller, &self).await
+        };
+        match outcome {
+            Err(PageError(error)) if error.kind == ErrorKind::StepUpRequired => {
+                browser.session.insert(WISH, self).await?;
+                Ok(Redirect::to("/second-factor").into_response())
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 #[derive(Template)]
@@ -124,8 +148,12 @@ struct Block {
 
 async fn credentials(State(pages): State<Pages>, browser: Browser, Form(wish): Form<Wish>) -> Page {
     let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    Wish { console: false, ..wish }.grant(&pages, &browser, &caller).await
+}
+
+async fn show_credentials(pages: &Pages, caller: &Caller, wish: &Wish) -> Page {
     let call = GetRoleCredentials { role_name: wish.role_name.clone(), account_id: wish.account_id.clone() };
-    let issued = pages.gateway.call(&caller, call).await?.role_credentials;
+    let issued = pages.gateway.call(caller, call).await?.role_credentials;
     let endpoint = pages.gateway.broker.federation.addresses.at("");
     let (key, secret, token) = (&issued.access_key_id, issued.secret_access_key.expose(), issued.session_token.expose());
     let until = Timestamp(issued.expiration);
@@ -166,13 +194,22 @@ async fn credentials(State(pages): State<Pages>, browser: Browser, Form(wish): F
             .map_err(Error::internal)?,
         },
     ];
-    Ok(render(&CredentialsPage { account: wish.account_id.to_string(), role: wish.role_name, until: clock_time(until), blocks }))
+    Ok(render(&CredentialsPage {
+        account: wish.account_id.to_string(),
+        role: wish.role_name.clone(),
+        until: clock_time(until),
+        blocks,
+    }))
 }
 
 async fn console(State(pages): State<Pages>, browser: Browser, Form(wish): Form<Wish>) -> Page {
     let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
-    let open = OpenConsole { account_id: wish.account_id, role_name: wish.role_name };
-    let opened = pages.gateway.call(&caller, open).await?;
+    Wish { console: true, ..wish }.grant(&pages, &browser, &caller).await
+}
+
+async fn open_console(pages: &Pages, browser: &Browser, caller: &Caller, wish: &Wish) -> Page {
+    let open = OpenConsole { account_id: wish.account_id.clone(), role_name: wish.role_name.clone() };
+    let opened = pages.gateway.call(caller, open).await?;
     browser.session.cycle_id().await?;
     browser.session.insert(CONSOLE, Console { session: opened.session, until: opened.until }).await?;
     Ok(Redirect::to("/admin").into_response())

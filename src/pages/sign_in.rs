@@ -1,17 +1,19 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
 use super::{
-    BINDING, Browser, CONSOLE, CONTINUATION, Console, PERSON, Page, PageError, Pages, TESTING, departure::depart, render,
+    AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, PERSON, Page, PageError, Pages, RESET, TESTING, WISH,
+    departure::depart, render,
 };
 use crate::{
     api::{
         sign_out::{BackChannelLogout, ProviderLogout, SignOut},
         signin::{
             Answer, ArriveUnsolicited, BeginSignIn, CompleteSignIn, IdentitySourceInfo, ListIdentitySources, LookUpArrival,
-            ParkSamlResponse,
+            ParkSamlResponse, SignInOutcome,
+            factor::{BeginPasskeySignIn, SignInWithPasskey},
         },
     },
-    domain::{Error, ErrorKind, Secret},
+    domain::{Error, ErrorKind, Secret, session::PortalSession},
     federation::{
         Arrival, Departure,
         oidc::Callback,
@@ -35,6 +37,7 @@ pub(super) fn router() -> Router<Pages> {
     Router::new()
         .route("/sign-in", get(choose))
         .route("/sign-in/{source}", get(begin).post(password))
+        .route("/sign-in-with-passkey", get(passkey).post(passkey_given))
         .route("/sign-out", post(sign_out))
         .route("/saml/metadata", get(saml_metadata))
         .route("/saml/acs", post(saml_acs))
@@ -54,6 +57,7 @@ struct ChoosePage {
     sources: Vec<IdentitySourceInfo>,
     by_email: bool,
     email: String,
+    passkeys: bool,
     problem: &'static str,
 }
 
@@ -67,6 +71,7 @@ struct PasswordPage {
     user_name: String,
     problem: String,
     others: bool,
+    passkeys: bool,
 }
 
 /// Leaves our site without a form's redirect chain, which browsers bind to `form-action`.
@@ -102,6 +107,7 @@ async fn choose(State(pages): State<Pages>, browser: Browser, Query(chosen): Que
     }
     Ok(render(&ChoosePage {
         organization: answer.organization.unwrap_or_default(),
+        passkeys: answer.passkeys,
         by_email: answer.sources.iter().any(|source| !source.domains.is_empty()),
         problem: if email.is_empty() { "" } else { "We don't know that e-mail address. Choose how you sign in." },
         sources: answer.sources,
@@ -162,6 +168,7 @@ async fn begin_with(pages: &Pages, browser: &Browser, source: String, user_name:
         organization: answer.organization.unwrap_or_default(),
         label: label.unwrap_or_default(),
         others: answer.sources.len() > 1,
+        passkeys: answer.passkeys,
         handle: begun.handle,
         source,
         user_name,
@@ -203,14 +210,72 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
         return Ok(Redirect::to(&format!("/admin/sign-ins?reference={reference}")).into_response());
     }
     let completed = outcome?;
-    let session = completed.session.ok_or_else(|| Error::new(ErrorKind::StaleStep, "This was a test of another browser."))?;
-    browser.session.cycle_id().await?;
-    browser.session.remove::<String>(BINDING).await?;
-    browser.session.remove::<Continuation>(CONTINUATION).await?;
-    // A console that somebody else left open is not this person's.
-    browser.session.remove::<Console>(CONSOLE).await?;
-    browser.session.insert(PERSON, &session).await?;
+    match completed.outcome {
+        SignInOutcome::Session(session) => begin_session(browser, &session).await?,
+        SignInOutcome::Factor { handle } => {
+            // Half signed in is another privilege than not at all.
+            browser.session.cycle_id().await?;
+            browser.session.insert(FACTOR_STEP, handle).await?;
+            return Ok(Redirect::to("/second-factor").into_response());
+        }
+        SignInOutcome::Test => {
+            return Err(Error::new(ErrorKind::StaleStep, "This was a test of another browser.").into());
+        }
+    }
     Ok(Redirect::to(&completed.continuation.path()).into_response())
+}
+
+/// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
+pub(super) async fn begin_session(browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
+    browser.session.cycle_id().await?;
+    for key in [BINDING, CONTINUATION, FACTOR_STEP, WISH, AFTER_FACTOR, RESET, CONSOLE] {
+        browser.session.remove_value(key).await?;
+    }
+    browser.session.insert(PERSON, session).await?;
+    Ok(())
+}
+
+#[derive(Template)]
+#[template(path = "passkey.html")]
+struct PasskeyPage {
+    handle: String,
+    options: String,
+    problem: String,
+}
+
+async fn passkey(State(pages): State<Pages>, browser: Browser) -> Page {
+    ask_passkey(&pages, &browser, String::new()).await
+}
+
+async fn ask_passkey(pages: &Pages, browser: &Browser, problem: String) -> Page {
+    let binding = binding(browser, pages).await?;
+    let asked = pages.gateway.call(&browser.anonymous(), BeginPasskeySignIn { binding }).await?;
+    let asked = asked.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "Passkeys can't be used at this address."))?;
+    Ok(render(&PasskeyPage { handle: asked.handle, options: asked.options, problem }))
+}
+
+#[derive(Deserialize)]
+struct PasskeyForm {
+    handle: String,
+    credential: Secret<String>,
+}
+
+async fn passkey_given(State(pages): State<Pages>, browser: Browser, Form(form): Form<PasskeyForm>) -> Page {
+    let binding = browser.session.get::<String>(BINDING).await?.map(Secret::new);
+    let continuation: Continuation = browser.session.get(CONTINUATION).await?.unwrap_or_default();
+    let PasskeyForm { handle, credential } = form;
+    let wish = SignInWithPasskey { binding, handle, credential, continuation };
+    match pages.gateway.call(&browser.anonymous(), wish).await {
+        Ok(given) => {
+            let session = given.session.ok_or_else(|| Error::internal("a passkey without a session"))?;
+            begin_session(&browser, &session).await?;
+            Ok(Redirect::to(&given.continuation.path()).into_response())
+        }
+        Err(error) if matches!(error.kind, ErrorKind::InvalidAuthenticationCode | ErrorKind::RejectedIdentity) => {
+            ask_passkey(&pages, &browser, error.public).await
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn sign_out(State(pages): State<Pages>, browser: Browser) -> Page {

@@ -1,30 +1,56 @@
 //! The dispatcher: what follows identity.
 //!
-//! Every step of a sign-in returns here, and no step knows the next one. Today an identified person gets a session at
-//! once; a second factor or a consent becomes one more arm of [`next`].
+//! Every step of a sign-in returns here, and no step knows the next one.
 
+pub mod factor;
+pub mod passkey;
 pub mod step;
 
-use crate::domain::{
-    Timestamp,
-    session::{IdentityAssertion, PortalSession, ProviderSession},
+use crate::{
+    domain::{
+        Timestamp,
+        iam::FactorRequirement,
+        session::{IdentityAssertion, PortalSession, ProviderSession},
+    },
+    federation::oidc::refresh::RefreshGrant,
 };
+use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
 /// The provider has vouched for the person.
 #[derive(Debug)]
 pub struct Identified;
+/// A second factor is to be given, or to be enrolled.
+#[derive(Debug)]
+pub struct FactorDue;
 /// Everything that was asked of the person has been shown.
 #[derive(Debug)]
 pub struct Authenticated;
 
 /// A sign-in under way; its state is a type, so that a session can't be made too early.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct SignIn<State> {
     identity: IdentityAssertion,
     at_provider: Option<ProviderSession>,
+    refresh: Option<RefreshGrant>,
     vouched: Timestamp,
+    factor_given: Option<Timestamp>,
+    #[serde(skip)]
     state: PhantomData<State>,
+}
+
+impl<State> SignIn<State> {
+    /// Who it is.
+    #[must_use]
+    pub const fn identity(&self) -> &IdentityAssertion {
+        &self.identity
+    }
+
+    fn carry<Other>(self, factor_given: Option<Timestamp>) -> SignIn<Other> {
+        let Self { identity, at_provider, refresh, vouched, .. } = self;
+        SignIn { identity, at_provider, refresh, vouched, factor_given, state: PhantomData }
+    }
 }
 
 /// What follows.
@@ -32,41 +58,79 @@ pub struct SignIn<State> {
 pub enum Next {
     /// Nothing more is needed.
     Session(SignIn<Authenticated>),
+    /// One of the person's factors.
+    Factor(SignIn<FactorDue>),
+    /// The person has none and must have one.
+    Enrolment(SignIn<FactorDue>),
+}
+
+/// What is known about the person's factors when they have been identified.
+#[derive(Clone, Copy, Debug)]
+pub struct FactorState {
+    /// What the source's settings ask for.
+    pub required: FactorRequirement,
+    /// Whether the source says that one was given, and is believed.
+    pub asserted: bool,
+    /// Whether the person has one here.
+    pub enrolled: bool,
+    /// Whether they may still put their first one off.
+    pub grace: bool,
 }
 
 impl SignIn<Identified> {
     /// Begins with what federation established, and when.
     #[must_use]
-    pub const fn identified(identity: IdentityAssertion, at_provider: Option<ProviderSession>, vouched: Timestamp) -> Self {
-        Self { identity, at_provider, vouched, state: PhantomData }
+    pub const fn identified(
+        identity: IdentityAssertion,
+        at_provider: Option<ProviderSession>,
+        refresh: Option<RefreshGrant>,
+        vouched: Timestamp,
+    ) -> Self {
+        Self { identity, at_provider, refresh, vouched, factor_given: None, state: PhantomData }
+    }
+
+    /// Begins with a passkey that named the person: whoever unlocked it gave two factors at once.
+    #[must_use]
+    pub fn by_passkey(identity: IdentityAssertion, now: Timestamp) -> SignIn<Authenticated> {
+        Self::identified(identity, None, None, now).carry(Some(now))
     }
 }
 
 /// Decides what follows identity.
 #[must_use]
-pub fn next(sign_in: SignIn<Identified>) -> Next {
-    Next::Session(SignIn {
-        identity: sign_in.identity,
-        at_provider: sign_in.at_provider,
-        vouched: sign_in.vouched,
-        state: PhantomData,
-    })
+pub fn next(sign_in: SignIn<Identified>, factors: FactorState) -> Next {
+    let FactorState { required, asserted, enrolled, grace } = factors;
+    match required {
+        FactorRequirement::Enrolled | FactorRequirement::Always if !asserted && enrolled => Next::Factor(sign_in.carry(None)),
+        FactorRequirement::Always if !asserted && !grace => Next::Enrolment(sign_in.carry(None)),
+        FactorRequirement::Never | FactorRequirement::Enrolled | FactorRequirement::Always => Next::Session(sign_in.carry(None)),
+    }
+}
+
+impl SignIn<FactorDue> {
+    /// The factor was given, or enrolled, just now: `signin::factor` alone says so.
+    fn given(self, now: Timestamp) -> SignIn<Authenticated> {
+        self.carry(Some(now))
+    }
 }
 
 impl SignIn<Authenticated> {
-    /// The portal session: `seconds` long, never longer than the provider's `SessionNotOnOrAfter`.
+    /// The portal session: `seconds` long, never longer than the provider's `SessionNotOnOrAfter`; and what fresh claims can
+    /// be had with.
     #[must_use]
-    pub fn session(self, id: String, seconds: i64, now: Timestamp) -> PortalSession {
+    pub fn session(self, id: String, seconds: i64, now: Timestamp) -> (PortalSession, Option<RefreshGrant>) {
         let end = now.plus_seconds(seconds);
         let expires = self.identity.not_after.map_or(end, |not_after| end.min(not_after));
-        PortalSession {
+        let session = PortalSession {
             id,
             lent_by: None,
             identity: self.identity,
             at_provider: self.at_provider,
             started: now,
             vouched: Some(self.vouched),
+            factor_given: self.factor_given,
             expires,
-        }
+        };
+        (session, self.refresh)
     }
 }

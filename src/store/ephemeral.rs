@@ -118,6 +118,38 @@ impl Ephemeral {
         Ok(())
     }
 
+    /// Writes a value that is found by its owner, too.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_owned(
+        &self,
+        kind: &str,
+        owner: &str,
+        key: &str,
+        value: &impl Serialize,
+        expires: Timestamp,
+    ) -> Result<(), Error> {
+        let (owner, key) = (hashed(kind, owner), hashed(kind, key));
+        let sql = "INSERT INTO ephemeral (key, value, expires, owner) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (key) DO UPDATE SET value = $2, expires = $3, owner = $4";
+        let value = self.sealed(&key, value)?;
+        let query = sqlx::query(sql).bind(key).bind(value).bind(expires.0).bind(owner);
+        query.execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// The values of an owner, those that end last first, at most so many.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn owned<T: DeserializeOwned>(&self, kind: &str, owner: &str, most: u32) -> Result<Vec<T>, Error> {
+        let sql = "SELECT key, value FROM ephemeral WHERE owner = $1 AND expires > $2 ORDER BY expires DESC LIMIT $3";
+        let query = sqlx::query(sql).bind(hashed(kind, owner)).bind(self.clock.now().0).bind(most);
+        let rows = query.fetch_all(&self.pool).await.map_err(unavailable)?;
+        Ok(rows.iter().filter_map(|row| self.opened(row.get("key"), row.get("value"))).collect())
+    }
+
     /// Deletes everything that has expired.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 pub mod audit;
 mod compute;
 pub mod ephemeral;
+mod factors;
 pub mod keys;
 mod ledger;
 pub mod recordings;

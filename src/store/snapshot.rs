@@ -2,13 +2,13 @@
 
 use crate::{
     domain::{
-        Arn,
+        Arn, Timestamp,
         anywhere::{AnywhereProfile, RevocationList, TrustAnchor},
         iam::{IdentityProvider, InstanceProfile, ManagedPolicy, ProviderOwner},
         name::{AccountId, GroupName},
         organization::{Account, Organization},
         revocation::Revocations,
-        session::ProviderRef,
+        session::{IdentityAssertion, ProviderRef},
         user::{AccessKey, MfaDevice, UserSession},
     },
     policy::{CompiledRole, CompiledUser, Policy, TakeableRoles, aws_managed},
@@ -164,6 +164,22 @@ impl Snapshot {
         let arn = verified.arn_in(account)?;
         let provider = self.provider(&arn)?;
         (provider.owner == verified.owner && provider.name.as_str() == verified.name).then_some(arn)
+    }
+
+    /// The source that vouched for somebody, where it is still what it was.
+    #[must_use]
+    pub fn source_of(&self, identity: &IdentityAssertion) -> Option<&Arc<IdentityProvider>> {
+        let vouched = &identity.provider;
+        self.providers.iter().find(|known| {
+            known.owner == vouched.owner && known.name.as_str() == vouched.name && known.resource() == vouched.resource
+        })
+    }
+
+    /// The second factor that a source asserts, where it is believed: `Some(None)` when it does not say when that was.
+    #[must_use]
+    pub fn asserted_factor(&self, identity: &IdentityAssertion) -> Option<Option<Timestamp>> {
+        let believed = &self.source_of(identity)?.second_factor.believed;
+        identity.methods.iter().any(|method| believed.contains(method)).then(|| identity.asserted_authentication())
     }
 
     /// A managed policy's document by ARN: customer-managed, or AWS-managed and built in.

@@ -141,6 +141,7 @@ fn provider(row: &SqliteRow, ring: &KeyRing) -> Result<IdentityProvider, Error> 
         name: ProviderName::parse(name).map_err(|e| damaged("identity_provider", e))?,
         label: row.get("label"),
         domains: serde_json::from_str(row.get("domains")).map_err(|e| damaged("identity_provider", e))?,
+        second_factor: serde_json::from_str(row.get("second_factor")).map_err(|e| damaged("identity_provider", e))?,
         kind,
     })
 }
@@ -288,9 +289,10 @@ impl WriteTx<'_> {
             .transpose()
             .map_err(Error::internal)?;
         let query = sqlx::query(
-            "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (owner, name) DO UPDATE SET label = $3, domains = $4, kind = $5, settings = $6, secret = $7",
+            "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret, second_factor)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (owner, name) DO UPDATE SET label = $3, domains = $4, kind = $5, settings = $6, secret = $7,
+             second_factor = $8",
         );
         self.execute(
             query
@@ -300,7 +302,8 @@ impl WriteTx<'_> {
                 .bind(serde_json::to_string(&provider.domains).map_err(Error::internal)?)
                 .bind(kind)
                 .bind(settings.map_err(Error::internal)?)
-                .bind(sealed),
+                .bind(sealed)
+                .bind(serde_json::to_string(&provider.second_factor).map_err(Error::internal)?),
         )
         .await
     }
@@ -384,8 +387,15 @@ impl WriteTx<'_> {
         query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<(), Error> {
         self.changed = true;
-        query.execute(&mut *self.tx).await.map_err(unavailable)?;
-        Ok(())
+        self.aside(query).await.map(drop)
+    }
+
+    /// A write that no decision depends on: the snapshot stays. Returns how many rows it touched.
+    pub(super) async fn aside(
+        &mut self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<u64, Error> {
+        Ok(query.execute(&mut *self.tx).await.map_err(unavailable)?.rows_affected())
     }
 }
 

@@ -7,6 +7,14 @@ use daypass::{
 };
 
 #[tokio::test]
+async fn what_a_source_asks_for_besides_is_a_change() {
+    let world = World::demo().await;
+    let text = DEMO.replace("type = \"directory\"", "type = \"directory\"\nsecond_factor = { required = \"always\" }");
+    let plan = world.apply(parse(&text, "toml").unwrap(), false).await.unwrap();
+    assert_eq!(plan.changes.iter().flat_map(|change| change.parts.clone()).collect::<Vec<_>>(), ["second_factor"]);
+}
+
+#[tokio::test]
 async fn applying_twice_changes_nothing_and_pruning_deletes_the_rest() {
     let world = World::demo().await;
     let again = world.apply(parse(DEMO, "toml").unwrap(), true).await.unwrap();

@@ -252,6 +252,7 @@ async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_len
             lent_by: lent_by.map(str::to_owned),
             identity,
             at_provider: None,
+            factor_given: None,
             vouched: None,
             started,
             expires,
@@ -294,7 +295,7 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
     }
     assert!(reason(attempt(right).await).starts_with("attempts_paused"), "not even the right one");
     world.clock.advance(2);
-    assert_eq!(attempt(right).await.unwrap().session.unwrap().identity.email.as_deref(), Some("jane@example.com"));
+    assert_eq!(attempt(right).await.unwrap().session().unwrap().identity.email.as_deref(), Some("jane@example.com"));
 }
 
 #[tokio::test]
@@ -320,7 +321,7 @@ async fn an_assertion_that_lists_roles_is_for_those_alone() {
     session.identity.roles = vec![(arn("arn:aws:iam::222233334444:role/ReadOnly"), provider)];
     person.caller.principal = Principal::Person(std::sync::Arc::new(session));
     let offers = person.call(ListRoleOffers {}).await.unwrap().offers;
-    assert_eq!(offers.iter().map(|offer| offer.role.role.name.as_str()).collect::<Vec<_>>(), ["ReadOnly"]);
+    assert_eq!(offers.iter().map(|offer| offer.offer.role.role.name.as_str()).collect::<Vec<_>>(), ["ReadOnly"]);
     let wish =
         |role: &str| GetRoleCredentials { role_name: role.to_owned(), account_id: AccountId::parse("222233334444").unwrap() };
     person.call(wish("ReadOnly")).await.unwrap();

@@ -434,7 +434,7 @@ async fn sign_in(world: &World, provider: &Provider, number: usize) -> Result<Po
     let callback = Callback { code: text("code").map(Secret::new), error: text("error"), iss: text("iss") };
     let answer = Answer::Direct { handle: begun.handle, arrival: Arrival::Oidc(callback) };
     let complete = CompleteSignIn { source: Some(source), binding: Some(Secret::new("b".to_owned())), answer };
-    world.nobody().call(complete).await.map(|completed| completed.session.unwrap())
+    world.nobody().call(complete).await.map(|completed| completed.session().unwrap())
 }
 
 fn code(error: &Error) -> String {

@@ -7,7 +7,7 @@ use crate::{
         Error, Secret,
         iam::{
             AttributeMapping, ClientAuthentication, IdentityProvider, MAX_CLOCK_SKEW_SECONDS, OAuth2Api, OidcProvider,
-            ProviderKind, ProviderOwner, SamlProvider,
+            ProviderKind, ProviderOwner, SamlProvider, SecondFactor,
         },
         name::{AccountId, ProviderName},
         session::SessionTags,
@@ -34,6 +34,9 @@ pub struct ProviderEntry {
     /// E-mail domains of its people.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// What is asked of its people besides.
+    #[serde(default)]
+    pub second_factor: SecondFactor,
     /// SAML: the provider's metadata. The command line fills it from `metadata_file`.
     pub metadata: Option<String>,
     /// SAML: a file with the metadata, relative to the document.
@@ -328,6 +331,7 @@ pub(super) fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -
         name: entry.name.clone(),
         label: entry.label.clone().unwrap_or_else(|| entry.name.to_string()),
         domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
+        second_factor: entry.second_factor.clone(),
         kind,
     })
 }
@@ -389,10 +393,13 @@ pub(super) fn put_providers(draft: &mut Draft, providers: Vec<IdentityProvider>,
     for new in providers {
         let old = snapshot.providers.iter().find(|old| same(old, &new));
         let parts = old.map(|old| {
+            // All of them, by name: one that is forgotten here would never change.
+            let IdentityProvider { owner: _, name: _, label, domains, second_factor, kind } = &**old;
             differing(&[
-                ("label", old.label != new.label),
-                ("domains", old.domains != new.domains),
-                ("settings", old.kind != new.kind),
+                ("label", *label != new.label),
+                ("domains", *domains != new.domains),
+                ("second_factor", *second_factor != new.second_factor),
+                ("settings", *kind != new.kind),
             ])
         });
         draft.put(named(&new), old.is_some(), parts.unwrap_or_default(), Put::Provider(new));

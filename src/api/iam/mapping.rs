@@ -9,7 +9,7 @@ use crate::{
         session::{IdentityAssertion, SessionTags},
     },
     federation::mapping::{Mapped, SAML_ATTRIBUTE, takeable_roles},
-    gateway::{Access, Call, Operation, Read, Scope, base_context},
+    gateway::{Access, Call, Operation, Read, Scope, person_context},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +93,8 @@ impl Operation for PreviewMapping {
         let source = source.filter(|source| source.resource() == recorded.provider.resource).ok_or_else(missing)?;
         let mapping = read(&self.lines)?;
         let Remapped { identity, mapped, prefix, absent } = remapped(&source, &recorded, &mapping)?;
-        let context = base_context(&call.caller.origin);
         let roles = |identity: &IdentityAssertion| -> BTreeSet<String> {
+            let context = person_context(&call.tx.snapshot, identity, None, &call.caller.origin);
             let roles = takeable_roles(&call.tx.snapshot, identity, &context);
             roles.iter().map(|role| format!("{}/{}", role.role.account, role.role.name)).collect()
         };

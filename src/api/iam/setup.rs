@@ -9,7 +9,7 @@ use crate::{
     crypto::sha256_hex,
     domain::{
         Arn, Error, ErrorKind, Secret,
-        iam::{AttributeMapping, IdentityProvider, OidcProvider, ProviderKind, ProviderOwner, SamlProvider},
+        iam::{AttributeMapping, IdentityProvider, OidcProvider, ProviderKind, ProviderOwner, SamlProvider, SecondFactor},
         name::ProviderName,
     },
     federation::metadata,
@@ -79,7 +79,7 @@ pub(super) fn draft(
         name,
         label,
         domains: Vec::new(),
-       
+        second_factor: SecondFactor::default(),
         kind,
     })
 }

@@ -9,7 +9,7 @@ use crate::{
         mapping::{RoleOffer, role_offers},
         recorder::RecordedCheck,
     },
-    gateway::{Access, Call, Operation, Read, Scope, base_context},
+    gateway::{Access, Call, Operation, Read, Scope, person_context},
     policy::evaluate::Check,
     store::{RecordedAttempt, RecordingFilter},
 };
@@ -143,8 +143,10 @@ impl Operation for GetSignIn {
         let attempt: SignInAttempt =
             attempt.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That sign-in is not on record any more."))?.into();
         // As the person would come, not as the administrator who looks.
-        let context = base_context(&call.caller.origin);
-        let offers = attempt.identity.as_ref().map(|identity| role_offers(&call.tx.snapshot, identity, &context));
+        let offers = attempt.identity.as_ref().map(|identity| {
+            let context = person_context(&call.tx.snapshot, identity, None, &call.caller.origin);
+            role_offers(&call.tx.snapshot, identity, &context)
+        });
         let source = attempt.identity.as_ref().and_then(|identity| call.tx.snapshot.identity_source(&identity.provider.name));
         let mapping = source.and_then(|source| super::mapping::lines(source));
         Ok(SignIn { attempt, mapping, offers: offers.unwrap_or_default() })

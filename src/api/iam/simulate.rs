@@ -7,7 +7,7 @@ use crate::{
         name::RoleName,
         session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
     },
-    gateway::{Access, Call, Operation, Read, Scope, base_context},
+    gateway::{Access, Call, Operation, Read, Scope, person_context},
     policy::{
         Explanation,
         evaluate::{Check, Guardrails, explain_federated},
@@ -87,7 +87,8 @@ impl Operation for SimulateTrust {
         let identity =
             identity.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That sign-in is not among the recent ones any more."))?;
         // As the person would come: with the keys of a request, and none of the administrator who tries it.
-        let context = tried.trust_context(&identity, &base_context(&call.caller.origin));
+        let context = person_context(&call.tx.snapshot, &identity, None, &call.caller.origin);
+        let context = tried.trust_context(&identity, &context);
         let mut explanation = explain_federated(tried, &identity, Guardrails::NONE, &context);
         let refused = if call.tx.snapshot.standing(&identity.provider, &tried.role.account).is_none() {
             Some("because another provider stands under this ARN in the role's account")
@@ -141,6 +142,7 @@ fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAsserti
         name: Some("Somebody with these claims".to_owned()),
         email: one(":email"),
         authenticated: crate::domain::Timestamp(0),
+        methods: Vec::new(),
         not_after: None,
         role_session_name: None,
         session_seconds: None,

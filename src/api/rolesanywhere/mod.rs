@@ -26,6 +26,7 @@ impl Service for RolesAnywhere {
             ErrorKind::Unavailable | ErrorKind::IdentityProviderUnreachable => (503, "ServiceUnavailableException"),
             ErrorKind::Internal => (500, "InternalFailure"),
             ErrorKind::AccessDenied
+            | ErrorKind::StepUpRequired
             | ErrorKind::MissingCredentials
             | ErrorKind::IncompleteSignature
             | ErrorKind::UnknownKey

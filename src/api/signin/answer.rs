@@ -1,21 +1,23 @@
 //! What comes back from a provider, or from the password form, and the session that it makes.
 
-use super::Signin;
+use super::{Signin, own_sessions};
 use crate::{
     crypto::sha256_hex,
     domain::{
         Error, ErrorKind, Secret, Timestamp,
-        iam::IdentityProvider,
-        session::{IdentityAssertion, PortalSession, ProviderSession},
+        factor::Factor,
+        iam::{FactorRequirement, IdentityProvider},
+        session::{IdentityAssertion, PortalSession, ProviderSession, RequestOrigin},
     },
     federation::{
         Arrival, Failure, Identified, Recording,
         mapping::takeable_roles,
         oidc::refresh::{RefreshGrant, Refreshable},
     },
-    gateway::{Access, Call, FRESH, Issue, Operation, Read, Scope, base_context},
+    gateway::{Access, Broker, Call, FRESH, Issue, Operation, Read, Scope, person_context},
     signin::{
-        self, Next, SignIn,
+        self, Authenticated, FactorState, Next, SignIn,
+        factor::{FactorStep, Wanted},
         step::{self, Continuation},
     },
 };
@@ -212,10 +214,35 @@ pub enum Answer {
 /// Someone signed in.
 #[derive(Debug, Serialize)]
 pub struct CompletedSignIn {
-    /// Their session; none when it was a test.
-    pub session: Option<PortalSession>,
+    /// What came of it.
+    pub outcome: SignInOutcome,
     /// What follows.
     pub continuation: Continuation,
+}
+
+impl CompletedSignIn {
+    /// The session, where nothing more was asked.
+    #[must_use]
+    pub fn session(self) -> Option<PortalSession> {
+        match self.outcome {
+            SignInOutcome::Session(session) => Some(*session),
+            SignInOutcome::Factor { .. } | SignInOutcome::Test => None,
+        }
+    }
+}
+
+/// What comes of somebody's having been identified.
+#[derive(Debug, Serialize)]
+pub enum SignInOutcome {
+    /// A session.
+    Session(Box<PortalSession>),
+    /// A second factor is to be given, or enrolled.
+    Factor {
+        /// Names the step.
+        handle: String,
+    },
+    /// Nothing: it was a test.
+    Test,
 }
 
 impl Operation for CompleteSignIn {
@@ -265,25 +292,62 @@ impl Operation for CompleteSignIn {
                 return Err(failure.error);
             }
         };
-        let roles = takeable_roles(&call.tx.snapshot, &identified.assertion, &base_context(&call.caller.origin));
+        let context = person_context(&call.tx.snapshot, &identified.assertion, None, &call.caller.origin);
+        let roles = takeable_roles(&call.tx.snapshot, &identified.assertion, &context);
         identified.recording.roles(roles.iter().map(|role| &role.role));
         call.tx.note("checks", &identified.recording);
         call.tx.note("identity", &identified.assertion);
         if continuation == Continuation::Test {
             call.tx.note("test", true);
-            return Ok(CompletedSignIn { session: None, continuation });
+            return Ok(CompletedSignIn { outcome: SignInOutcome::Test, continuation });
         }
-        let Next::Session(authenticated) =
-            signin::next(SignIn::identified(identified.assertion, identified.at_provider, vouched));
-        let session = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, now);
-        if let Some(grant) = identified.refresh {
-            let RefreshGrant { refresh_token, id_claims } = grant;
-            let refreshable = Refreshable { refresh_token, asked: now, identity: session.identity.clone(), id_claims };
-            ephemeral.put(FRESH, &session.id, &refreshable, session.expires).await?;
-        }
-        call.tx.note("session", &session.id);
-        Ok(CompletedSignIn { session: Some(session), continuation })
+        let factors = factor_state(call, &identified.assertion).await?;
+        let Identified { assertion, at_provider, refresh, .. } = identified;
+        let (sign_in, wanted) = match signin::next(SignIn::identified(assertion, at_provider, refresh, vouched), factors) {
+            Next::Session(authenticated) => {
+                let session = open_session(broker, authenticated, &call.caller.origin).await?;
+                call.tx.note("session", &session.id);
+                return Ok(CompletedSignIn { outcome: SignInOutcome::Session(Box::new(session)), continuation });
+            }
+            Next::Factor(sign_in) => (sign_in, Wanted::Factor),
+            Next::Enrolment(sign_in) => (sign_in, Wanted::Enrolment),
+        };
+        call.tx.note("waitsFor", wanted);
+        let binding = self.binding.ok_or_else(stale)?;
+        let handle = broker.random.token();
+        FactorStep::new(sign_in, wanted, continuation.clone(), binding.expose(), now).keep(ephemeral, &handle).await?;
+        Ok(CompletedSignIn { outcome: SignInOutcome::Factor { handle }, continuation })
     }
+}
+
+/// What the dispatcher has to know of the person's factors.
+async fn factor_state(call: &mut Call<'_, CompleteSignIn>, identity: &IdentityAssertion) -> Result<FactorState, Error> {
+    let snapshot = call.tx.snapshot.clone();
+    let settings = snapshot.source_of(identity).map(|source| source.second_factor.clone()).unwrap_or_default();
+    let (person, now) = (identity.person(), call.caller.origin.time);
+    let enrolled = call.broker.store.read().factors(&person).await?.iter().any(Factor::is_primary);
+    let may_wait = settings.required == FactorRequirement::Always && settings.grace_days > 0 && !enrolled;
+    let grace = may_wait && {
+        let since = call.tx.factor_grace(&person, now).await?;
+        now.seconds_since(since) < i64::from(settings.grace_days) * 86_400
+    };
+    Ok(FactorState { required: settings.required, asserted: snapshot.asserted_factor(identity).is_some(), enrolled, grace })
+}
+
+/// The session of somebody who has shown everything, with what its claims can be renewed by.
+pub(super) async fn open_session(
+    broker: &Broker,
+    authenticated: SignIn<Authenticated>,
+    origin: &RequestOrigin,
+) -> Result<PortalSession, Error> {
+    let (session, grant) = authenticated.session(broker.random.uuid(), broker.limits.portal_seconds, origin.time);
+    let ephemeral = broker.store.ephemeral();
+    if let Some(RefreshGrant { refresh_token, id_claims }) = grant {
+        let refreshable = Refreshable { refresh_token, asked: origin.time, identity: session.identity.clone(), id_claims };
+        ephemeral.put(FRESH, &session.id, &refreshable, session.expires).await?;
+    }
+    own_sessions::remember(ephemeral, &session, origin, None).await?;
+    Ok(session)
 }
 
 fn source(call: &mut Call<'_, CompleteSignIn>, name: &str) -> Result<std::sync::Arc<IdentityProvider>, Error> {

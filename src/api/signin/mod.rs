@@ -3,8 +3,13 @@
 mod answer;
 mod approval;
 mod console;
+pub mod enrolment;
+pub mod factor;
+pub mod own_sessions;
 
-pub use answer::{Answer, ArriveUnsolicited, ArrivedPerson, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse};
+pub use answer::{
+    Answer, ArriveUnsolicited, ArrivedPerson, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse, SignInOutcome,
+};
 pub use approval::{AuthorizationRequest, Authorize, DecideDevice, DeviceRequest, LookUpClient, LookUpDevice};
 pub use console::{ConsoleLogin, ConsoleSession, GetSigninToken, OpenConsole, SigninTokenAnswer};
 
@@ -13,7 +18,10 @@ use crate::{
     domain::{Error, ErrorKind, Secret},
     federation::Departure,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
-    signin::step::{self, Continuation, Step},
+    signin::{
+        passkey::Passkeys,
+        step::{self, Continuation, Step},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +54,20 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<GetSigninToken>(),
     Entry::inner::<ConsoleLogin>(),
     Entry::inner::<OpenConsole>(),
+    Entry::inner::<factor::LookUpFactors>(),
+    Entry::inner::<factor::GiveFactor>(),
+    Entry::inner::<factor::BeginPasskeySignIn>(),
+    Entry::inner::<factor::SignInWithPasskey>(),
+    Entry::inner::<enrolment::BeginEnrolment>(),
+    Entry::inner::<enrolment::CompleteEnrolment>(),
+    Entry::inner::<enrolment::ListFactors>(),
+    Entry::inner::<enrolment::RemoveFactor>(),
+    Entry::inner::<enrolment::RenewRecoveryCodes>(),
+    Entry::inner::<enrolment::ListFactorsOf>(),
+    Entry::inner::<enrolment::ResetFactors>(),
+    Entry::inner::<enrolment::UseFactorReset>(),
+    Entry::inner::<own_sessions::ListOwnSessions>(),
+    Entry::inner::<own_sessions::EndOwnSession>(),
 ];
 
 /// The ways to sign in, for the sign-in page.
@@ -59,6 +81,8 @@ pub struct IdentitySources {
     pub organization: Option<String>,
     /// In order of name.
     pub sources: Vec<IdentitySourceInfo>,
+    /// Whether people of the directory can sign in with a passkey alone.
+    pub passkeys: bool,
 }
 
 /// A way to sign in.
@@ -94,6 +118,8 @@ impl Operation for ListIdentitySources {
         };
         Ok(IdentitySources {
             organization: snapshot.organization.as_ref().map(|organization| organization.name.clone()),
+            passkeys: Passkeys::at(&call.broker.federation.addresses.public_url).is_some()
+                && snapshot.identity_sources().any(|source| source.kind == crate::domain::iam::ProviderKind::Directory),
             sources: snapshot.identity_sources().map(info).collect(),
         })
     }

@@ -192,10 +192,9 @@ async fn identify(
 }
 
 /// How the provider says that the person authenticated (OpenID Connect core 2: `acr`, `amr`).
-fn factors(claims: &Map<String, Value>) -> String {
-    let shown = |name: &str| claims.get(name).map(|value| format!("{name} {}", value.to_string().replace('"', "")));
-    let all: Vec<String> = ["acr", "amr"].into_iter().filter_map(shown).collect();
-    if all.is_empty() { "the provider names none".to_owned() } else { all.join(", ") }
+fn methods(claims: &Map<String, Value>) -> Vec<String> {
+    let several = claims.get("amr").and_then(Value::as_array).into_iter().flatten();
+    several.chain(claims.get("acr")).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Verified claims as an assertion; shared with `AssumeRoleWithWebIdentity`.
@@ -208,7 +207,8 @@ pub(super) fn assertion(
     now: Timestamp,
 ) -> Result<IdentityAssertion, Refusal> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    recording.state("factors", factors(&claims));
+    let methods = methods(&claims);
+    recording.state("factors", if methods.is_empty() { "the provider names none".to_owned() } else { methods.join(", ") });
     let issuer = oidc.issuer_path();
     let mut keys = mapping::token_claims(issuer, &claims);
     // An address that the provider itself does not stand behind is nobody's name: people could choose a colleague's.
@@ -247,6 +247,7 @@ pub(super) fn assertion(
         name: mapped("name").or_else(|| text("name")).or_else(|| text("preferred_username")),
         email: mapped("email").or_else(|| text("email").filter(|_| verified_mail)),
         authenticated: claims.get("auth_time").and_then(Value::as_i64).map_or(now, Timestamp::from_seconds),
+        methods,
         not_after: None,
         role_session_name: None,
         session_seconds: None,

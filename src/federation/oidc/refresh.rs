@@ -35,9 +35,10 @@ pub struct Refreshable {
 }
 
 /// What a sign-in leaves for later.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefreshGrant {
     /// Good for the next claims.
+    #[serde(serialize_with = "Secret::reveal")]
     pub refresh_token: Secret<String>,
     /// The claims of the ID token.
     pub id_claims: Map<String, Value>,
@@ -134,7 +135,11 @@ impl Federation {
             return Err(refusal("refreshed_other_person", "the claim that names the person has another value").into());
         }
         // It is the same authentication, however fresh its claims.
-        let identity = IdentityAssertion { authenticated: known.identity.authenticated, ..identity };
+        let identity = IdentityAssertion {
+            authenticated: known.identity.authenticated,
+            methods: known.identity.methods.clone(),
+            ..identity
+        };
         let refresh_token = rotated.clone().unwrap_or_else(|| known.refresh_token.clone());
         Ok(Refreshable { refresh_token, asked: now, identity, id_claims })
     }

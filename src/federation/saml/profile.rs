@@ -249,6 +249,7 @@ pub fn check(
         audience: expect.acs.clone(),
         claims,
         authenticated,
+        methods: (!context.is_empty()).then_some(context).into_iter().collect(),
         not_after,
     };
     let attribute = |name: &str| subject_node.attribute(name).map(str::to_owned);

@@ -25,6 +25,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
         .route("/admin/sessions", get(sessions::list))
         .route("/admin/sessions/end", post(sessions::end))
+        .route("/admin/sessions/reset-factors", post(sessions::reset_factors))
         .route("/admin/refusals", get(refusals::form).post(refusals::explain))
         .route("/admin/sign-ins", get(sign_ins::list))
         .route("/admin/sign-ins/{event}", get(sign_ins::show).post(sign_ins::try_mapping))

@@ -2,6 +2,7 @@
 
 use super::{Frame, frame};
 use crate::{
+    api::signin::enrolment::{FactorInfo, ListFactorsOf, ResetFactors, ResetLink},
     api::sts::sessions::{ListSessions, LiveSession, RevokeSessions, Revoked},
     domain::{Arn, Error, ErrorKind},
     pages::{Browser, Page, Pages, render},
@@ -21,6 +22,10 @@ struct SessionsPage {
     frame: Frame,
     sessions: Vec<Line>,
     person: String,
+    /// Second factors of that person; none where the role may not see them.
+    factors: Option<Vec<FactorInfo>>,
+    /// A link to start anew, just made.
+    reset: Option<ResetLink>,
     done: String,
     refused: String,
 }
@@ -59,12 +64,22 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(filter): Query<Filter>) -> Page {
+    page(&pages, &browser, filter, None).await
+}
+
+async fn page(pages: &Pages, browser: &Browser, filter: Filter, reset: Option<ResetLink>) -> Page {
     let (caller, console) = browser.console().await?;
     let person = Some(filter.person.trim().to_owned()).filter(|person| !person.is_empty());
     let outcome = pages.gateway.call(&caller, ListSessions { role_arn: None, person: person.clone() }).await;
+    let factors = match &person {
+        Some(person) => pages.gateway.call(&caller, ListFactorsOf { person: person.clone() }).await.ok(),
+        None => None,
+    };
     let mut page = SessionsPage {
-        frame: frame(&pages, &console, "sessions"),
+        frame: frame(pages, &console, "sessions"),
         sessions: Vec::new(),
+        factors: factors.map(|held| held.factors),
+        reset,
         person: person.unwrap_or_default(),
         done: match filter.ended.as_str() {
             "" => String::new(),
@@ -90,6 +105,18 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
 
 fn session_facts(session: &LiveSession) -> (&str, &str, crate::domain::Timestamp) {
     (&session.access_key_id, &session.person, session.issued)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Whose {
+    person: String,
+}
+
+/// A link for somebody who lost every second factor.
+pub(super) async fn reset_factors(State(pages): State<Pages>, browser: Browser, Form(whose): Form<Whose>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let link = pages.gateway.call(&caller, ResetFactors { person: whose.person.clone() }).await?;
+    page(&pages, &browser, Filter { person: whose.person, ended: String::new() }, Some(link)).await
 }
 
 #[derive(Deserialize)]

@@ -29,7 +29,7 @@ use daypass::{
     },
     domain::{
         Timestamp,
-        iam::{AttributeMapping, IdentityProvider, ProviderKind, ProviderOwner, SamlProvider},
+        iam::{AttributeMapping, IdentityProvider, ProviderKind, ProviderOwner, SamlProvider, SecondFactor},
         name::ProviderName,
         session::IdentityAssertion,
     },
@@ -319,6 +319,7 @@ pub fn source(provider: SamlProvider) -> IdentityProvider {
         owner: ProviderOwner::Organization,
         name: ProviderName::parse("corp").unwrap(),
         label: "Corp".to_owned(),
+        second_factor: SecondFactor::default(),
         domains: Vec::new(),
         kind: ProviderKind::Saml(provider),
     }

@@ -8,7 +8,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daypass::{
     api::{
         sign_out::{ProviderLogout, SignOut},
-        signin::{Answer, ArriveUnsolicited, BeginSignIn, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse},
+        signin::{
+            Answer, ArriveUnsolicited, BeginSignIn, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse,
+            SignInOutcome,
+        },
     },
     cli::apply::parse,
     crypto::xmldsig::sign,
@@ -50,6 +53,12 @@ pub fn response(idp: &Idp, world: &World, id: &str, request: Option<&str>) -> St
 
 /// Signs jane in, as a browser would.
 pub async fn sign_in(idp: &Idp, world: &World, id: &str) -> PortalSession {
+    let SignInOutcome::Session(session) = outcome(idp, world, id).await else { panic!("no session") };
+    *session
+}
+
+/// What comes of jane's signing in.
+pub async fn outcome(idp: &Idp, world: &World, id: &str) -> SignInOutcome {
     let begin = BeginSignIn { source: "corp".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
     let begun = world.nobody().call(begin).await.unwrap();
     let Departure::Redirect(url) = &begun.departure else { panic!("{:?}", begun.departure) };
@@ -60,7 +69,7 @@ pub async fn sign_in(idp: &Idp, world: &World, id: &str) -> PortalSession {
     let arrival = Arrival::Saml(response(idp, world, id, Some(request_id)).into_bytes());
     let answer = Answer::Direct { handle: begun.handle, arrival };
     let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer };
-    world.nobody().call(complete).await.unwrap().session.unwrap()
+    world.nobody().call(complete).await.unwrap().outcome
 }
 
 async fn stands(world: &World, session: &PortalSession) -> bool {
@@ -219,8 +228,8 @@ async fn unsolicited_responses_need_a_setting_and_a_person() {
     assert_eq!(code(look(&on, &handle, "another").await), "arrival_other_browser", "the first browser keeps it");
     assert_eq!((who.source.as_str(), who.person.as_str()), ("Corp SSO", "jane@corp.test"));
     let completed = complete(&on, &handle).await.unwrap();
-    assert_eq!(completed.session.unwrap().identity.subject, "jane@corp.test");
     assert_eq!(completed.continuation, Continuation::Portal, "RelayState is never an address");
+    assert_eq!(completed.session().unwrap().identity.subject, "jane@corp.test");
     assert_eq!(complete(&on, &handle).await.unwrap_err().kind, ErrorKind::StaleStep, "good once");
     assert_eq!(code(arrive(&on, None, "_1").await), "assertion_replayed");
     // An answer to somebody's request is not unsolicited: it can't be replayed into another browser.

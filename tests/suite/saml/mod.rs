@@ -2,7 +2,7 @@
 
 mod cage;
 pub mod corpus;
-mod logout;
+pub mod logout;
 mod profile;
 mod recorder;
 mod setup;

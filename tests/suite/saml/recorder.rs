@@ -123,7 +123,7 @@ async fn a_test_sign_in_is_recorded_and_gives_no_session() {
     let world = world(&idp, "").await;
     let document = |request: &str| response(&idp, &world, "_1", Some(request));
     let completed = attempt(&world, Continuation::Test, document).await.unwrap();
-    assert!(completed.session.is_none());
+    assert!(completed.session().is_none());
     let found = look(&world, ListSignIns::default()).await;
     assert!(found.len() == 1 && found[0].identity.is_some());
 }

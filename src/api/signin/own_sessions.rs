@@ -1,0 +1,146 @@
+//! Where a person is signed in: their browser sessions and the command lines that those lent themselves to.
+
+use super::Signin;
+use crate::{
+    domain::{
+        Error, ErrorKind, Timestamp,
+        session::{PortalSession, RequestOrigin},
+    },
+    gateway::{Access, Call, ENDED, Issue, Operation, Read, Scope},
+    store::Ephemeral,
+};
+use serde::{Deserialize, Serialize};
+
+const KIND: &str = "portal-session";
+/// Most sessions that are listed.
+const MOST_LISTED: u32 = 200;
+
+/// One session, as its owner sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OwnSession {
+    /// As in audit records.
+    pub id: String,
+    /// The session that lent itself to this one.
+    pub lent_by: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Where it was begun from.
+    pub source_ip: String,
+    /// Browser, or command line.
+    pub user_agent: String,
+    /// Name of the command line; none for a browser.
+    pub client: Option<String>,
+}
+
+/// Remembers a session for its owner's list.
+pub(in crate::api) async fn remember(
+    ephemeral: &Ephemeral,
+    session: &PortalSession,
+    origin: &RequestOrigin,
+    client: Option<String>,
+) -> Result<(), Error> {
+    let own = OwnSession {
+        id: session.id.clone(),
+        lent_by: session.lent_by.clone(),
+        started: session.started,
+        expires: session.expires,
+        source_ip: origin.source_ip.to_string(),
+        user_agent: origin.user_agent.clone(),
+        client,
+    };
+    ephemeral.put_owned(KIND, &session.identity.person(), &session.id, &own, session.expires).await
+}
+
+async fn present(ephemeral: &Ephemeral, person: &str) -> Result<Vec<OwnSession>, Error> {
+    let all: Vec<OwnSession> = ephemeral.owned(KIND, person, MOST_LISTED).await?;
+    let mut present = Vec::with_capacity(all.len());
+    for session in all {
+        let mut over = false;
+        for id in std::iter::once(&session.id).chain(&session.lent_by) {
+            over |= ephemeral.get::<()>(ENDED, id).await?.is_some();
+        }
+        if !over {
+            present.push(session);
+        }
+    }
+    present.sort_by_key(|session| std::cmp::Reverse(session.started));
+    Ok(present)
+}
+
+fn caller<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Error> {
+    call.caller.person().ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
+}
+
+/// Where the caller is signed in.
+#[derive(Debug, Deserialize)]
+pub struct ListOwnSessions {}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct OwnSessions {
+    /// Newest first.
+    pub sessions: Vec<OwnSession>,
+    /// Id of the one that asks.
+    pub current: String,
+}
+
+impl Operation for ListOwnSessions {
+    type Service = Signin;
+    type Mode = Read;
+    type Output = OwnSessions;
+    const NAME: &'static str = "ListOwnSessions";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person sees where they are signed in" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<OwnSessions, Error> {
+        let session = caller(call)?;
+        let sessions = present(call.broker.store.ephemeral(), &session.identity.person()).await?;
+        // Those that were revoked by an administrator are over, too.
+        let vouched = |other: &OwnSession| {
+            let as_other = PortalSession { id: other.id.clone(), started: other.started, vouched: None, ..session.clone() };
+            !call.tx.snapshot.revocations.end_portal(&as_other)
+        };
+        Ok(OwnSessions { sessions: sessions.into_iter().filter(vouched).collect(), current: session.id.clone() })
+    }
+}
+
+/// Ends one of the caller's sessions, or all but the one that asks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndOwnSession {
+    /// Its id; none for all others.
+    pub id: Option<String>,
+}
+
+impl Operation for EndOwnSession {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = ();
+    const NAME: &'static str = "EndOwnSession";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person may end their own sessions" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let (ephemeral, session) = (call.broker.store.ephemeral(), caller(call)?);
+        let own = present(ephemeral, &session.identity.person()).await?;
+        let meant: Vec<OwnSession> = match &self.id {
+            Some(id) => own.into_iter().filter(|other| other.id == *id).collect(),
+            None => own.into_iter().filter(|other| other.id != session.id).collect(),
+        };
+        if meant.is_empty() && self.id.is_some() {
+            return Err(Error::new(ErrorKind::NoSuchEntity, "That session is over already."));
+        }
+        call.tx.note("sessions", meant.iter().map(|other| &other.id).collect::<Vec<_>>());
+        for other in meant {
+            ephemeral.put(ENDED, &other.id, &(), other.expires).await?;
+            ephemeral.delete(KIND, &other.id).await?;
+        }
+        Ok(())
+    }
+}

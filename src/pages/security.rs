@@ -1,0 +1,113 @@
+//! A person's own security page: second factors, recovery codes, and where they are signed in.
+
+use super::{
+    AFTER_FACTOR, Browser, Page, Pages, render,
+    second_factor::{CodesPage, factor_first},
+};
+use crate::{
+    api::signin::{
+        enrolment::{FactorInfo, ListFactors, RemoveFactor, RenewRecoveryCodes},
+        own_sessions::{EndOwnSession, ListOwnSessions, OwnSession},
+    },
+    domain::ErrorKind,
+    signin::step::Continuation,
+};
+use askama::Template;
+use axum::{
+    Form, Router,
+    extract::State,
+    response::{IntoResponse, Redirect},
+    routing::{get, post},
+};
+use serde::Deserialize;
+
+pub(super) fn router() -> Router<Pages> {
+    Router::new()
+        .route("/security", get(show))
+        .route("/security/remove", post(remove))
+        .route("/security/codes", post(codes))
+        .route("/security/end", post(end))
+}
+
+#[derive(Template)]
+#[template(path = "security.html")]
+struct SecurityPage {
+    person: String,
+    factors: Vec<FactorInfo>,
+    recovery_codes: Option<usize>,
+    sessions: Vec<OwnSession>,
+    current: String,
+    problem: String,
+}
+
+async fn show(State(pages): State<Pages>, browser: Browser) -> Page {
+    page(&pages, &browser, String::new()).await
+}
+
+async fn page(pages: &Pages, browser: &Browser, problem: String) -> Page {
+    let caller = browser.person_or_sign_in(pages, Continuation::Portal).await?;
+    let held = pages.gateway.call(&caller, ListFactors {}).await?;
+    let own = pages.gateway.call(&caller, ListOwnSessions {}).await?;
+    Ok(render(&SecurityPage {
+        person: caller.person().map(|session| session.identity.display_name().to_owned()).unwrap_or_default(),
+        factors: held.factors,
+        recovery_codes: held.recovery_codes,
+        sessions: own.sessions,
+        current: own.current,
+        problem,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: Option<String>,
+}
+
+async fn remove(State(pages): State<Pages>, browser: Browser, Form(named): Form<Named>) -> Page {
+    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    match pages.gateway.call(&caller, RemoveFactor { id: named.id.unwrap_or_default() }).await {
+        Ok(()) => Ok(Redirect::to("/security").into_response()),
+        Err(error) if error.kind == ErrorKind::NoSuchEntity => page(&pages, &browser, error.public).await,
+        Err(error) => factor_first(&browser, error, "/security").await,
+    }
+}
+
+async fn codes(State(pages): State<Pages>, browser: Browser) -> Page {
+    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    match pages.gateway.call(&caller, RenewRecoveryCodes {}).await {
+        Ok(made) => {
+            browser.session.insert(AFTER_FACTOR, "/security").await?;
+            Ok(render(&CodesPage { codes: made.codes }))
+        }
+        Err(error) => factor_first(&browser, error, "/security").await,
+    }
+}
+
+async fn end(State(pages): State<Pages>, browser: Browser, Form(named): Form<Named>) -> Page {
+    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    match pages.gateway.call(&caller, EndOwnSession { id: named.id }).await {
+        Ok(()) => Ok(Redirect::to("/security").into_response()),
+        Err(error) if error.kind == ErrorKind::NoSuchEntity => page(&pages, &browser, error.public).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What people call the browser that a `User-Agent` stands for: a hint, no more.
+fn browser_name(user_agent: &str) -> String {
+    let known = |table: &[(&str, &'static str)]| table.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name);
+    let browser =
+        known(&[("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")]);
+    let system = known(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    match (browser, system) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(name), None) | (None, Some(name)) => name.to_owned(),
+        (None, None) => "Another program".to_owned(),
+    }
+}
