@@ -346,6 +346,7 @@ fn assertion(groups: Vec<String>) -> IdentityAssertion {
         name: None,
         email: None,
         methods: Vec::new(),
+        asserted_authentication: None,
         authenticated: Timestamp(0),
         not_after: None,
         role_session_name: None,

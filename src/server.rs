@@ -87,7 +87,7 @@ impl Front {
         }
         // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in, or the token of
         // a setup link, in a path.
-        let secret = ["/saml/continue/", "/saml/arrived/", "/setup/", "/second-factor/reset/"]
+        let secret = ["/saml/continue/", "/saml/arrived/", "/setup/", "/second-factor/reset/", "/set-password/"]
             .into_iter()
             .find(|place| uri.path().starts_with(place));
         let path = secret.unwrap_or(uri.path());

@@ -3,6 +3,7 @@
 pub mod access_analyzer;
 pub mod apply;
 pub mod cloudtrail;
+pub mod directory;
 pub mod iam;
 pub mod keys;
 pub mod metadata;
@@ -28,6 +29,7 @@ pub const TABLES: &[&[Entry]] = &[
     sso_oidc::TABLE,
     sso::TABLE,
     signin::TABLE,
+    directory::TABLE,
     sign_out::TABLE,
     apply::TABLE,
     metadata::TABLE,

@@ -11,7 +11,7 @@ pub const MAX_FACTORS: usize = 20;
 pub struct Factor {
     /// Random; never reused.
     pub id: String,
-    /// Whose: `<source>:<subject>`.
+    /// Whose: see `IdentityAssertion::factor_owner`.
     pub person: String,
     /// What the person calls it.
     pub name: String,

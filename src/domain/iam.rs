@@ -127,6 +127,14 @@ pub struct IdentityProvider {
     pub kind: ProviderKind,
 }
 
+impl IdentityProvider {
+    /// Whether it speaks OAuth 2.0 without OpenID Connect.
+    #[must_use]
+    pub fn is_oauth2(&self) -> bool {
+        matches!(&self.kind, ProviderKind::Oidc(oidc) if oidc.oauth2.is_some())
+    }
+}
+
 /// What is asked of the people of a source besides the source's own word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -124,6 +124,9 @@ pub struct IdentityAssertion {
     pub email: Option<String>,
     /// When the person authenticated, as asserted.
     pub authenticated: Timestamp,
+    /// The same, where the provider says it: an `AuthnInstant` always, `auth_time` not always.
+    #[serde(default)]
+    pub asserted_authentication: Option<Timestamp>,
     /// How, as asserted: `amr` and `acr`, or `AuthnContextClassRef`.
     #[serde(default)]
     pub methods: Vec<String>,
@@ -156,6 +159,11 @@ pub struct ProviderRef {
 }
 
 impl ProviderRef {
+    /// See [`IdentityAssertion::factor_owner`].
+    #[must_use]
+    pub fn factor_owner(&self, subject: &str) -> String {
+        format!("{}|{subject}", self.resource)
+    }
     /// The ARN trust policies of that account name, or none where the provider does not stand.
     #[must_use]
     pub fn arn_in(&self, account: &AccountId) -> Option<Arn> {
@@ -193,12 +201,11 @@ impl IdentityAssertion {
         self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
     }
 
-    /// When the person authenticated, where the provider says that: an `AuthnInstant` always, `auth_time` not always.
+    /// Names the person's second factors: by the provider's own name, so that a source that comes under the name of another
+    /// has none of its people's.
     #[must_use]
-    pub fn asserted_authentication(&self) -> Option<Timestamp> {
-        let issuer = self.provider.resource.strip_prefix("oidc-provider/");
-        let stated = issuer.is_none_or(|issuer| self.claims.contains_key(&format!("{issuer}:auth_time")));
-        stated.then_some(self.authenticated)
+    pub fn factor_owner(&self) -> String {
+        self.provider.factor_owner(&self.subject)
     }
 
     /// Names the person across sessions: `<provider>:<subject>`.

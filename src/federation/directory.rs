@@ -14,6 +14,8 @@ use argon2::{
 use std::{collections::BTreeMap, net::IpAddr};
 use tokio::sync::Semaphore;
 
+/// Shortest new password, in characters.
+pub const MIN_PASSWORD: usize = 12;
 /// Longest password read, in bytes: hashing more is only work for us.
 pub const MAX_PASSWORD: usize = 1024;
 
@@ -34,6 +36,43 @@ impl Passwords {
     }
 }
 
+/// Refuses a password that is too short, or that anybody would guess first. No rule about kinds of characters, as those make
+/// passwords worse (NIST SP 800-63B-4, section 3.1.1).
+///
+/// # Errors
+/// `InvalidInput`.
+pub fn check_new_password(password: &Secret<String>, user: &User) -> Result<(), Error> {
+    let characters = password.expose().chars().count();
+    if characters < MIN_PASSWORD {
+        return Err(Error::invalid(format!(
+            "A password has at least {MIN_PASSWORD} characters. A few words that belong together only for you do well."
+        )));
+    }
+    if password.expose().len() > MAX_PASSWORD {
+        return Err(Error::invalid(format!("A password has at most {MAX_PASSWORD} bytes.")));
+    }
+    let plain: String = password.expose().to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    let own = [user.name.as_str(), &user.email, &user.display_name].into_iter().flat_map(|text| {
+        let text = text.to_lowercase();
+        let (local, _) = text.split_once('@').map_or((text.clone(), String::new()), |(a, b)| (a.to_owned(), b.to_owned()));
+        [text, local]
+    });
+    let mut rest = plain.clone();
+    for word in own.map(|text| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>()).filter(|word| word.len() > 2) {
+        rest = rest.replace(&word, "");
+    }
+    for word in ["password", "passwort", "qwerty", "letmein", "welcome", "daypass", "changeme", "123456789", "12345"] {
+        rest = rest.replace(word, "");
+    }
+    let distinct: std::collections::BTreeSet<char> = rest.chars().collect();
+    if rest.chars().count() < 6 || distinct.len() < 4 {
+        return Err(Error::invalid(
+            "That is one of the first passwords somebody would try: your name, a common word, or the same again and again.",
+        ));
+    }
+    Ok(())
+}
+
 /// Hashes a password with the current parameters (64 MiB, 3 passes, 1 lane) and a random salt.
 ///
 /// # Errors
@@ -52,6 +91,33 @@ pub fn hash(password: &Secret<String>) -> Result<Secret<String>, Error> {
 #[must_use]
 pub fn matches(password: &Secret<String>, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok())
+}
+
+impl Federation {
+    /// Whether this is the person's password. Guessing is slowed down as at the sign-in.
+    ///
+    /// # Errors
+    /// `RejectedIdentity`.
+    pub async fn check_password(&self, user: &User, password: Secret<String>, from: IpAddr) -> Result<(), Error> {
+        let (name, now) = (user.name.as_str(), self.clock.now());
+        if let Some(seconds) = self.attempts.pause(name, from, now) {
+            return Err(Error::new(ErrorKind::RejectedIdentity, format!("Too many attempts. Try again in {seconds} seconds.")));
+        }
+        self.attempts.attempted(name, from, now);
+        let hash = user.password_hash.clone().unwrap_or_else(|| Secret::new(self.passwords.nobody.clone()));
+        let known = user.password_hash.is_some();
+        if self.is_right(password, hash).await && known {
+            self.attempts.succeeded(name, from);
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::RejectedIdentity, "The password you have now is another one."))
+    }
+
+    async fn is_right(&self, password: Secret<String>, hash: Secret<String>) -> bool {
+        let _turn = self.passwords.turns.acquire().await;
+        let short = password.expose().len() <= MAX_PASSWORD;
+        short && tokio::task::spawn_blocking(move || matches(&password, hash.expose())).await.unwrap_or(false)
+    }
 }
 
 pub(super) async fn complete(
@@ -78,11 +144,7 @@ pub(super) async fn complete(
     let usable = user.as_ref().filter(|user| !user.disabled).and_then(|user| user.password_hash.clone());
     let known = usable.is_some();
     let hash = usable.unwrap_or_else(|| Secret::new(federation.passwords.nobody.clone()));
-    let right = {
-        let _turn = federation.passwords.turns.acquire().await;
-        let short = password.expose().len() <= MAX_PASSWORD;
-        short && tokio::task::spawn_blocking(move || matches(&password, hash.expose())).await.unwrap_or(false)
-    };
+    let right = federation.is_right(password, hash).await;
     let shown: String = user_name.chars().take(64).collect();
     let checks = recording
         .require("user", "user_unknown", "a person who can sign in", &shown, known)
@@ -126,6 +188,7 @@ pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user
         name: Some(user.display_name.clone()),
         email: Some(user.email.clone()),
         authenticated: federation.clock.now(),
+        asserted_authentication: Some(federation.clock.now()),
         methods: vec!["pwd".to_owned()],
         not_after: None,
         role_session_name: None,

@@ -238,21 +238,24 @@ impl Federation {
         let user = self.store.read().user_by_id(&assertion.subject).await?.filter(|user| !user.disabled);
         Ok(user.map(|user| IdentityAssertion {
             authenticated: assertion.authenticated,
+            asserted_authentication: assertion.asserted_authentication,
             methods: assertion.methods,
             ..directory::assertion(self, source, &user)
         }))
     }
 
-    /// Somebody of the directory, named as `<source>:<subject>`, as of now. None for people of other sources, and for those
-    /// who can't sign in.
+    /// The person of the directory who owns these factors, as of now. None for people of other sources, and for those who
+    /// can't sign in.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn person_of_directory(&self, person: &str) -> Result<Option<IdentityAssertion>, Error> {
-        let Some((name, subject)) = person.split_once(':') else { return Ok(None) };
+    pub async fn person_of_directory(&self, factor_owner: &str) -> Result<Option<IdentityAssertion>, Error> {
         let snapshot = self.store.snapshot();
-        let source = snapshot.identity_source(name).filter(|source| source.kind == ProviderKind::Directory);
-        let Some(source) = source else { return Ok(None) };
+        let mut sources = snapshot.identity_sources();
+        let source = sources.find(|source| source.kind == ProviderKind::Directory).cloned();
+        let own =
+            source.as_ref().zip(factor_owner.split_once('|')).filter(|(source, (resource, _))| source.resource() == *resource);
+        let Some((source, (_, subject))) = own else { return Ok(None) };
         let user = self.store.read().user_by_id(subject).await?.filter(|user| !user.disabled);
         Ok(user.map(|user| IdentityAssertion { methods: vec!["hwk".to_owned()], ..directory::assertion(self, source, &user) }))
     }

@@ -291,7 +291,11 @@ impl Gateway {
         let who = assertion.person();
         let action = assertion.provider.protocol.action();
         let given = caller.person().filter(|_| by_person).and_then(|person| person.factor_given);
-        let context = person_context(&scope.snapshot, &assertion, given, &caller.origin);
+        // Whoever presents a provider's word about a workload is no person with a factor: at AWS such calls have no such keys.
+        let context = match by_person || scope.snapshot.asserted_factor(&assertion).is_some() {
+            true => person_context(&scope.snapshot, &assertion, given, &caller.origin),
+            false => base_context(&caller.origin),
+        };
         // A person sees in the portal what they may take: nobody has to be told why by a receipt. But a factor can be given.
         let fresh = by_person
             .then(|| (assertion.clone(), person_context(&scope.snapshot, &assertion, Some(caller.origin.time), &caller.origin)));
@@ -367,7 +371,12 @@ impl Gateway {
 
     fn step_up_required(&self) -> Error {
         let place = self.broker.federation.addresses.at("/second-factor");
-        Error::new(ErrorKind::StepUpRequired, format!("This role wants a second factor now: give it at {place}, then try again."))
+        Error::new(
+            ErrorKind::StepUpRequired,
+            format!(
+                "This role wants a second factor now. Give it at {place}, in the browser you signed in with, and try again; or sign in again."
+            ),
+        )
     }
 
     /// Adds the sealed reasons to a refusal.

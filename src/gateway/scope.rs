@@ -126,6 +126,9 @@ pub(crate) fn base_context(origin: &RequestOrigin) -> Context {
     context
 }
 
+/// How far the clock of a provider may be ahead of ours, in seconds.
+const MAX_AHEAD_SECONDS: i64 = 60;
+
 /// The condition keys of a request in which a person takes roles. The second factor is the one given here or the one that the
 /// source asserts, where that is believed; the later counts. Without one the key says so: `IfExists` lets nobody in.
 pub(crate) fn person_context(
@@ -137,7 +140,9 @@ pub(crate) fn person_context(
     let asserted = snapshot.asserted_factor(identity);
     let mut context = base_context(origin);
     context.set("aws:MultiFactorAuthPresent", (given.is_some() || asserted.is_some()).to_string());
-    if let Some(at) = given.max(asserted.flatten()) {
+    // A provider whose clock is ahead by more than clocks are says nothing about age.
+    let at_provider = asserted.flatten().filter(|at| at.seconds_since(origin.time) <= MAX_AHEAD_SECONDS);
+    if let Some(at) = given.max(at_provider) {
         context.set("aws:MultiFactorAuthAge", origin.time.seconds_since(at).max(0).to_string());
     }
     context

@@ -128,9 +128,7 @@ const TESTING: &str = "testing";
 const CONTINUATION: &str = "continuation";
 /// The step that waits for this browser's second factor.
 const FACTOR_STEP: &str = "factor-step";
-/// A role that waits for a second factor.
-const WISH: &str = "wish";
-/// A page that waits for a second factor.
+/// What waits for a second factor of somebody signed in: a role, or a page.
 const AFTER_FACTOR: &str = "after-factor";
 /// A reset link that this browser opened.
 const RESET: &str = "factor-reset";

@@ -1,6 +1,9 @@
 //! The portal: accounts and roles of the signed-in person, with the reason for each.
 
-use super::{Browser, CONSOLE, Console, Page, PageError, Pages, WISH, render};
+use super::{
+    Browser, CONSOLE, Console, Page, PageError, Pages, render,
+    second_factor::{After, Waiting},
+};
 use crate::{
     api::{
         signin::OpenConsole,
@@ -121,7 +124,7 @@ impl Wish {
         };
         match outcome {
             Err(PageError(error)) if error.kind == ErrorKind::StepUpRequired => {
-                browser.session.insert(WISH, self).await?;
+                After::keep(browser, Waiting::Role(self)).await?;
                 Ok(Redirect::to("/second-factor").into_response())
             }
             outcome => outcome,

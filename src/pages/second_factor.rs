@@ -1,18 +1,19 @@
 //! The second factor: giving one, setting one up, and starting anew with an administrator's link.
 
 use super::{
-    AFTER_FACTOR, BINDING, Browser, FACTOR_STEP, Page, PageError, Pages, RESET, WISH, portal::Wish, render,
+    AFTER_FACTOR, BINDING, Browser, CONTINUATION, FACTOR_STEP, Page, PageError, Pages, RESET, portal::Wish, render,
     sign_in::begin_session,
 };
 use crate::{
     api::signin::{
-        enrolment::{BeginEnrolment, CompleteEnrolment, Enrolment, EnrolmentAnswer, UseFactorReset},
+        enrolment::{BeginEnrolment, CompleteEnrolment, Enrolment, EnrolmentAnswer},
         factor::{BoundStep, FactorGiven, GiveFactor, LookUpFactors, PasskeyChallenge},
     },
     domain::{
-        Error, ErrorKind, Secret,
+        Error, ErrorKind, Secret, Timestamp,
         session::{Caller, PortalSession},
     },
+    federation::SIGN_IN_SECONDS,
     signin::{factor::FactorAnswer, step::Continuation},
 };
 use askama::Template;
@@ -23,14 +24,13 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) fn router() -> Router<Pages> {
     Router::new()
         .route("/second-factor", get(show).post(give))
         .route("/second-factor/enrol", get(enrol).post(enrolled))
         .route("/second-factor/continue", post(after_codes))
-        .route("/second-factor/reset", post(reset))
         .route("/second-factor/reset/{token}", get(open_reset))
 }
 
@@ -58,7 +58,6 @@ struct FactorPage {
     passkey: Option<PasskeyChallenge>,
     totp: bool,
     recovery: bool,
-    reset: bool,
     problem: String,
 }
 
@@ -68,7 +67,6 @@ async fn show(State(pages): State<Pages>, browser: Browser) -> Page {
 
 async fn ask(pages: &Pages, browser: &Browser, problem: String) -> Page {
     let (caller, step) = subject(pages, browser).await?;
-    let reset = step.is_some() && browser.session.get::<String>(RESET).await?.is_some();
     let choice = match pages.gateway.call(&caller, LookUpFactors { step }).await {
         Ok(choice) => choice,
         Err(error) => return Err(over(browser, error).await),
@@ -77,7 +75,7 @@ async fn ask(pages: &Pages, browser: &Browser, problem: String) -> Page {
         return Ok(Redirect::to("/second-factor/enrol").into_response());
     }
     let (person, passkey, totp, recovery) = (choice.person, choice.passkey, choice.totp, choice.recovery);
-    Ok(render(&FactorPage { person, passkey, totp, recovery, reset, problem }))
+    Ok(render(&FactorPage { person, passkey, totp, recovery, problem }))
 }
 
 #[derive(Deserialize)]
@@ -107,12 +105,43 @@ async fn go_on(pages: &Pages, browser: &Browser, session: Option<&PortalSession>
         begin_session(browser, session).await?;
         return Ok(Redirect::to(&continuation.path()).into_response());
     }
-    if let Some(wish) = browser.session.remove::<Wish>(WISH).await? {
-        let caller = browser.person_or_sign_in(pages, Continuation::Portal).await?;
-        return Box::pin(wish.grant(pages, browser, &caller)).await;
+    match After::take(browser).await? {
+        Some(Waiting::Role(wish)) => {
+            let caller = browser.person_or_sign_in(pages, Continuation::Portal).await?;
+            Box::pin(wish.grant(pages, browser, &caller)).await
+        }
+        Some(Waiting::Page(path)) => Ok(Redirect::to(&path).into_response()),
+        None => Ok(Redirect::to("/portal").into_response()),
     }
-    let target: Option<String> = browser.session.remove(AFTER_FACTOR).await?;
-    Ok(Redirect::to(target.as_deref().unwrap_or("/portal")).into_response())
+}
+
+/// What waits for a second factor. It is not carried out when the person comes back for something else much later.
+#[derive(Serialize, Deserialize)]
+pub(super) struct After {
+    until: Timestamp,
+    what: Waiting,
+}
+
+/// The role or the page.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Waiting {
+    /// What was asked for in the portal.
+    Role(Wish),
+    /// A path of ours.
+    Page(String),
+}
+
+impl After {
+    /// Keeps it, instead of anything before.
+    pub(super) async fn keep(browser: &Browser, what: Waiting) -> Result<(), PageError> {
+        let until = browser.origin.time.plus_seconds(SIGN_IN_SECONDS);
+        Ok(browser.session.insert(AFTER_FACTOR, Self { until, what }).await?)
+    }
+
+    async fn take(browser: &Browser) -> Result<Option<Waiting>, PageError> {
+        let kept: Option<Self> = browser.session.remove(AFTER_FACTOR).await?;
+        Ok(kept.filter(|kept| kept.until > browser.origin.time).map(|kept| kept.what))
+    }
 }
 
 #[derive(Template)]
@@ -121,6 +150,8 @@ struct EnrolPage {
     enrolment: Enrolment,
     /// Base64.
     picture: String,
+    /// Whether what is enrolled takes the place of everything there was.
+    anew: bool,
     problem: String,
 }
 
@@ -133,19 +164,33 @@ async fn begin_enrolment(pages: &Pages, browser: &Browser, totp_handle: Option<S
     match pages.gateway.call(&caller, BeginEnrolment { step, totp_handle }).await {
         Ok(enrolment) => {
             let picture = STANDARD.encode(enrolment.picture.expose());
-            Ok(render(&EnrolPage { enrolment, picture, problem }))
+            let anew = browser.session.get::<String>(RESET).await?.is_some();
+            Ok(render(&EnrolPage { enrolment, picture, anew, problem }))
         }
-        Err(error) => factor_first(browser, error, "/second-factor/enrol").await,
+        Err(error) => factor_first(pages, browser, error, "/second-factor/enrol").await,
     }
 }
 
-/// Has the factor asked for that a change of factors wants, and comes back.
-pub(super) async fn factor_first(browser: &Browser, error: Error, back: &str) -> Page {
-    if error.kind == ErrorKind::StepUpRequired && !error.public.starts_with("Sign out") {
-        browser.session.insert(AFTER_FACTOR, back).await?;
+/// Has the factor asked for that a change of factors wants, and comes back. Who has none authenticates anew.
+pub(super) async fn factor_first(pages: &Pages, browser: &Browser, error: Error, back: &str) -> Page {
+    if error.kind != ErrorKind::StepUpRequired {
+        return Err(over(browser, error).await);
+    }
+    let caller = browser.person_or_sign_in(pages, Continuation::Portal).await?;
+    if !pages.gateway.call(&caller, LookUpFactors { step: None }).await?.enrolment {
+        After::keep(browser, Waiting::Page(back.to_owned())).await?;
         return Ok(Redirect::to("/second-factor").into_response());
     }
-    Err(over(browser, error).await)
+    browser.session.insert(CONTINUATION, Continuation::Enrolment).await?;
+    let source = caller.person().map(|session| session.identity.provider.name.clone()).unwrap_or_default();
+    // A page, not a redirect: a provider that does not do as asked must not send the browser round and round.
+    Ok(render(&AgainPage { source }))
+}
+
+#[derive(Template)]
+#[template(path = "again.html")]
+struct AgainPage {
+    source: String,
 }
 
 #[derive(Deserialize)]
@@ -176,7 +221,7 @@ async fn enrolled(State(pages): State<Pages>, browser: Browser, Form(form): Form
         Err(error) if matches!(error.kind, ErrorKind::InvalidAuthenticationCode | ErrorKind::InvalidInput) => {
             return begin_enrolment(&pages, &browser, Some(again), error.public).await;
         }
-        Err(error) => return factor_first(&browser, error, "/second-factor/enrol").await,
+        Err(error) => return factor_first(&pages, &browser, error, "/second-factor/enrol").await,
     };
     if done.recovery_codes.is_empty() {
         return match &done.session {
@@ -187,7 +232,7 @@ async fn enrolled(State(pages): State<Pages>, browser: Browser, Form(form): Form
     // The codes come first; then the person goes on.
     if let Some(session) = &done.session {
         begin_session(&browser, session).await?;
-        browser.session.insert(AFTER_FACTOR, done.continuation.path()).await?;
+        After::keep(&browser, Waiting::Page(done.continuation.path())).await?;
     }
     Ok(render(&CodesPage { codes: done.recovery_codes }))
 }
@@ -196,25 +241,12 @@ async fn after_codes(State(pages): State<Pages>, browser: Browser) -> Page {
     go_on(&pages, &browser, None, &Continuation::Portal).await
 }
 
+/// A link to start anew: it counts at the next sign-in of the person it was made for.
 async fn open_reset(State(pages): State<Pages>, browser: Browser, Path(token): Path<String>) -> Page {
-    browser.session.insert(RESET, token).await?;
-    let waits = browser.session.get::<String>(FACTOR_STEP).await?.is_some();
-    if !waits && browser.person(&pages).await?.is_some() {
+    if browser.person(&pages).await?.is_some() {
         return Err(Error::invalid("You are signed in: sign out first, then open the link again.").into());
     }
-    Ok(Redirect::to(if waits { "/second-factor" } else { "/sign-in" }).into_response())
-}
-
-async fn reset(State(pages): State<Pages>, browser: Browser) -> Page {
-    let (caller, step) = subject(&pages, &browser).await?;
-    let token: Option<String> = browser.session.remove(RESET).await?;
-    let (step, token) = step.zip(token).ok_or_else(|| Error::new(ErrorKind::StaleStep, "Open the link again."))?;
-    match pages.gateway.call(&caller, UseFactorReset { step, token: Secret::new(token) }).await {
-        Ok(done) => {
-            browser.session.insert(FACTOR_STEP, done.handle).await?;
-            Ok(Redirect::to("/second-factor/enrol").into_response())
-        }
-        Err(error) if error.kind == ErrorKind::NoSuchEntity => ask(&pages, &browser, error.public).await,
-        Err(error) => Err(over(&browser, error).await),
-    }
+    browser.session.remove::<String>(FACTOR_STEP).await?;
+    browser.session.insert(RESET, token).await?;
+    Ok(Redirect::to("/sign-in").into_response())
 }

@@ -1,21 +1,22 @@
 //! A person's own security page: second factors, recovery codes, and where they are signed in.
 
 use super::{
-    AFTER_FACTOR, Browser, Page, Pages, render,
-    second_factor::{CodesPage, factor_first},
+    Browser, Page, Pages, render,
+    second_factor::{After, CodesPage, Waiting, factor_first},
 };
 use crate::{
     api::signin::{
         enrolment::{FactorInfo, ListFactors, RemoveFactor, RenewRecoveryCodes},
         own_sessions::{EndOwnSession, ListOwnSessions, OwnSession},
+        password::{ChangePassword, LookUpPasswordLink, PasswordOwner, SetPassword},
     },
-    domain::ErrorKind,
+    domain::{ErrorKind, Secret, iam::DIRECTORY_ISSUER},
     signin::step::Continuation,
 };
 use askama::Template;
 use axum::{
     Form, Router,
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse, Redirect},
     routing::{get, post},
 };
@@ -27,6 +28,8 @@ pub(super) fn router() -> Router<Pages> {
         .route("/security/remove", post(remove))
         .route("/security/codes", post(codes))
         .route("/security/end", post(end))
+        .route("/security/password", post(change_password))
+        .route("/set-password/{token}", get(link).post(set_password))
 }
 
 #[derive(Template)]
@@ -37,6 +40,8 @@ struct SecurityPage {
     recovery_codes: Option<usize>,
     sessions: Vec<OwnSession>,
     current: String,
+    /// Whether the person has a password here.
+    password: bool,
     problem: String,
 }
 
@@ -54,8 +59,62 @@ async fn page(pages: &Pages, browser: &Browser, problem: String) -> Page {
         recovery_codes: held.recovery_codes,
         sessions: own.sessions,
         current: own.current,
+        password: caller.person().is_some_and(|session| session.identity.issuer == DIRECTORY_ISSUER),
         problem,
     }))
+}
+
+#[derive(Template)]
+#[template(path = "set_password.html")]
+struct SetPasswordPage {
+    token: Secret<String>,
+    owner: PasswordOwner,
+    problem: String,
+    done: bool,
+}
+
+async fn link(State(pages): State<Pages>, browser: Browser, Path(token): Path<Secret<String>>) -> Page {
+    let owner = pages.gateway.call(&browser.anonymous(), LookUpPasswordLink { token: token.clone() }).await?;
+    Ok(render(&SetPasswordPage { token, owner, problem: String::new(), done: false }))
+}
+
+#[derive(Deserialize)]
+struct NewPassword {
+    password: Secret<String>,
+    current: Option<Secret<String>>,
+}
+
+async fn set_password(
+    State(pages): State<Pages>,
+    browser: Browser,
+    Path(token): Path<Secret<String>>,
+    Form(form): Form<NewPassword>,
+) -> Page {
+    let caller = browser.anonymous();
+    let owner = pages.gateway.call(&caller, LookUpPasswordLink { token: token.clone() }).await?;
+    let outcome = pages.gateway.call(&caller, SetPassword { token: token.clone(), password: form.password }).await;
+    match outcome {
+        Ok(()) => Ok(render(&SetPasswordPage { token, owner, problem: String::new(), done: true })),
+        Err(error) if error.kind == ErrorKind::InvalidInput => {
+            Ok(render(&SetPasswordPage { token, owner, problem: error.public, done: false }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn change_password(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewPassword>) -> Page {
+    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    let change = ChangePassword { current: form.current.unwrap_or_default(), password: form.password };
+    match pages.gateway.call(&caller, change).await {
+        Ok(()) => {
+            browser.session.flush().await?;
+            Ok(Redirect::to("/sign-in").into_response())
+        }
+        Err(error) if matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::RejectedIdentity) => {
+            page(&pages, &browser, error.public).await
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[derive(Deserialize)]
@@ -68,7 +127,7 @@ async fn remove(State(pages): State<Pages>, browser: Browser, Form(named): Form<
     match pages.gateway.call(&caller, RemoveFactor { id: named.id.unwrap_or_default() }).await {
         Ok(()) => Ok(Redirect::to("/security").into_response()),
         Err(error) if error.kind == ErrorKind::NoSuchEntity => page(&pages, &browser, error.public).await,
-        Err(error) => factor_first(&browser, error, "/security").await,
+        Err(error) => factor_first(&pages, &browser, error, "/security").await,
     }
 }
 
@@ -76,10 +135,10 @@ async fn codes(State(pages): State<Pages>, browser: Browser) -> Page {
     let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
     match pages.gateway.call(&caller, RenewRecoveryCodes {}).await {
         Ok(made) => {
-            browser.session.insert(AFTER_FACTOR, "/security").await?;
+            After::keep(&browser, Waiting::Page("/security".to_owned())).await?;
             Ok(render(&CodesPage { codes: made.codes }))
         }
-        Err(error) => factor_first(&browser, error, "/security").await,
+        Err(error) => factor_first(&pages, &browser, error, "/security").await,
     }
 }
 

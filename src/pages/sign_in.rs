@@ -1,7 +1,7 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
 use super::{
-    AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, PERSON, Page, PageError, Pages, RESET, TESTING, WISH,
+    AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, PERSON, Page, PageError, Pages, RESET, TESTING,
     departure::depart, render,
 };
 use crate::{
@@ -202,7 +202,8 @@ async fn password(
 /// Completes a sign-in; the session gets a new id, since its privilege changes.
 async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answer: Answer) -> Page {
     let binding = browser.session.get::<String>(BINDING).await?.map(Secret::new);
-    let outcome = pages.gateway.call(&browser.anonymous(), CompleteSignIn { source, binding, answer }).await;
+    let reset = browser.session.get::<String>(RESET).await?.map(Secret::new);
+    let outcome = pages.gateway.call(&browser.anonymous(), CompleteSignIn { source, binding, answer, reset }).await;
     if browser.session.remove::<bool>(TESTING).await?.unwrap_or_default() {
         // Whatever came of it: the administrator sees every check.
         browser.session.remove::<String>(BINDING).await?;
@@ -228,7 +229,7 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 /// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
 pub(super) async fn begin_session(browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
     browser.session.cycle_id().await?;
-    for key in [BINDING, CONTINUATION, FACTOR_STEP, WISH, AFTER_FACTOR, RESET, CONSOLE] {
+    for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE] {
         browser.session.remove_value(key).await?;
     }
     browser.session.insert(PERSON, session).await?;

@@ -23,6 +23,12 @@ const CEREMONY: &str = "passkey-ceremony";
 const USED: &str = "used-code";
 /// How long a used code is remembered, in seconds: longer than it is accepted.
 const REMEMBERED_SECONDS: i64 = 300;
+/// Wrong codes since the last right answer, by person.
+const FAILURES: &str = "wrong-codes";
+/// Most of them in a row.
+pub const MAX_FAILURES: u32 = 100;
+/// How long they are remembered, in seconds: a year.
+const FAILURES_SECONDS: i64 = 365 * 86_400;
 /// How long an authenticator may take, in seconds.
 pub const CEREMONY_SECONDS: i64 = 300;
 
@@ -44,6 +50,8 @@ pub struct FactorStep {
     pub wanted: Wanted,
     /// What follows.
     pub continuation: Continuation,
+    /// SHA-256 of the reset link that the person came with: what is enrolled takes the place of everything there was.
+    pub reset: Option<String>,
     /// SHA-256 of the browser's binding.
     pub browser: String,
     /// When it is over.
@@ -54,7 +62,8 @@ impl FactorStep {
     /// A step for this browser.
     #[must_use]
     pub fn new(sign_in: SignIn<FactorDue>, wanted: Wanted, continuation: Continuation, binding: &str, now: Timestamp) -> Self {
-        Self { sign_in, wanted, continuation, browser: sha256_hex(binding), expires: now.plus_seconds(SIGN_IN_SECONDS) }
+        let (browser, expires) = (sha256_hex(binding), now.plus_seconds(SIGN_IN_SECONDS));
+        Self { sign_in, wanted, continuation, reset: None, browser, expires }
     }
 
     /// Keeps it under its handle.
@@ -73,14 +82,6 @@ impl FactorStep {
         let step: Option<Self> = ephemeral.get(STEP, handle).await?;
         let browser = binding.map(|binding| sha256_hex(binding.expose()));
         step.filter(|step| browser.as_ref() == Some(&step.browser)).ok_or_else(stale)
-    }
-
-    /// Ends a step that another took the place of.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn forget(ephemeral: &Ephemeral, handle: &str) -> Result<(), Error> {
-        ephemeral.delete(STEP, handle).await
     }
 
     /// Uses the step up: of two who answer, one goes on.
@@ -141,7 +142,8 @@ pub enum FactorAnswer {
 }
 
 /// Checks an answer against a person's factors. Returns the factor it was, as it is to be kept from now on. Guessing is slowed
-/// down for the person wherever it comes from: only who passed the first factor can guess.
+/// down for the person wherever it comes from: only who passed the first factor can guess; after [`MAX_FAILURES`] wrong codes
+/// in a row there are no codes any more (NIST SP 800-63B-4, section 3.2.2). Callers hold the store's pen: the count is exact.
 ///
 /// # Errors
 /// `InvalidAuthenticationCode`; `Unavailable` when a code can't be marked as used.
@@ -153,15 +155,26 @@ pub async fn check(
     from: IpAddr,
     now: Timestamp,
 ) -> Result<Factor, Error> {
-    let (account, attempts) = (format!("factor of {person}"), &federation.attempts);
-    if let Some(seconds) = attempts.pause(&account, from, now) {
-        let public = format!("Too many attempts. Try again in {seconds} seconds.");
-        return Err(wrong(&public, "attempts_paused: too many wrong answers"));
-    }
-    attempts.attempted_anywhere(&account, now);
     let ephemeral = federation.store.ephemeral();
     let mut factor = match answer {
-        FactorAnswer::Code(code) => by_code(ephemeral, factors, &code, now).await?,
+        FactorAnswer::Code(code) => {
+            // Codes alone can be guessed: whoever does that keeps nobody from their passkey.
+            let (account, attempts) = (format!("factor of {person}"), &federation.attempts);
+            if let Some(seconds) = attempts.pause(&account, from, now) {
+                let public = format!("Too many attempts. Try again in {seconds} seconds.");
+                return Err(wrong(&public, "attempts_paused: too many wrong answers"));
+            }
+            let failures: u32 = ephemeral.get(FAILURES, person).await?.unwrap_or_default();
+            if failures >= MAX_FAILURES {
+                let public = "Too many wrong codes. Use your passkey, or ask an administrator for a link to start anew.";
+                return Err(wrong(public, "codes_off: too many wrong codes since the last right one"));
+            }
+            attempts.attempted_anywhere(&account, now);
+            ephemeral.put(FAILURES, person, &(failures + 1), now.plus_seconds(FAILURES_SECONDS)).await?;
+            let factor = by_code(ephemeral, factors, &code, now).await?;
+            attempts.succeeded(&account, from);
+            factor
+        }
         FactorAnswer::Passkey { handle, credential } => {
             let ceremony = take_ceremony(ephemeral, &handle, person).await?;
             let id = Passkeys::credential_id(&credential)?;
@@ -169,8 +182,16 @@ pub async fn check(
         }
     };
     factor.used = Some(now);
-    attempts.succeeded(&account, from);
+    forgive(ephemeral, person).await?;
     Ok(factor)
+}
+
+/// The person is here: wrong codes of before are forgotten.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn forgive(ephemeral: &Ephemeral, person: &str) -> Result<(), Error> {
+    ephemeral.delete(FAILURES, person).await
 }
 
 fn is_passkey(factor: &Factor, id: &str) -> bool {

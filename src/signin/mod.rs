@@ -75,6 +75,8 @@ pub struct FactorState {
     pub enrolled: bool,
     /// Whether they may still put their first one off.
     pub grace: bool,
+    /// Whether an administrator lets them start anew.
+    pub anew: bool,
 }
 
 impl SignIn<Identified> {
@@ -99,7 +101,10 @@ impl SignIn<Identified> {
 /// Decides what follows identity.
 #[must_use]
 pub fn next(sign_in: SignIn<Identified>, factors: FactorState) -> Next {
-    let FactorState { required, asserted, enrolled, grace } = factors;
+    let FactorState { required, asserted, enrolled, grace, anew } = factors;
+    if anew {
+        return Next::Enrolment(sign_in.carry(None));
+    }
     match required {
         FactorRequirement::Enrolled | FactorRequirement::Always if !asserted && enrolled => Next::Factor(sign_in.carry(None)),
         FactorRequirement::Always if !asserted && !grace => Next::Enrolment(sign_in.carry(None)),

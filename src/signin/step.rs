@@ -2,11 +2,15 @@
 
 use crate::{
     crypto::sha256_hex,
-    domain::{Error, ErrorKind, Timestamp},
+    domain::{
+        Error, ErrorKind, Timestamp,
+        iam::{IdentityProvider, ProviderKind},
+    },
     federation::{Pending, SIGN_IN_SECONDS},
     store::Ephemeral,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Where the person goes once signed in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +20,8 @@ pub enum Continuation {
     Portal,
     /// Nothing: an administrator tries a source, and no session comes of it.
     Test,
+    /// Setting up a first second factor: the person authenticates anew for it.
+    Enrolment,
     /// Approving a device.
     Device {
         /// The code the person compares.
@@ -29,12 +35,28 @@ pub enum Continuation {
 }
 
 impl Continuation {
+    /// The source, as strict as this needs it: a session that the provider still has is not enough for everything.
+    #[must_use]
+    pub fn demands(&self, source: Arc<IdentityProvider>) -> Arc<IdentityProvider> {
+        if *self != Self::Enrolment {
+            return source;
+        }
+        let mut strict = (*source).clone();
+        match &mut strict.kind {
+            ProviderKind::Saml(saml) => saml.force_authn = true,
+            ProviderKind::Oidc(oidc) if oidc.oauth2.is_none() => oidc.max_age_seconds = Some(0),
+            ProviderKind::Oidc(_) | ProviderKind::Directory => {}
+        }
+        Arc::new(strict)
+    }
+
     /// The path of ours that it stands for.
     #[must_use]
     pub fn path(&self) -> String {
         match self {
             Self::Portal => "/portal".to_owned(),
             Self::Test => "/admin/sign-ins".to_owned(),
+            Self::Enrolment => "/second-factor/enrol".to_owned(),
             Self::Device { user_code } => {
                 let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("user_code", user_code).finish();
                 format!("/device?{query}")

@@ -107,6 +107,15 @@ impl WriteTx<'_> {
         Ok(self.aside(query).await? == 1)
     }
 
+    /// Removes everything that people of a provider have enrolled.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn delete_factors_of_provider(&mut self, resource: &str) -> Result<(), Error> {
+        let query = sqlx::query("DELETE FROM factor WHERE substr(person, 1, length($1)) = $1").bind(format!("{resource}|"));
+        self.aside(query).await.map(drop)
+    }
+
     /// Removes everything a person has enrolled. Returns how much that was.
     ///
     /// # Errors

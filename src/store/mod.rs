@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod compute;
+mod directory;
 pub mod ephemeral;
 mod factors;
 pub mod keys;

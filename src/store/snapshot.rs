@@ -179,7 +179,7 @@ impl Snapshot {
     #[must_use]
     pub fn asserted_factor(&self, identity: &IdentityAssertion) -> Option<Option<Timestamp>> {
         let believed = &self.source_of(identity)?.second_factor.believed;
-        identity.methods.iter().any(|method| believed.contains(method)).then(|| identity.asserted_authentication())
+        identity.methods.iter().any(|method| believed.contains(method)).then_some(identity.asserted_authentication)
     }
 
     /// A managed policy's document by ARN: customer-managed, or AWS-managed and built in.

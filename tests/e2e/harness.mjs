@@ -1,6 +1,7 @@
 // A broker, real identity providers and a real browser for one test file. Everything listens on free ports of 127.0.0.1,
 // keeps its state in a folder of its own, and ends with the test process.
 import { spawn, spawnSync } from 'node:child_process';
+import crypto from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -290,4 +291,14 @@ export async function copyShellLines(page, role) {
   await page.getByRole('button', { name: new RegExp(`^Copy credentials for ${role} in`) }).click();
   await page.getByRole('heading', { name: `Credentials for ${role}` }).waitFor();
   return page.locator('#shell').textContent();
+}
+
+// RFC 6238, as an authenticator app does it.
+export function totp(base32, now = Date.now()) {
+  const bits = [...base32].map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0')).join('');
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(now / 30_000)));
+  const mac = crypto.createHmac('sha1', key).update(counter).digest();
+  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
 }

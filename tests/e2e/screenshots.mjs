@@ -7,6 +7,8 @@ import * as e2e from './harness.mjs';
 const out = process.argv[2] ?? 'target/screenshots';
 fs.mkdirSync(out, { recursive: true });
 const broker = new e2e.Broker(await e2e.freePort());
+// Passkeys belong to a name; an address has none.
+broker.url = `http://localhost:${broker.port}`;
 const saml = await e2e.testbed('idp-simplesamlphp.sh');
 const document = e2e.organization({ metadataFile: saml.info.IDP_METADATA_FILE, issuer: 'http://127.0.0.1:1', clientSecret: 'x' });
 const demo = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8');
@@ -73,6 +75,8 @@ for (const [look, options] of looks) {
   await page.getByRole('heading', { name: 'Sessions' }).waitFor(); await shot('9-sessions');
   await page.getByRole('link', { name: 'people:' }).first().click();
   await page.getByRole('button', { name: /^End everything/ }).waitFor(); await shot('9-sessions-of');
+  await page.getByRole('link', { name: 'People' }).click();
+  await page.getByText('Jane Doe').first().click(); await shot('9-people');
   await page.getByRole('link', { name: 'Refusals' }).click();
   await page.getByLabel('Encoded authorization message').fill('AQAAAA');
   await page.getByRole('button', { name: 'Explain' }).click(); await shot('9-refusals');
@@ -82,6 +86,25 @@ for (const [look, options] of looks) {
   await page.getByRole('button', { name: /Open the console as ReadOnly/ }).click();
   await page.goto(`${broker.url}/admin/audit`); await shot('10-refused');
   await page.goto(`${broker.url}/nowhere`); await shot('11-not-found');
+  await page.goto(`${broker.url}/sign-in-with-passkey`); await shot('13-passkey');
+  await page.goto(`${broker.url}/security`); await shot('13-security-none');
+  await page.getByRole('link', { name: 'Set one up' }).click();
+  await page.getByRole('heading', { name: 'Set up a second factor' }).waitFor(); await shot('13-enrol');
+  await page.getByLabel('The code it shows').fill(e2e.totp(await page.locator('.seed').innerText()));
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('button', { name: 'I have them; continue' }).waitFor(); await shot('13-recovery-codes');
+  await page.getByRole('button', { name: 'I have them; continue' }).click();
+  const other = await launch(options);
+  await other.page.goto(`${broker.url}/sign-in/people`);
+  await other.page.getByLabel('User name or e-mail').fill('jane@example.com');
+  await other.page.getByLabel('Password', { exact: true }).fill(passwords['jane@example.com']);
+  await other.page.getByRole('button', { name: 'Sign in' }).click();
+  await other.page.getByLabel('Code of your').waitFor();
+  await other.page.screenshot({ path: path.join(out, `13-second-factor-${look}.png`), fullPage: true });
+  await other.close();
+  await page.goto(`${broker.url}/security`); await shot('13-security');
+  await page.getByRole('button', { name: 'Remove Authenticator app' }).click();
+  await page.getByText('You have none here').waitFor();
   await close();
 }
 await broker.kill('SIGTERM');

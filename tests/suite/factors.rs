@@ -12,7 +12,7 @@ use daypass::{
             Answer, BeginSignIn, CompleteSignIn, SignInOutcome,
             enrolment::{
                 BeginEnrolment, CompleteEnrolment, Enrolled, EnrolmentAnswer, ListFactors, ListFactorsOf, RemoveFactor,
-                RenewRecoveryCodes, ResetFactors, UseFactorReset,
+                RenewRecoveryCodes, ResetFactors,
             },
             factor::{BoundStep, FactorGiven, GiveFactor, LookUpFactors},
             own_sessions::{EndOwnSession, ListOwnSessions},
@@ -21,7 +21,7 @@ use daypass::{
     },
     cli::apply::parse,
     domain::{Clock as _, Error, ErrorKind, Secret, name::AccountId, session::PortalSession, session::Principal},
-    federation::Arrival,
+    federation::{Arrival, Departure},
     signin::{factor::FactorAnswer, step::Continuation},
 };
 use std::sync::Arc;
@@ -48,11 +48,15 @@ async fn demo(settings: &str) -> (World, Secret<String>) {
 }
 
 async fn sign_in(world: &World, password: &Secret<String>) -> SignInOutcome {
+    sign_in_with(world, password, None).await
+}
+
+async fn sign_in_with(world: &World, password: &Secret<String>, reset: Option<Secret<String>>) -> SignInOutcome {
     let begin = BeginSignIn { source: "people".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
     let handle = world.nobody().call(begin).await.unwrap().handle;
     let arrival = Arrival::Password { user_name: JANE.to_owned(), password: password.clone() };
     let answer = Answer::Direct { handle, arrival };
-    let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer };
+    let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset };
     world.nobody().call(complete).await.unwrap().outcome
 }
 
@@ -299,35 +303,124 @@ async fn a_first_factor_is_enrolled_soon_after_the_sign_in_or_not_at_all() {
     let signed_in = session(sign_in(&world, &password).await);
     world.clock.advance(601);
     let refused = enrol(&person(&world, &signed_in).await, &world, None).await.map(drop).unwrap_err();
-    assert!(refused.kind == ErrorKind::StepUpRequired && refused.public.starts_with("Sign out"), "{}", refused.public);
+    assert!(refused.kind == ErrorKind::StepUpRequired && refused.public.starts_with("Sign in again"), "{}", refused.public);
+    // The provider's own session is not enough for it: the person authenticates anew.
+    let idp = Idp::new();
+    let world = logout::world(&idp, "").await;
+    let begin = |continuation| BeginSignIn { source: "corp".to_owned(), continuation, binding: "b".to_owned().into() };
+    for (continuation, forced) in [(Continuation::Portal, false), (Continuation::Enrolment, true)] {
+        let begun = world.nobody().call(begin(continuation)).await.unwrap();
+        let Departure::Redirect(url) = begun.departure else { panic!("a redirect") };
+        let request = daypass::crypto::xmldsig::sign::read_query(url.query().unwrap()).unwrap();
+        assert_eq!(request.xml.contains("ForceAuthn=\"true\""), forced, "{}", request.xml);
+    }
+}
+
+/// `<source>:<subject>` of somebody in the demo directory.
+async fn person_id(world: &World, name: &str) -> String {
+    let users = world.gateway.broker.store.read().users().await.unwrap();
+    format!("people:{}", users.iter().find(|user| user.name.as_str() == name).unwrap().id)
+}
+
+async fn reset_link(world: &World, name: &str) -> Secret<String> {
+    let link = world.root(MANAGEMENT).call(ResetFactors { person: person_id(world, name).await }).await.unwrap();
+    Secret::new(link.url.expose().rsplit('/').next().unwrap().to_owned())
+}
+
+/// Also where the source asks nobody at the sign-in: roles do, and whoever lost everything must get out of that.
+#[tokio::test]
+async fn an_administrator_s_link_starts_anew_for_the_person_it_was_made_for() {
+    for settings in ["", "second_factor = { required = \"never\" }"] {
+        let (world, password) = demo(settings).await;
+        enrolled(&world, &password).await;
+        let jane = person_id(&world, JANE).await;
+        let other = world.root("222233334444").call(ResetFactors { person: jane.clone() }).await;
+        assert_eq!(kind(other), ErrorKind::AccessDenied);
+        let foreign = reset_link(&world, "sam@example.com").await;
+        let usual = sign_in_with(&world, &password, Some(foreign)).await;
+        assert_eq!(matches!(usual, SignInOutcome::Session(_)), !settings.is_empty(), "somebody else's link is none");
+        let replaced = reset_link(&world, JANE).await;
+        let token = reset_link(&world, JANE).await;
+        let usual = sign_in_with(&world, &password, Some(replaced)).await;
+        assert_eq!(matches!(usual, SignInOutcome::Session(_)), !settings.is_empty(), "a new link replaces the old one");
+
+        let nobody = world.nobody();
+        let anew = step(sign_in_with(&world, &password, Some(token.clone())).await);
+        let late = step(sign_in_with(&world, &password, Some(token)).await);
+        assert!(nobody.call(LookUpFactors { step: Some(anew.clone()) }).await.unwrap().enrolment);
+        let held = async || world.root(MANAGEMENT).call(ListFactorsOf { person: jane.clone() }).await.unwrap().factors;
+        let before = held().await;
+        assert_eq!(before.len(), 1, "what there was goes when what comes is there, not before");
+        let (app, enrolled) = enrol(&nobody, &world, Some(anew)).await.unwrap();
+        assert!(enrolled.session.is_some() && enrolled.recovery_codes.len() == 10);
+        let after = held().await;
+        assert!(after.len() == 1 && after[0].id != before[0].id);
+        assert_eq!(kind(enrol(&nobody, &world, Some(late)).await.map(drop)), ErrorKind::StaleStep, "a link is good once");
+        let jane = person(&world, &enrolled.session.unwrap()).await;
+        give(&jane, None, app.code(&world)).await.unwrap();
+    }
+}
+
+/// Whoever knows the password and came first must not enrol after the person did.
+#[tokio::test]
+async fn a_step_that_waits_for_a_first_factor_is_over_when_there_is_one() {
+    let (world, password) = demo("second_factor = { required = \"always\" }").await;
+    let intruder = step(sign_in(&world, &password).await);
+    let jane = step(sign_in(&world, &password).await);
+    enrol(&world.nobody(), &world, Some(jane)).await.unwrap();
+    let late = enrol(&world.nobody(), &world, Some(intruder)).await.map(drop);
+    assert_eq!(kind(late), ErrorKind::StaleStep);
 }
 
 #[tokio::test]
-async fn an_administrator_s_link_starts_anew_for_the_person_who_passed_the_first_factor() {
+async fn after_a_hundred_wrong_codes_there_are_none_any_more_until_somebody_starts_anew() {
+    let (world, password) = demo("").await;
+    let (app, recovery) = enrolled(&world, &password).await;
+    let mut wrong = 0;
+    loop {
+        let waiting = step(sign_in(&world, &password).await);
+        let refused = give(&world.nobody(), Some(waiting), "000000".to_owned().into()).await.unwrap_err().private.unwrap();
+        if refused.starts_with("codes_off") {
+            break;
+        }
+        assert_eq!(refused, "code_wrong");
+        wrong += 1;
+        world.clock.advance(301);
+    }
+    assert_eq!(wrong, 100);
+    for code in [app.code(&world), recovery[0].clone()] {
+        let waiting = step(sign_in(&world, &password).await);
+        let refused = give(&world.nobody(), Some(waiting), code).await.unwrap_err();
+        assert!(refused.public.contains("link to start anew"), "{}", refused.public);
+    }
+    let token = reset_link(&world, JANE).await;
+    let anew = step(sign_in_with(&world, &password, Some(token)).await);
+    let (app, _) = enrol(&world.nobody(), &world, Some(anew)).await.unwrap();
+    let waiting = step(sign_in(&world, &password).await);
+    give(&world.nobody(), Some(waiting), app.code(&world)).await.unwrap();
+}
+
+/// Factors are of the provider's people, not of whoever comes under its name.
+#[tokio::test]
+async fn factors_stay_with_the_directory_whatever_it_is_called_and_go_with_a_provider() {
     let (world, password) = demo("").await;
     enrolled(&world, &password).await;
-    let users = world.gateway.broker.store.read().users().await.unwrap();
-    let id = |name: &str| format!("people:{}", users.iter().find(|user| user.name.as_str() == name).unwrap().id);
+    let renamed = DEMO.replace("name = \"people\"", "name = \"staff\"");
+    world.apply(parse(&renamed, "toml").unwrap(), true).await.unwrap();
+    let staff = person_id(&world, JANE).await.replace("people:", "staff:");
     let root = world.root(MANAGEMENT);
-    let link = async |person: String| {
-        let link = root.call(ResetFactors { person }).await.unwrap();
-        Secret::new(link.url.expose().rsplit('/').next().unwrap().to_owned())
-    };
-    let other = world.root("222233334444").call(ResetFactors { person: id(JANE) }).await;
-    assert_eq!(kind(other), ErrorKind::AccessDenied);
-    let nobody = world.nobody();
-    let waiting = step(sign_in(&world, &password).await);
-    let foreign = link(id("sam@example.com")).await;
-    let wrong = nobody.call(UseFactorReset { step: waiting.clone(), token: foreign }).await;
-    assert_eq!(kind(wrong), ErrorKind::NoSuchEntity);
-    let token = link(id(JANE)).await;
-    assert_eq!(root.call(ListFactorsOf { person: id(JANE) }).await.unwrap().factors.len(), 1, "nothing is gone yet");
-    let anew = nobody.call(UseFactorReset { step: waiting.clone(), token: token.clone() }).await.unwrap();
-    let again = nobody.call(UseFactorReset { step: waiting, token }).await;
-    assert_eq!(kind(again), ErrorKind::StaleStep, "the old step is over");
-    let anew = BoundStep { handle: anew.handle, binding: Some("b".to_owned().into()) };
-    let (_, enrolled) = enrol(&nobody, &world, Some(anew)).await.unwrap();
-    assert!(enrolled.session.is_some() && enrolled.recovery_codes.len() == 10);
+    assert_eq!(root.call(ListFactorsOf { person: staff }).await.unwrap().factors.len(), 1);
+
+    let idp = Idp::new();
+    let world = logout::world(&idp, "").await;
+    let session = logout::sign_in(&idp, &world, "_1").await;
+    enrol(&person(&world, &session).await, &world, None).await.unwrap();
+    let owner = session.identity.factor_owner();
+    let held = async || world.gateway.broker.store.read().factors(&owner).await.unwrap().len();
+    assert_eq!(held().await, 2, "the app, and recovery codes");
+    let gone = daypass::api::iam::setup::DeleteSource { name: daypass::domain::name::ProviderName::parse("corp").unwrap() };
+    world.root(MANAGEMENT).call(gone).await.unwrap();
+    assert_eq!(held().await, 0);
 }
 
 #[tokio::test]

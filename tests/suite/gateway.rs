@@ -287,7 +287,7 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
         let handle = nobody.call(begin).await.unwrap().handle;
         let arrival = Arrival::Password { user_name: "Jane@example.com".to_owned(), password: password.clone() };
         let answer = Answer::Direct { handle, arrival };
-        nobody.call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer }).await
+        nobody.call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None }).await
     };
     let reason = |outcome: Result<CompletedSignIn, Error>| outcome.unwrap_err().private.unwrap_or_default();
     for _ in 0..5 {

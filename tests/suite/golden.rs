@@ -100,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -240,7 +240,15 @@ macro_rules! samples {
         $visit!(enrolment::RenewRecoveryCodes, {});
         $visit!(enrolment::ListFactorsOf, { "person": "people:u-jane" });
         $visit!(enrolment::ResetFactors, { "person": "people:u-jane" });
-        $visit!(enrolment::UseFactorReset, { "step": { "handle": "x", "binding": "b" }, "token": "x" });
+        $visit!(directory::SearchUsers, {});
+        $visit!(directory::CreateUser, { "user_name": "kim", "email": "kim@example.com", "display_name": "Kim", "groups": [] });
+        $visit!(directory::UpdateUser, { "id": "u-x", "email": "kim@example.com", "display_name": "Kim", "groups": [], "disabled": false });
+        $visit!(directory::DeleteUser, { "id": "u-x" });
+        $visit!(directory::CreateGroup, { "name": "new" });
+        $visit!(password::MakePasswordLink, { "id": "u-x" });
+        $visit!(password::LookUpPasswordLink, { "token": "x" });
+        $visit!(password::SetPassword, { "token": "x", "password": "x" });
+        $visit!(password::ChangePassword, { "current": "x", "password": "x" });
         $visit!(own_sessions::ListOwnSessions, {});
         $visit!(own_sessions::EndOwnSession, { "id": null });
         $visit!(OpenConsole, { "account_id": "111122223333", "role_name": "Administrator" });

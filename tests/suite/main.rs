@@ -13,6 +13,7 @@ mod anywhere;
 mod apply;
 mod config;
 mod crypto;
+mod directory;
 mod factors;
 mod floors;
 mod gateway;

@@ -433,7 +433,7 @@ async fn sign_in(world: &World, provider: &Provider, number: usize) -> Result<Po
     let text = |name: &str| callback.get(name).and_then(Value::as_str).map(str::to_owned);
     let callback = Callback { code: text("code").map(Secret::new), error: text("error"), iss: text("iss") };
     let answer = Answer::Direct { handle: begun.handle, arrival: Arrival::Oidc(callback) };
-    let complete = CompleteSignIn { source: Some(source), binding: Some(Secret::new("b".to_owned())), answer };
+    let complete = CompleteSignIn { source: Some(source), binding: Some(Secret::new("b".to_owned())), answer, reset: None };
     world.nobody().call(complete).await.map(|completed| completed.session().unwrap())
 }
 

@@ -205,6 +205,7 @@ pub fn directory_assertion(groups: &[&str]) -> IdentityAssertion {
         name: Some("Jane".to_owned()),
         email: Some("jane@example.com".to_owned()),
         methods: Vec::new(),
+        asserted_authentication: None,
         authenticated: Timestamp(NOON),
         not_after: None,
         role_session_name: None,

@@ -142,6 +142,7 @@ fn pasted(scope: &Scope, provider: &Arn, claims: &str) -> Result<IdentityAsserti
         name: Some("Somebody with these claims".to_owned()),
         email: one(":email"),
         authenticated: crate::domain::Timestamp(0),
+        asserted_authentication: None,
         methods: Vec::new(),
         not_after: None,
         role_session_name: None,

@@ -1,6 +1,6 @@
 //! What comes back from a provider, or from the password form, and the session that it makes.
 
-use super::{Signin, own_sessions};
+use super::{Signin, enrolment, own_sessions};
 use crate::{
     crypto::sha256_hex,
     domain::{
@@ -187,6 +187,8 @@ pub struct CompleteSignIn {
     pub binding: Option<Secret<String>>,
     /// The answer.
     pub answer: Answer,
+    /// The reset link that this browser opened, if any.
+    pub reset: Option<Secret<String>>,
 }
 
 /// An answer to a step.
@@ -301,7 +303,8 @@ impl Operation for CompleteSignIn {
             call.tx.note("test", true);
             return Ok(CompletedSignIn { outcome: SignInOutcome::Test, continuation });
         }
-        let factors = factor_state(call, &identified.assertion).await?;
+        let reset = enrolment::reset_of(ephemeral, &identified.assertion.factor_owner(), self.reset.as_ref()).await?;
+        let factors = FactorState { anew: reset.is_some(), ..factor_state(call, &identified.assertion).await? };
         let Identified { assertion, at_provider, refresh, .. } = identified;
         let (sign_in, wanted) = match signin::next(SignIn::identified(assertion, at_provider, refresh, vouched), factors) {
             Next::Session(authenticated) => {
@@ -315,7 +318,8 @@ impl Operation for CompleteSignIn {
         call.tx.note("waitsFor", wanted);
         let binding = self.binding.ok_or_else(stale)?;
         let handle = broker.random.token();
-        FactorStep::new(sign_in, wanted, continuation.clone(), binding.expose(), now).keep(ephemeral, &handle).await?;
+        let step = FactorStep::new(sign_in, wanted, continuation.clone(), binding.expose(), now);
+        FactorStep { reset, ..step }.keep(ephemeral, &handle).await?;
         Ok(CompletedSignIn { outcome: SignInOutcome::Factor { handle }, continuation })
     }
 }
@@ -324,14 +328,20 @@ impl Operation for CompleteSignIn {
 async fn factor_state(call: &mut Call<'_, CompleteSignIn>, identity: &IdentityAssertion) -> Result<FactorState, Error> {
     let snapshot = call.tx.snapshot.clone();
     let settings = snapshot.source_of(identity).map(|source| source.second_factor.clone()).unwrap_or_default();
-    let (person, now) = (identity.person(), call.caller.origin.time);
+    let (person, now) = (identity.factor_owner(), call.caller.origin.time);
     let enrolled = call.broker.store.read().factors(&person).await?.iter().any(Factor::is_primary);
     let may_wait = settings.required == FactorRequirement::Always && settings.grace_days > 0 && !enrolled;
     let grace = may_wait && {
         let since = call.tx.factor_grace(&person, now).await?;
         now.seconds_since(since) < i64::from(settings.grace_days) * 86_400
     };
-    Ok(FactorState { required: settings.required, asserted: snapshot.asserted_factor(identity).is_some(), enrolled, grace })
+    Ok(FactorState {
+        required: settings.required,
+        asserted: snapshot.asserted_factor(identity).is_some(),
+        enrolled,
+        grace,
+        anew: false,
+    })
 }
 
 /// The session of somebody who has shown everything, with what its claims can be renewed by.
@@ -370,6 +380,7 @@ async fn answer_step(
     if from.is_some_and(|from| from != step.source) {
         return Err(Error::new(ErrorKind::StaleStep, "This sign-in is for another source."));
     }
+    let source = step.continuation.demands(source);
     let outcome = broker.federation.complete(&source, &step.pending, arrival, call.caller.origin.source_ip).await;
     Ok((outcome, step.continuation))
 }

@@ -1,29 +1,29 @@
 //! Enrolling, removing and resetting second factors.
 
 use super::{
-    Signin,
+    Signin, administered,
     factor::{BoundStep, JUST_GIVEN_SECONDS, PasskeyChallenge, Subject, challenge, own},
 };
 use crate::{
-    crypto::totp,
+    crypto::{sha256_hex, totp},
     domain::{
         Error, ErrorKind, Secret, Timestamp,
         factor::{Factor, FactorKind, MAX_FACTORS},
         session::PortalSession,
     },
     gateway::{Access, Call, Issue, Operation, Read, Scope, Write},
-    policy::evaluate::Check,
     signin::{
-        factor::{self, CEREMONY_SECONDS, FactorStep, Wanted, recovery_digest},
+        factor::{self, CEREMONY_SECONDS, Wanted, recovery_digest},
         passkey::Passkeys,
         step::Continuation,
     },
+    store::{Ephemeral, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 /// A seed that waits for its first code.
 const SEED: &str = "totp-seed";
-/// A link with which somebody who lost everything starts anew.
+/// A link with which somebody who lost everything starts anew, by whose it is.
 const RESET: &str = "factor-reset";
 /// How long such a link is good, in seconds.
 pub const RESET_SECONDS: i64 = 86_400;
@@ -34,14 +34,27 @@ const RECOVERY_CODES: usize = 10;
 
 /// Refuses a change of factors by a session that somebody may have left open, or taken: the person gave a factor just now, or,
 /// where there is none, signed in just now.
-fn check_just_given(subject: &Subject, factors: &[Factor], now: Timestamp) -> Result<(), Error> {
-    let Subject::SignedIn(session) = subject else { return Ok(()) };
+fn check_just_given(subject: &Subject, factors: &[Factor], snapshot: &Snapshot, now: Timestamp) -> Result<(), Error> {
     let enrolled = factors.iter().any(Factor::is_primary);
-    let shown = if enrolled { session.factor_given } else { Some(session.vouched()) };
+    let session = match subject {
+        // Meanwhile the person may have enrolled one elsewhere: then this is not theirs.
+        Subject::Waiting(_, step) if enrolled && step.reset.is_none() => {
+            return Err(Error::new(ErrorKind::StaleStep, "You have a second factor by now: sign in again."));
+        }
+        Subject::Waiting(..) => return Ok(()),
+        Subject::SignedIn(session) => session,
+    };
+    let identity = &session.identity;
+    let shown = match (enrolled, identity.asserted_authentication) {
+        (true, _) => session.factor_given,
+        (false, Some(asserted)) => Some(asserted),
+        // A service without OpenID says nothing about when: that it vouched is all there is.
+        (false, None) => snapshot.source_of(identity).filter(|source| source.is_oauth2()).map(|_| session.vouched()),
+    };
     match shown.is_some_and(|at| now.seconds_since(at) <= JUST_GIVEN_SECONDS) {
         true => Ok(()),
         false if enrolled => Err(Error::new(ErrorKind::StepUpRequired, "Give a second factor first.")),
-        false => Err(Error::new(ErrorKind::StepUpRequired, "Sign out and in again first: you signed in some time ago.")),
+        false => Err(Error::new(ErrorKind::StepUpRequired, "Sign in again first: you authenticated some time ago.")),
     }
 }
 
@@ -85,17 +98,18 @@ impl Operation for BeginEnrolment {
         let (broker, now) = (call.broker, call.caller.origin.time);
         let subject = Subject::of(call, self.step.as_ref()).await?;
         check_enrolment(&subject)?;
-        let (person, identity) = (subject.person(), subject.identity());
+        let (person, identity) = (subject.owner(), subject.identity());
         let factors = call.tx.factors(&person).await?;
-        check_just_given(&subject, &factors, now)?;
-        let account = identity.email.clone().unwrap_or_else(|| identity.display_name().to_owned());
+        check_just_given(&subject, &factors, &call.scope.snapshot, now)?;
+        let account = short(identity.email.as_deref().unwrap_or_else(|| identity.display_name()));
         let present = factors.iter().filter_map(|factor| match &factor.kind {
             FactorKind::Passkey { state, .. } => Some(state),
             FactorKind::Totp { .. } | FactorKind::RecoveryCodes { .. } => None,
         });
         let passkey = match Passkeys::at(&broker.federation.addresses.public_url) {
             Some(passkeys) => {
-                let asked = passkeys.register(&person, &account, identity.display_name(), &present.collect::<Vec<_>>())?;
+                let shown = short(identity.display_name());
+                let asked = passkeys.register(&person, &account, &shown, &present.collect::<Vec<_>>())?;
                 Some(challenge(broker, &person, asked).await?)
             }
             None => None,
@@ -109,13 +123,25 @@ impl Operation for BeginEnrolment {
         };
         ephemeral.put(SEED, &handle, &(&person, seed.expose()), now.plus_seconds(CEREMONY_SECONDS)).await?;
         let organization = call.tx.snapshot.organization.as_ref().map_or("Daypass", |organization| organization.name.as_str());
-        let (text, picture) = totp::shown(&seed, organization, &account)?;
+        let (text, picture) = totp::shown(&seed, &short(organization), &account)?;
         let person = identity.display_name().to_owned();
         Ok(Enrolment { person, passkey, totp_handle: handle, seed: text, picture })
     }
 }
 
+/// Authenticators have room for 64 bytes of a name, and a picture should stay readable.
+fn short(name: &str) -> String {
+    let mut name = name.trim().to_owned();
+    name.truncate(name.floor_char_boundary(64));
+    if name.is_empty() { "?".to_owned() } else { name }
+}
+
 fn check_enrolment(subject: &Subject) -> Result<(), Error> {
+    if subject.identity().subject_type.as_deref() == Some("transient") {
+        return Err(Error::invalid(
+            "Your identity provider calls you differently each time: a second factor can't be kept for you.",
+        ));
+    }
     match subject {
         // Who has a factor gives it; only then another may be enrolled.
         Subject::Waiting(_, step) if step.wanted == Wanted::Factor => {
@@ -181,24 +207,34 @@ impl Operation for CompleteEnrolment {
         let (broker, now) = (call.broker, call.caller.origin.time);
         let subject = Subject::of(call, self.step.as_ref()).await?;
         check_enrolment(&subject)?;
-        let person = subject.person();
+        let person = subject.owner();
         call.tx.note("person", &person);
         let factors = call.tx.factors(&person).await?;
-        check_just_given(&subject, &factors, now)?;
-        if factors.iter().filter(|factor| factor.is_primary()).count() >= MAX_FACTORS {
+        check_just_given(&subject, &factors, &call.scope.snapshot, now)?;
+        if step_adds_to(&subject) && factors.iter().filter(|factor| factor.is_primary()).count() >= MAX_FACTORS {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!("You have {MAX_FACTORS} second factors: remove one first."),
             ));
         }
+        let reset = match &subject {
+            Subject::Waiting(_, step) => step.reset.clone(),
+            Subject::SignedIn(_) => None,
+        };
         let id = broker.random.uuid();
         let kind = self.answer.verified(call, &person, &id, now).await?;
         let name = checked_name(&self.name, &kind)?;
         call.tx.note("factor", &id);
         call.tx.note("kind", kind.word());
         let factor = Factor { id, person: person.clone(), name, kind, created: now, used: None };
+        if let Some(reset) = &reset {
+            // One live link for each person; what there was goes when what comes is there.
+            take_reset(broker.store.ephemeral(), &person, reset).await?;
+            let removed = call.tx.delete_factors(&person).await?;
+            call.tx.note("removed", removed);
+        }
         call.tx.put_factor(&factor).await?;
-        let has_codes = factors.iter().any(|factor| !factor.is_primary());
+        let has_codes = factors.iter().any(|factor| !factor.is_primary()) && reset.is_none();
         let recovery_codes = if has_codes { Vec::new() } else { new_codes(call, &person, now).await? };
         let (session, continuation) = subject.authenticated(call).await?;
         if let Some(session) = &session {
@@ -206,6 +242,11 @@ impl Operation for CompleteEnrolment {
         }
         Ok(Enrolled { session, continuation, recovery_codes })
     }
+}
+
+/// Whether what is enrolled comes to what there is, instead of taking its place.
+fn step_adds_to(subject: &Subject) -> bool {
+    !matches!(subject, Subject::Waiting(_, step) if step.reset.is_some())
 }
 
 impl EnrolmentAnswer {
@@ -320,7 +361,7 @@ impl From<Vec<Factor>> for Factors {
 }
 
 fn person<O: Operation>(call: &Call<'_, O>) -> Result<String, Error> {
-    let session = call.caller.person().map(|session| session.identity.person());
+    let session = call.caller.person().map(|session| session.identity.factor_owner());
     session.ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
 }
 
@@ -361,7 +402,7 @@ impl Operation for RemoveFactor {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let person = person(call)?;
         let factors = call.tx.factors(&person).await?;
-        check_just_given(&Subject::of(call, None).await?, &factors, call.caller.origin.time)?;
+        check_just_given(&Subject::of(call, None).await?, &factors, &call.scope.snapshot, call.caller.origin.time)?;
         let gone = || Error::new(ErrorKind::NoSuchEntity, "You have no such second factor.");
         let factor = factors.iter().find(|factor| factor.id == self.id && factor.is_primary()).ok_or_else(gone)?;
         call.tx.note("person", &person);
@@ -399,7 +440,7 @@ impl Operation for RenewRecoveryCodes {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RecoveryCodes, Error> {
         let (person, now) = (person(call)?, call.caller.origin.time);
         let factors = call.tx.factors(&person).await?;
-        check_just_given(&Subject::of(call, None).await?, &factors, now)?;
+        check_just_given(&Subject::of(call, None).await?, &factors, &call.scope.snapshot, now)?;
         if !factors.iter().any(Factor::is_primary) {
             return Err(Error::invalid("Set up a second factor first."));
         }
@@ -408,10 +449,12 @@ impl Operation for RenewRecoveryCodes {
     }
 }
 
-/// Second factors are the organization's: the management account's policies decide.
-fn administered(scope: &Scope, action: &'static str) -> Result<Access, Error> {
-    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
-    Ok(Access::Signed(vec![Check::new(action, "*").owned_by(owner)]))
+/// Who owns the factors of `<source>:<subject>`.
+fn owner_of(snapshot: &Snapshot, person: &str) -> Result<String, Error> {
+    let (name, subject) = person.split_once(':').unwrap_or((person, ""));
+    let source = snapshot.identity_source(name);
+    let source = source.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, format!("There is no identity source {name}.")))?;
+    Ok(format!("{}|{subject}", source.resource()))
 }
 
 /// The factors of a person, for an administrator.
@@ -432,7 +475,7 @@ impl Operation for ListFactorsOf {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Factors, Error> {
-        Ok(call.tx.factors(&self.person).await?.into())
+        Ok(call.tx.factors(&owner_of(&call.tx.snapshot, &self.person)?).await?.into())
     }
 }
 
@@ -467,54 +510,30 @@ impl Operation for ResetFactors {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ResetLink, Error> {
         let (broker, token) = (call.broker, call.broker.random.token());
         let expires = call.caller.origin.time.plus_seconds(RESET_SECONDS);
+        let owner = owner_of(&call.tx.snapshot, &self.person)?;
         call.tx.note("person", &self.person);
-        broker.store.ephemeral().put(RESET, &token, &self.person, expires).await?;
+        // A new link for somebody replaces the old one.
+        broker.store.ephemeral().put(RESET, &owner, &sha256_hex(&token), expires).await?;
         Ok(ResetLink { url: Secret::new(broker.federation.addresses.at(&format!("/second-factor/reset/{token}"))), expires })
     }
 }
 
-/// Uses a reset link: between identity and session, by the person it was made for. All factors go, and one is to be enrolled.
-#[derive(Debug, Deserialize)]
-pub struct UseFactorReset {
-    /// The step, which waits for a factor.
-    pub step: BoundStep,
-    /// From the link.
-    pub token: Secret<String>,
+/// The hash of a reset link, if it is this person's live one.
+pub(super) async fn reset_of(
+    ephemeral: &Ephemeral,
+    owner: &str,
+    token: Option<&Secret<String>>,
+) -> Result<Option<String>, Error> {
+    let Some(token) = token else { return Ok(None) };
+    let hash = sha256_hex(token.expose());
+    let live: Option<String> = ephemeral.get(RESET, owner).await?;
+    Ok(live.filter(|live| *live == hash))
 }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-pub struct ResetStep {
-    /// Names the step that waits for the enrolment.
-    pub handle: String,
-}
-
-impl Operation for UseFactorReset {
-    type Service = Signin;
-    type Mode = Write;
-    type Output = ResetStep;
-    const NAME: &'static str = "UseFactorReset";
-
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(own(Some(&self.step)))
-    }
-
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<ResetStep, Error> {
-        let (broker, ephemeral) = (call.broker, call.broker.store.ephemeral());
-        let gone = || Error::new(ErrorKind::NoSuchEntity, "This link was used, is too old, or is for somebody else.");
-        let step = FactorStep::find(ephemeral, &self.step.handle, self.step.binding.as_ref()).await?;
-        let person = step.sign_in.identity().person();
-        call.tx.note("person", &person);
-        let meant: Option<String> = ephemeral.get(RESET, self.token.expose()).await?;
-        if meant.as_ref() != Some(&person) {
-            return Err(gone());
-        }
-        ephemeral.take::<String>(RESET, self.token.expose()).await?.ok_or_else(gone)?;
-        let removed = call.tx.delete_factors(&person).await?;
-        call.tx.note("removed", removed);
-        let handle = broker.random.token();
-        FactorStep { wanted: Wanted::Enrolment, ..step }.keep(ephemeral, &handle).await?;
-        FactorStep::forget(ephemeral, &self.step.handle).await?;
-        Ok(ResetStep { handle })
-    }
+/// Uses a reset link up.
+async fn take_reset(ephemeral: &Ephemeral, owner: &str, hash: &str) -> Result<(), Error> {
+    let live: Option<String> = ephemeral.take(RESET, owner).await?;
+    let live = live.filter(|live| live == hash);
+    live.map(drop).ok_or_else(|| Error::new(ErrorKind::StaleStep, "This link was used or replaced. Sign in again."))?;
+    factor::forgive(ephemeral, owner).await
 }

@@ -55,8 +55,8 @@ impl Subject {
         }
     }
 
-    pub(super) fn person(&self) -> String {
-        self.identity().person()
+    pub(super) fn owner(&self) -> String {
+        self.identity().factor_owner()
     }
 
     /// The session that the factor opens; for somebody signed in it is noted that one was given.
@@ -157,7 +157,7 @@ impl Operation for LookUpFactors {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<FactorChoice, Error> {
         let subject = Subject::of(call, self.step.as_ref()).await?;
-        let person = subject.person();
+        let person = subject.owner();
         let factors = call.tx.factors(&person).await?;
         let keys = passkeys_of(&factors);
         let passkeys = Passkeys::at(&call.broker.federation.addresses.public_url).filter(|_| !keys.is_empty());
@@ -212,7 +212,7 @@ impl Operation for GiveFactor {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<FactorGiven, Error> {
         let subject = Subject::of(call, self.step.as_ref()).await?;
-        let person = subject.person();
+        let person = subject.owner();
         call.tx.note("person", &person);
         if matches!(&subject, Subject::Waiting(_, step) if step.wanted == Wanted::Enrolment) {
             return Err(Error::new(ErrorKind::StaleStep, "Set up a second factor first."));

@@ -6,6 +6,7 @@ mod console;
 pub mod enrolment;
 pub mod factor;
 pub mod own_sessions;
+pub mod password;
 
 pub use answer::{
     Answer, ArriveUnsolicited, ArrivedPerson, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse, SignInOutcome,
@@ -18,6 +19,7 @@ use crate::{
     domain::{Error, ErrorKind, Secret},
     federation::Departure,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
+    policy::evaluate::Check,
     signin::{
         passkey::Passkeys,
         step::{self, Continuation, Step},
@@ -37,6 +39,12 @@ impl Service for Signin {
         let (status, code) = json_code(error.kind);
         Fault::new(status, code, error)
     }
+}
+
+/// People are the organization's: the management account's policies decide.
+pub(super) fn administered(scope: &Scope, action: &'static str) -> Result<Access, Error> {
+    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
+    Ok(Access::Signed(vec![Check::new(action, "*").owned_by(owner)]))
 }
 
 /// What pages call.
@@ -65,7 +73,10 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<enrolment::RenewRecoveryCodes>(),
     Entry::inner::<enrolment::ListFactorsOf>(),
     Entry::inner::<enrolment::ResetFactors>(),
-    Entry::inner::<enrolment::UseFactorReset>(),
+    Entry::inner::<password::MakePasswordLink>(),
+    Entry::inner::<password::LookUpPasswordLink>(),
+    Entry::inner::<password::SetPassword>(),
+    Entry::inner::<password::ChangePassword>(),
     Entry::inner::<own_sessions::ListOwnSessions>(),
     Entry::inner::<own_sessions::EndOwnSession>(),
 ];
@@ -160,6 +171,7 @@ impl Operation for BeginSignIn {
         let broker = call.broker;
         let source = call.tx.snapshot.identity_source(&self.source).cloned();
         let source = source.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "There is no such way to sign in."))?;
+        let source = self.continuation.demands(source);
         let handle = broker.random.token();
         let (departure, pending) = broker.federation.begin(&source, &handle).await?;
         let step =

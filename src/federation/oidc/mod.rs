@@ -232,6 +232,8 @@ pub(super) fn assertion(
         let mapped = oidc.mapping.attributes.contains_key(short);
         keys.get(&format!("{issuer}:{short}")).filter(|_| mapped).and_then(|values| values.first()).cloned()
     };
+    let stated = claims.get("auth_time").and_then(Value::as_i64).map(Timestamp::from_seconds);
+    let named = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let source_identity = text(mapping::SOURCE_IDENTITY_CLAIM).map(|text| SourceIdentity::parse(&text)).transpose();
     Ok(IdentityAssertion {
         provider: ProviderRef {
@@ -244,9 +246,10 @@ pub(super) fn assertion(
         subject: subject.ok_or_else(|| refusal("subject_blank", "sub is missing"))?,
         subject_type: None,
         audience: audience.to_owned(),
-        name: mapped("name").or_else(|| text("name")).or_else(|| text("preferred_username")),
-        email: mapped("email").or_else(|| text("email").filter(|_| verified_mail)),
-        authenticated: claims.get("auth_time").and_then(Value::as_i64).map_or(now, Timestamp::from_seconds),
+        name: named(mapped("name")).or_else(|| named(text("name"))).or_else(|| named(text("preferred_username"))),
+        email: named(mapped("email")).or_else(|| named(text("email")).filter(|_| verified_mail)),
+        authenticated: stated.unwrap_or(now),
+        asserted_authentication: stated,
         methods,
         not_after: None,
         role_session_name: None,

@@ -137,6 +137,7 @@ impl Federation {
         // It is the same authentication, however fresh its claims.
         let identity = IdentityAssertion {
             authenticated: known.identity.authenticated,
+            asserted_authentication: known.identity.asserted_authentication,
             methods: known.identity.methods.clone(),
             ..identity
         };

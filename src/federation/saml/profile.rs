@@ -249,6 +249,7 @@ pub fn check(
         audience: expect.acs.clone(),
         claims,
         authenticated,
+        asserted_authentication: Some(authenticated),
         methods: (!context.is_empty()).then_some(context).into_iter().collect(),
         not_after,
     };

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod dry_run;
+pub mod people;
 pub mod refusals;
 pub mod roles;
 pub mod sessions;
@@ -23,6 +24,11 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/roles", get(roles::list))
         .route("/admin/roles/{name}", get(roles::show).post(roles::save_trust))
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
+        .route("/admin/people", get(people::list).post(people::invite))
+        .route("/admin/people/groups", post(people::create_group))
+        .route("/admin/people/{id}", post(people::update))
+        .route("/admin/people/{id}/password-link", post(people::password_link))
+        .route("/admin/people/{id}/delete", post(people::delete))
         .route("/admin/sessions", get(sessions::list))
         .route("/admin/sessions/end", post(sessions::end))
         .route("/admin/sessions/reset-factors", post(sessions::reset_factors))

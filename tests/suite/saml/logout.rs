@@ -68,7 +68,7 @@ pub async fn outcome(idp: &Idp, world: &World, id: &str) -> SignInOutcome {
     let request_id = document.root_element().attribute("ID").unwrap();
     let arrival = Arrival::Saml(response(idp, world, id, Some(request_id)).into_bytes());
     let answer = Answer::Direct { handle: begun.handle, arrival };
-    let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer };
+    let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None };
     world.nobody().call(complete).await.unwrap().outcome
 }
 
@@ -215,7 +215,7 @@ async fn unsolicited_responses_need_a_setting_and_a_person() {
     };
     let complete = async |world: &World, handle: &str| -> Result<CompletedSignIn, Error> {
         let answer = Answer::Unsolicited { handle: handle.to_owned() };
-        world.nobody().call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer }).await
+        world.nobody().call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None }).await
     };
     let look = async |world: &World, handle: &str, browser: &str| {
         world.nobody().call(LookUpArrival { handle: handle.to_owned(), binding: browser.to_owned().into() }).await

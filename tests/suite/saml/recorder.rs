@@ -26,7 +26,7 @@ async fn attempt(world: &World, continuation: Continuation, document: impl Fn(&s
     let request = daypass::crypto::xmldsig::sign::read_query(url.query().unwrap()).unwrap();
     let id = request.xml.split("ID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let answer = Answer::Direct { handle: begun.handle, arrival: Arrival::Saml(document(&id).into_bytes()) };
-    world.nobody().call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer }).await
+    world.nobody().call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None }).await
 }
 
 async fn look(world: &World, wish: ListSignIns) -> Vec<SignInAttempt> {

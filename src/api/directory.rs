@@ -1,0 +1,282 @@
+//! People and groups of the built-in directory, for pages. Actions are those of AWS's `sso-directory`.
+
+use super::signin::administered;
+use crate::{
+    domain::{
+        Error, ErrorKind,
+        directory::User,
+        name::{GroupName, UserName},
+    },
+    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
+};
+use serde::{Deserialize, Serialize};
+
+/// The service.
+#[derive(Debug)]
+pub struct Directory;
+
+impl Service for Directory {
+    const EVENT_SOURCE: &'static str = "sso-directory.amazonaws.com";
+    const SIGNING_NAME: &'static str = "sso-directory";
+    const PROTOCOL: Protocol = Protocol::Rest;
+    fn fault(error: &Error) -> Fault {
+        let (status, code) = json_code(error.kind);
+        Fault::new(status, code, error)
+    }
+}
+
+/// What pages call.
+pub const TABLE: &[Entry] = &[
+    Entry::inner::<SearchUsers>(),
+    Entry::inner::<CreateUser>(),
+    Entry::inner::<UpdateUser>(),
+    Entry::inner::<DeleteUser>(),
+    Entry::inner::<CreateGroup>(),
+];
+
+/// Most people of one answer.
+pub const MOST_LISTED: u32 = 100;
+/// Longest name for display, in characters.
+const MAX_DISPLAY_NAME: usize = 120;
+/// Longest e-mail address, in bytes (RFC 5321, section 4.5.3.1.3).
+const MAX_EMAIL: usize = 254;
+
+/// People whose name, e-mail address or display name contains a text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchUsers {
+    /// Part of it, without regard to case; empty: everybody.
+    #[serde(default)]
+    pub text: String,
+    /// The last name of the page before.
+    #[serde(default)]
+    pub after: String,
+}
+
+/// One person.
+#[derive(Clone, Debug, Serialize)]
+pub struct DirectoryUser {
+    /// `u-…`
+    pub id: String,
+    /// To sign in with.
+    pub user_name: String,
+    /// E-mail address.
+    pub email: String,
+    /// For display.
+    pub display_name: String,
+    /// Sorted.
+    pub groups: Vec<String>,
+    /// Can't sign in.
+    pub disabled: bool,
+    /// Whether a password is set.
+    pub password: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct DirectoryUsers {
+    /// By name.
+    pub users: Vec<DirectoryUser>,
+    /// Every group.
+    pub groups: Vec<String>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl From<User> for DirectoryUser {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            user_name: user.name.to_string(),
+            email: user.email,
+            display_name: user.display_name,
+            groups: user.groups.iter().map(ToString::to_string).collect(),
+            disabled: user.disabled,
+            password: user.password_hash.is_some(),
+        }
+    }
+}
+
+impl Operation for SearchUsers {
+    type Service = Directory;
+    type Mode = Read;
+    type Output = DirectoryUsers;
+    const NAME: &'static str = "SearchUsers";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        administered(scope, "sso-directory:SearchUsers")
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<DirectoryUsers, Error> {
+        let mut found = call.tx.search_users(self.text.trim(), &self.after, MOST_LISTED + 1).await?;
+        let more = found.len() > MOST_LISTED as usize;
+        found.truncate(MOST_LISTED as usize);
+        let groups = call.tx.snapshot.groups.iter().map(ToString::to_string).collect();
+        Ok(DirectoryUsers { users: found.into_iter().map(Into::into).collect(), groups, more })
+    }
+}
+
+/// Creates a person, without a password.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// To sign in with; unique without regard to case.
+    pub user_name: UserName,
+    /// E-mail address.
+    pub email: String,
+    /// For display.
+    pub display_name: String,
+    /// Names of groups.
+    pub groups: Vec<GroupName>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct CreatedUser {
+    /// `u-…`
+    pub id: String,
+}
+
+/// What people are called and where they get mail, checked.
+fn checked(email: &str, display_name: &str) -> Result<(String, String), Error> {
+    let (email, display_name) = (email.trim(), display_name.trim());
+    let address =
+        email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && host.contains('.') && !host.contains('@'));
+    if !address || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Error::invalid("That is not an e-mail address."));
+    }
+    let length = display_name.chars().count();
+    if !(1..=MAX_DISPLAY_NAME).contains(&length) || display_name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("A name has 1 to {MAX_DISPLAY_NAME} characters, in one line.")));
+    }
+    Ok((email.to_owned(), display_name.to_owned()))
+}
+
+fn sorted(mut groups: Vec<GroupName>, known: &[GroupName]) -> Result<Vec<GroupName>, Error> {
+    if let Some(unknown) = groups.iter().find(|group| !known.contains(group)) {
+        return Err(Error::new(ErrorKind::NoSuchEntity, format!("There is no group {unknown}.")));
+    }
+    groups.sort();
+    groups.dedup();
+    Ok(groups)
+}
+
+impl Operation for CreateUser {
+    type Service = Directory;
+    type Mode = Write;
+    type Output = CreatedUser;
+    const NAME: &'static str = "CreateUser";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        administered(scope, "sso-directory:CreateUser")
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<CreatedUser, Error> {
+        let (email, display_name) = checked(&self.email, &self.display_name)?;
+        if call.tx.user_named(&self.user_name).await?.is_some() {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("There is somebody called {} already.", self.user_name)));
+        }
+        let id = format!("u-{}", call.broker.random.text(b"abcdefghijklmnopqrstuvwxyz234567", 17));
+        let groups = sorted(self.groups, &call.tx.snapshot.groups)?;
+        call.tx.note("user", &id);
+        call.tx.note("userName", &self.user_name);
+        call.tx.note("groups", &groups);
+        let user = User { id, name: self.user_name, email, display_name, password_hash: None, groups, disabled: false };
+        call.tx.put_user(&user).await?;
+        Ok(CreatedUser { id: user.id })
+    }
+}
+
+/// Changes a person. Who is disabled can't sign in, and holds nothing any more.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUser {
+    /// `u-…`
+    pub id: String,
+    /// E-mail address.
+    pub email: String,
+    /// For display.
+    pub display_name: String,
+    /// Names of all groups.
+    pub groups: Vec<GroupName>,
+    /// Whether they can't sign in.
+    pub disabled: bool,
+}
+
+fn nobody() -> Error {
+    Error::new(ErrorKind::NoSuchEntity, "There is nobody with this id in the directory.")
+}
+
+impl Operation for UpdateUser {
+    type Service = Directory;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "UpdateUser";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        administered(scope, "sso-directory:UpdateUser")
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let (email, display_name) = checked(&self.email, &self.display_name)?;
+        let old = call.tx.user_with_id(&self.id).await?.ok_or_else(nobody)?;
+        let groups = sorted(self.groups, &call.tx.snapshot.groups)?;
+        call.tx.note("user", &self.id);
+        call.tx.note("groups", &groups);
+        call.tx.note("disabled", self.disabled);
+        call.tx.put_user(&User { email, display_name, groups, disabled: self.disabled, ..old }).await
+    }
+}
+
+/// Deletes a person with their second factors. The id never comes back.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteUser {
+    /// `u-…`
+    pub id: String,
+}
+
+impl Operation for DeleteUser {
+    type Service = Directory;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "DeleteUser";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        administered(scope, "sso-directory:DeleteUser")
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let user = call.tx.user_with_id(&self.id).await?.ok_or_else(nobody)?;
+        call.tx.note("user", &self.id);
+        call.tx.note("userName", &user.name);
+        call.tx.delete_user(&self.id).await
+    }
+}
+
+/// Creates a group.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateGroup {
+    /// Its name: what trust policies see in `directory:groups`.
+    pub name: GroupName,
+}
+
+impl Operation for CreateGroup {
+    type Service = Directory;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "CreateGroup";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        administered(scope, "sso-directory:CreateGroup")
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        if call.tx.snapshot.groups.contains(&self.name) {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("There is a group {} already.", self.name)));
+        }
+        call.tx.note("group", &self.name);
+        call.tx.put_group(&self.name).await
+    }
+}

@@ -1,0 +1,184 @@
+//! People of the built-in directory: inviting them, their groups, and letting them go.
+
+use super::{Frame, frame};
+use crate::{
+    api::{
+        directory::{CreateGroup, CreateUser, DeleteUser, DirectoryUser, SearchUsers, UpdateUser},
+        signin::password::{MakePasswordLink, PasswordLinkAnswer},
+    },
+    domain::{
+        Error, ErrorKind,
+        name::{GroupName, UserName},
+        session::Caller,
+    },
+    pages::{Browser, Page, Pages, render},
+};
+use askama::Template;
+use axum::{
+    extract::{Path, Query, RawForm, State},
+    http::StatusCode,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+
+#[derive(Template)]
+#[template(path = "admin/people.html")]
+struct PeoplePage {
+    frame: Frame,
+    users: Vec<DirectoryUser>,
+    groups: Vec<String>,
+    more: bool,
+    filter: Filter,
+    /// Name of the source that the directory is.
+    source: String,
+    form: PersonForm,
+    link: Option<(String, PasswordLinkAnswer)>,
+    problem: String,
+    refused: String,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    text: String,
+    after: String,
+}
+
+/// What forms about a person send; `groups` as often as there are.
+#[derive(Default)]
+struct PersonForm {
+    user_name: String,
+    email: String,
+    display_name: String,
+    groups: Vec<String>,
+    disabled: bool,
+}
+
+impl PersonForm {
+    fn read(body: &[u8]) -> Self {
+        let mut form = Self::default();
+        for (name, value) in url::form_urlencoded::parse(body) {
+            match &*name {
+                "user_name" => form.user_name = value.trim().to_owned(),
+                "email" => form.email = value.into_owned(),
+                "display_name" => form.display_name = value.into_owned(),
+                "groups" => form.groups.push(value.into_owned()),
+                "disabled" => form.disabled = true,
+                _ => {}
+            }
+        }
+        form
+    }
+
+    fn groups(&self) -> Result<Vec<GroupName>, Error> {
+        self.groups.iter().map(|name| GroupName::parse(name)).collect()
+    }
+}
+
+pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(filter): Query<Filter>) -> Page {
+    page(&pages, &browser, filter, PersonForm::default(), None, String::new()).await
+}
+
+async fn page(
+    pages: &Pages,
+    browser: &Browser,
+    filter: Filter,
+    form: PersonForm,
+    link: Option<(String, PasswordLinkAnswer)>,
+    problem: String,
+) -> Page {
+    let (caller, console) = browser.console().await?;
+    let outcome = pages.gateway.call(&caller, SearchUsers { text: filter.text.clone(), after: filter.after.clone() }).await;
+    let snapshot = pages.gateway.snapshot();
+    let directory = |source: &&std::sync::Arc<crate::domain::iam::IdentityProvider>| {
+        source.kind == crate::domain::iam::ProviderKind::Directory
+    };
+    let source = snapshot.identity_sources().find(directory).map(|source| source.name.to_string()).unwrap_or_default();
+    let frame = frame(pages, &console, "people");
+    let refused = String::new();
+    let mut page =
+        PeoplePage { frame, users: Vec::new(), groups: Vec::new(), more: false, filter, source, form, link, problem, refused };
+    match outcome {
+        Ok(found) => {
+            (page.users, page.groups, page.more) = (found.users, found.groups, found.more);
+            Ok(render(&page))
+        }
+        Err(error) if error.kind == ErrorKind::AccessDenied => {
+            page.refused = error.public;
+            Ok((StatusCode::FORBIDDEN, render(&page)).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What belongs beside the form; other errors are pages of their own.
+fn beside(error: Error) -> Result<String, Error> {
+    let kinds = [ErrorKind::InvalidInput, ErrorKind::AlreadyExists, ErrorKind::NoSuchEntity, ErrorKind::AccessDenied];
+    if kinds.contains(&error.kind) { Ok(error.public) } else { Err(error) }
+}
+
+/// Somebody new, with the link that lets them set a password.
+pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, RawForm(body): RawForm) -> Page {
+    let (caller, _) = browser.console().await?;
+    let form = PersonForm::read(&body);
+    match create(&pages, &caller, &form).await {
+        Ok(link) => {
+            let link = (form.display_name, link);
+            page(&pages, &browser, Filter::default(), PersonForm::default(), Some(link), String::new()).await
+        }
+        Err(error) => page(&pages, &browser, Filter::default(), form, None, beside(error)?).await,
+    }
+}
+
+async fn create(pages: &Pages, caller: &Caller, form: &PersonForm) -> Result<PasswordLinkAnswer, Error> {
+    let user_name = UserName::parse(&form.user_name)
+        .map_err(|_| Error::invalid("A name to sign in with has 1 to 128 characters, none of them a space."))?;
+    let (email, display_name, groups) = (form.email.clone(), form.display_name.clone(), form.groups()?);
+    let created = pages.gateway.call(caller, CreateUser { user_name, email, display_name, groups }).await?;
+    pages.gateway.call(caller, MakePasswordLink { id: created.id }).await
+}
+
+pub(super) async fn update(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>, RawForm(body): RawForm) -> Page {
+    let (caller, _) = browser.console().await?;
+    let form = PersonForm::read(&body);
+    let outcome = match form.groups() {
+        Ok(groups) => {
+            let PersonForm { email, display_name, disabled, .. } = form;
+            pages.gateway.call(&caller, UpdateUser { id: id.clone(), email, display_name, groups, disabled }).await
+        }
+        Err(error) => Err(error),
+    };
+    after(&pages, &browser, outcome, &id).await
+}
+
+async fn after(pages: &Pages, browser: &Browser, outcome: Result<(), Error>, id: &str) -> Page {
+    match outcome {
+        Ok(()) => Ok(Redirect::to(&format!("/admin/people#{id}")).into_response()),
+        Err(error) => page(pages, browser, Filter::default(), PersonForm::default(), None, beside(error)?).await,
+    }
+}
+
+pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let outcome = pages.gateway.call(&caller, DeleteUser { id }).await;
+    after(&pages, &browser, outcome, "people").await
+}
+
+/// A link for somebody who forgot their password.
+pub(super) async fn password_link(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
+    let (caller, _) = browser.console().await?;
+    match pages.gateway.call(&caller, MakePasswordLink { id: id.clone() }).await {
+        Ok(link) => page(&pages, &browser, Filter::default(), PersonForm::default(), Some((id, link)), String::new()).await,
+        Err(error) => page(&pages, &browser, Filter::default(), PersonForm::default(), None, beside(error)?).await,
+    }
+}
+
+pub(super) async fn create_group(State(pages): State<Pages>, browser: Browser, RawForm(body): RawForm) -> Page {
+    let (caller, _) = browser.console().await?;
+    let name = url::form_urlencoded::parse(&body).find(|(name, _)| name == "name").map(|(_, value)| value.trim().to_owned());
+    let outcome = match GroupName::parse(&name.unwrap_or_default()) {
+        Ok(name) => pages.gateway.call(&caller, CreateGroup { name }).await,
+        Err(_) => Err(Error::invalid("A group's name has 1 to 128 characters.")),
+    };
+    after(&pages, &browser, outcome, "groups").await
+}

@@ -1,0 +1,194 @@
+//! The built-in directory: inviting people, passwords, groups, and letting people go.
+
+use crate::world::{DEMO, MANAGEMENT, World};
+use daypass::{
+    api::{
+        apply::{ApplyOrganization, PlanOrganization},
+        directory::{CreateGroup, CreateUser, DeleteUser, SearchUsers, UpdateUser},
+        signin::{
+            Answer, BeginSignIn, CompleteSignIn,
+            password::{ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink, SetPassword},
+        },
+        sso::GetRoleCredentials,
+        sts::GetCallerIdentity,
+    },
+    cli::apply::parse,
+    domain::{
+        Error, ErrorKind, Secret,
+        name::{AccountId, GroupName, UserName},
+        session::{PortalSession, Principal},
+    },
+    federation::{Arrival, directory::check_new_password},
+    signin::step::Continuation,
+};
+
+const KIM: &str = "kim@example.com";
+const GOOD: &str = "three otters by the weir";
+
+fn groups(names: &[&str]) -> Vec<GroupName> {
+    names.iter().map(|name| GroupName::parse(name).unwrap()).collect()
+}
+
+async fn create(world: &World, name: &str) -> Result<String, Error> {
+    let wish = CreateUser {
+        user_name: UserName::parse(name).unwrap(),
+        email: KIM.to_owned(),
+        display_name: "Kim Park".to_owned(),
+        groups: groups(&["admins"]),
+    };
+    world.root(MANAGEMENT).call(wish).await.map(|created| created.id)
+}
+
+async fn link(world: &World, id: &str) -> Secret<String> {
+    let made = world.root(MANAGEMENT).call(MakePasswordLink { id: id.to_owned() }).await.unwrap();
+    made.url.expose().rsplit('/').next().unwrap().to_owned().into()
+}
+
+async fn set(world: &World, token: &Secret<String>, password: &str) -> Result<(), Error> {
+    world.nobody().call(SetPassword { token: token.clone(), password: password.to_owned().into() }).await
+}
+
+async fn sign_in(world: &World, name: &str, password: &str) -> Result<PortalSession, Error> {
+    let begin = BeginSignIn { source: "people".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
+    let handle = world.nobody().call(begin).await.unwrap().handle;
+    let arrival = Arrival::Password { user_name: name.to_owned(), password: password.to_owned().into() };
+    let answer = Answer::Direct { handle, arrival };
+    let complete = CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None };
+    world.nobody().call(complete).await.map(|completed| completed.session().unwrap())
+}
+
+fn kind<T: std::fmt::Debug>(outcome: Result<T, Error>) -> ErrorKind {
+    outcome.unwrap_err().kind
+}
+
+#[tokio::test]
+async fn somebody_invited_sets_a_password_once_and_signs_in() {
+    let world = World::demo().await;
+    let id = create(&world, KIM).await.unwrap();
+    assert_eq!(kind(create(&world, "KIM@example.com").await), ErrorKind::AlreadyExists, "names have no case");
+    assert_eq!(kind(sign_in(&world, KIM, "").await), ErrorKind::RejectedIdentity, "without a password nobody gets in");
+    let replaced = link(&world, &id).await;
+    let token = link(&world, &id).await;
+    assert_eq!(kind(set(&world, &replaced, GOOD).await), ErrorKind::NoSuchEntity, "a new link replaces the old one");
+    let shown = world.nobody().call(LookUpPasswordLink { token: token.clone() }).await.unwrap();
+    assert_eq!((shown.user_name.as_str(), shown.display_name.as_str()), (KIM, "Kim Park"));
+    assert_eq!(kind(set(&world, &token, "kim@example.com").await), ErrorKind::InvalidInput, "what is refused costs no link");
+    set(&world, &token, GOOD).await.unwrap();
+    assert_eq!(kind(set(&world, &token, "another good one, twice").await), ErrorKind::NoSuchEntity, "once");
+    let session = sign_in(&world, KIM, GOOD).await.unwrap();
+    assert_eq!(session.identity.claims["directory:groups"], ["admins"]);
+
+    let late = link(&world, &id).await;
+    world.clock.advance(LINK_SECONDS);
+    assert_eq!(kind(set(&world, &late, GOOD).await), ErrorKind::NoSuchEntity, "it ends");
+}
+
+/// Disabled, deleted, or with another password: everything somebody holds ends, also the credentials of roles.
+#[tokio::test]
+async fn letting_somebody_go_ends_everything_they_hold() {
+    for way in ["disable", "delete", "new password", "own change"] {
+        let world = World::demo().await;
+        let id = create(&world, KIM).await.unwrap();
+        set(&world, &link(&world, &id).await, GOOD).await.unwrap();
+        world.clock.advance(1);
+        let session = sign_in(&world, KIM, GOOD).await.unwrap();
+        let kim = world.caller(world.gateway.person(session.clone()).await.unwrap());
+        let account_id = AccountId::parse(MANAGEMENT).unwrap();
+        let wish = GetRoleCredentials { role_name: "Administrator".to_owned(), account_id };
+        let taken = kim.call(wish).await.unwrap().role_credentials;
+        let broker = &world.gateway.broker;
+        let role = daypass::credentials::open_role(broker.store.ring(), taken.session_token.expose()).unwrap();
+        let console = world.caller(Principal::Session(std::sync::Arc::new(role)));
+        console.call(GetCallerIdentity {}).await.unwrap();
+        world.clock.advance(1);
+        let root = world.root(MANAGEMENT);
+        let update = |disabled| UpdateUser {
+            id: id.clone(),
+            email: KIM.to_owned(),
+            display_name: "Kim Park".to_owned(),
+            groups: Vec::new(),
+            disabled,
+        };
+        match way {
+            "disable" => root.call(update(true)).await.unwrap(),
+            "delete" => root.call(DeleteUser { id: id.clone() }).await.unwrap(),
+            "new password" => set(&world, &link(&world, &id).await, "quiet harbour lamps").await.unwrap(),
+            _ => {
+                let wrong = ChangePassword { current: "wrong".to_owned().into(), password: GOOD.to_owned().into() };
+                assert_eq!(kind(kim.call(wrong).await), ErrorKind::RejectedIdentity);
+                let right = ChangePassword { current: GOOD.to_owned().into(), password: "quiet harbour lamps".to_owned().into() };
+                kim.call(right).await.unwrap();
+            }
+        }
+        assert_eq!(kind(console.call(GetCallerIdentity {}).await), ErrorKind::ExpiredCredentials, "{way}");
+        let portal = match world.gateway.person(session).await {
+            Ok(principal) => world.caller(principal).call(daypass::api::sso::ListRoleOffers {}).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert_eq!(kind(portal), ErrorKind::InvalidBearer, "{way}");
+    }
+}
+
+#[tokio::test]
+async fn people_are_found_by_name_address_and_page() {
+    let world = World::demo().await;
+    create(&world, "kim").await.unwrap();
+    let root = world.root(MANAGEMENT);
+    let found = async |text: &str, after: &str| {
+        let found = root.call(SearchUsers { text: text.to_owned(), after: after.to_owned() }).await.unwrap();
+        found.users.into_iter().map(|user| user.user_name).collect::<Vec<_>>()
+    };
+    assert_eq!(found("", "").await, ["jane@example.com", "kim", "sam@example.com"]);
+    assert_eq!(found("", "KIM").await, ["sam@example.com"]);
+    assert_eq!(found("PARK", "").await, ["kim"]);
+    assert_eq!(found("%", "").await, [""; 0], "a text, no pattern");
+    assert_eq!(kind(world.root("222233334444").call(SearchUsers::default()).await), ErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn groups_are_made_and_unknown_ones_refused() {
+    let world = World::demo().await;
+    let root = world.root(MANAGEMENT);
+    let group = || CreateGroup { name: GroupName::parse("auditors").unwrap() };
+    root.call(group()).await.unwrap();
+    assert_eq!(kind(root.call(group()).await), ErrorKind::AlreadyExists);
+    let id = create(&world, KIM).await.unwrap();
+    let update = |names: &[&str]| UpdateUser {
+        id: id.clone(),
+        email: KIM.to_owned(),
+        display_name: "Kim".to_owned(),
+        groups: groups(names),
+        disabled: false,
+    };
+    root.call(update(&["auditors"])).await.unwrap();
+    assert_eq!(kind(root.call(update(&["nobody"])).await), ErrorKind::NoSuchEntity);
+    for email in ["kim", "kim@", "@example.com", "kim @example.com", "a@b@c.example"] {
+        let odd = UpdateUser { email: email.to_owned(), ..update(&[]) };
+        assert_eq!(kind(root.call(odd).await), ErrorKind::InvalidInput, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_are_long_and_not_the_first_that_somebody_would_try() {
+    let world = World::empty().await;
+    let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: false };
+    world.operator().call(ApplyOrganization(wish)).await.unwrap();
+    let jane = world.gateway.broker.store.read().user("jane@example.com").await.unwrap().unwrap();
+    for (password, accepted) in [
+        ("three otters by the weir", true),
+        ("Jane's other cat is Büchner", true),
+        ("xkcd-936-horse", true),
+        ("short one", false),
+        ("elevenchars", false),
+        ("jane@example.com", false),
+        ("janedoejanedoe", false),
+        ("JaneDoe123456789", false),
+        ("password12345", false),
+        ("aaaaaaaaaaaaaaaa", false),
+        ("abababababababab", false),
+    ] {
+        let outcome = check_new_password(&password.to_owned().into(), &jane);
+        assert_eq!(outcome.is_ok(), accepted, "{password}");
+    }
+    assert!(check_new_password(&"ab c".repeat(300).into(), &jane).is_err(), "hashing more is only work for us");
+}
