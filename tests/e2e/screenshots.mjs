@@ -75,7 +75,7 @@ for (const [look, options] of looks) {
   await page.getByRole('heading', { name: 'Sessions' }).waitFor(); await shot('9-sessions');
   await page.getByRole('link', { name: 'people:' }).first().click();
   await page.getByRole('button', { name: /^End everything/ }).waitFor(); await shot('9-sessions-of');
-  await page.getByRole('link', { name: 'People' }).click();
+  await page.getByRole('link', { name: 'People', exact: true }).click();
   await page.getByText('Jane Doe').first().click(); await shot('9-people');
   await page.getByRole('link', { name: 'Refusals' }).click();
   await page.getByLabel('Encoded authorization message').fill('AQAAAA');
