@@ -124,9 +124,13 @@ impl Revocations {
     /// Whether a portal session is over.
     #[must_use]
     pub fn end_portal(&self, session: &PortalSession) -> bool {
-        !self.0.is_empty()
-            && (self.covers(RevocationScope::Everything, session.vouched())
-                || self.end_person(&session.identity.person(), session.vouched()))
+        self.end_sign_in(&session.identity.person(), session.vouched())
+    }
+
+    /// Whether a sign-in of a person, `<provider>:<subject>`, whom their provider vouched for at this time is over.
+    #[must_use]
+    pub fn end_sign_in(&self, person: &str, vouched: Timestamp) -> bool {
+        !self.0.is_empty() && (self.covers(RevocationScope::Everything, vouched) || self.end_person(person, vouched))
     }
 
     /// Whether a session that is known by its access key id, person and time of issue alone is over.

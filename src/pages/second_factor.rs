@@ -232,7 +232,9 @@ async fn enrolled(State(pages): State<Pages>, browser: Browser, Form(form): Form
     // The codes come first; then the person goes on.
     if let Some(session) = &done.session {
         begin_session(&browser, session).await?;
-        After::keep(&browser, Waiting::Page(done.continuation.path())).await?;
+        // Who came to set one up has.
+        let next = if done.continuation == Continuation::Enrolment { "/security".to_owned() } else { done.continuation.path() };
+        After::keep(&browser, Waiting::Page(next)).await?;
     }
     Ok(render(&CodesPage { codes: done.recovery_codes }))
 }

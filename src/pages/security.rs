@@ -8,7 +8,7 @@ use crate::{
     api::signin::{
         enrolment::{FactorInfo, ListFactors, RemoveFactor, RenewRecoveryCodes},
         own_sessions::{EndOwnSession, ListOwnSessions, OwnSession},
-        password::{ChangePassword, LookUpPasswordLink, PasswordOwner, SetPassword},
+        password::{BeginPasswordChange, ChangePassword, LookUpPasswordLink, PasswordOwner, SetPassword},
     },
     domain::{ErrorKind, Secret, iam::DIRECTORY_ISSUER},
     signin::step::Continuation,
@@ -104,8 +104,12 @@ async fn set_password(
 
 async fn change_password(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewPassword>) -> Page {
     let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
-    let change = ChangePassword { current: form.current.unwrap_or_default(), password: form.password };
-    match pages.gateway.call(&caller, change).await {
+    let begin = BeginPasswordChange { current: form.current.unwrap_or_default(), password: form.password };
+    let outcome = match pages.gateway.call(&caller, begin).await {
+        Ok(handle) => pages.gateway.call(&caller, ChangePassword { handle }).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
         Ok(()) => {
             browser.session.flush().await?;
             Ok(Redirect::to("/sign-in").into_response())

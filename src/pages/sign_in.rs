@@ -210,6 +210,10 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
         let reference = recordings::reference(&browser.origin.request_id);
         return Ok(Redirect::to(&format!("/admin/sign-ins?reference={reference}")).into_response());
     }
+    if outcome.is_err() && browser.session.get::<Continuation>(CONTINUATION).await? == Some(Continuation::Enrolment) {
+        // The stricter way did not work: the usual one is still there.
+        browser.session.remove::<Continuation>(CONTINUATION).await?;
+    }
     let completed = outcome?;
     match completed.outcome {
         SignInOutcome::Session(session) => begin_session(browser, &session).await?,

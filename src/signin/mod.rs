@@ -47,6 +47,12 @@ impl<State> SignIn<State> {
         &self.identity
     }
 
+    /// When the provider vouched.
+    #[must_use]
+    pub const fn vouched(&self) -> Timestamp {
+        self.vouched
+    }
+
     fn carry<Other>(self, factor_given: Option<Timestamp>) -> SignIn<Other> {
         let Self { identity, at_provider, refresh, vouched, .. } = self;
         SignIn { identity, at_provider, refresh, vouched, factor_given, state: PhantomData }

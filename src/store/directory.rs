@@ -11,6 +11,9 @@ use crate::domain::{
 use sqlx::Row as _;
 use std::collections::BTreeMap;
 
+/// Links to set a password, by user id: kept for some days, and gone with everything else that somebody holds.
+pub const PASSWORD_LINK: &str = "password-link";
+
 impl WriteTx<'_> {
     /// Creates a group of the built-in directory; nothing happens when it is there.
     ///
@@ -95,11 +98,13 @@ impl WriteTx<'_> {
         Ok(row.map(|row| row.get("id")))
     }
 
-    /// Ends everything that somebody of the directory holds: portal sessions and what was made from them.
+    /// Ends everything that somebody of the directory holds: portal sessions, what was made from them, and links to set a
+    /// password.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn end_person_of_directory(&mut self, id: &str) -> Result<(), Error> {
+        self.store.ephemeral.delete(PASSWORD_LINK, id).await?;
         let now = self.store.clock.now();
         let snapshot = self.snapshot.clone();
         let directories = snapshot.identity_sources().filter(|source| source.kind == ProviderKind::Directory);
@@ -116,12 +121,15 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn user(&self, name: &str) -> Result<Option<User>, Error> {
-        let rows = sqlx::query("SELECT id FROM directory_user WHERE name = $1 OR email = $1 COLLATE NOCASE LIMIT 2")
-            .bind(name)
-            .fetch_all(&self.store.readers)
-            .await
-            .map_err(unavailable)?;
-        let [row] = rows.as_slice() else { return Ok(None) };
+        // The name first: nobody's address keeps somebody else from their own name.
+        let sql = "SELECT id, name = $1 COLLATE NOCASE AS named FROM directory_user
+                   WHERE name = $1 COLLATE NOCASE OR email = $1 COLLATE NOCASE ORDER BY named DESC LIMIT 2";
+        let rows = sqlx::query(sql).bind(name).fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let row = match rows.as_slice() {
+            [row] => row,
+            [row, _] if row.get::<bool, _>("named") => row,
+            _ => return Ok(None),
+        };
         let id: String = row.get("id");
         Ok(self.users_where(Some(&id)).await?.pop())
     }

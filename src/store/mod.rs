@@ -17,6 +17,7 @@ mod sqlite;
 mod users;
 
 pub use audit::{AuditEvent, AuditRecord, Notes};
+pub use directory::PASSWORD_LINK;
 pub use ephemeral::Ephemeral;
 pub use recordings::{RecordedAttempt, RecordingFilter};
 pub use snapshot::Snapshot;

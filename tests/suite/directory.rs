@@ -7,7 +7,7 @@ use daypass::{
         directory::{CreateGroup, CreateUser, DeleteUser, SearchUsers, UpdateUser},
         signin::{
             Answer, BeginSignIn, CompleteSignIn,
-            password::{ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink, SetPassword},
+            password::{BeginPasswordChange, ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink, SetPassword},
         },
         sso::GetRoleCredentials,
         sts::GetCallerIdentity,
@@ -78,6 +78,19 @@ async fn somebody_invited_sets_a_password_once_and_signs_in() {
     let session = sign_in(&world, KIM, GOOD).await.unwrap();
     assert_eq!(session.identity.claims["directory:groups"], ["admins"]);
 
+    // Who is let go and comes back has no link of before.
+    let before = link(&world, &id).await;
+    for disabled in [true, false] {
+        let (email, display_name) = (KIM.to_owned(), "Kim Park".to_owned());
+        let wish = UpdateUser { id: id.clone(), email, display_name, groups: Vec::new(), disabled };
+        world.root(MANAGEMENT).call(wish).await.unwrap();
+    }
+    assert_eq!(kind(set(&world, &before, GOOD).await), ErrorKind::NoSuchEntity);
+    // Somebody else's address keeps nobody from their own name.
+    create(&world, "kim-admin").await.unwrap();
+    world.clock.advance(1);
+    sign_in(&world, KIM, GOOD).await.unwrap();
+
     let late = link(&world, &id).await;
     world.clock.advance(LINK_SECONDS);
     assert_eq!(kind(set(&world, &late, GOOD).await), ErrorKind::NoSuchEntity, "it ends");
@@ -114,10 +127,13 @@ async fn letting_somebody_go_ends_everything_they_hold() {
             "delete" => root.call(DeleteUser { id: id.clone() }).await.unwrap(),
             "new password" => set(&world, &link(&world, &id).await, "quiet harbour lamps").await.unwrap(),
             _ => {
-                let wrong = ChangePassword { current: "wrong".to_owned().into(), password: GOOD.to_owned().into() };
-                assert_eq!(kind(kim.call(wrong).await), ErrorKind::RejectedIdentity);
-                let right = ChangePassword { current: GOOD.to_owned().into(), password: "quiet harbour lamps".to_owned().into() };
-                kim.call(right).await.unwrap();
+                let begin = |current: &str| BeginPasswordChange {
+                    current: current.to_owned().into(),
+                    password: "quiet harbour lamps".to_owned().into(),
+                };
+                assert_eq!(kind(kim.call(begin("wrong")).await), ErrorKind::RejectedIdentity);
+                let handle = kim.call(begin(GOOD)).await.unwrap();
+                kim.call(ChangePassword { handle }).await.unwrap();
             }
         }
         assert_eq!(kind(console.call(GetCallerIdentity {}).await), ErrorKind::ExpiredCredentials, "{way}");

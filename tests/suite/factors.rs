@@ -8,6 +8,7 @@ use crate::{
 use daypass::{
     api::{
         apply::{ApplyOrganization, PlanOrganization},
+        directory::UpdateUser,
         signin::{
             Answer, BeginSignIn, CompleteSignIn, SignInOutcome,
             enrolment::{
@@ -370,6 +371,27 @@ async fn a_step_that_waits_for_a_first_factor_is_over_when_there_is_one() {
     enrol(&world.nobody(), &world, Some(jane)).await.unwrap();
     let late = enrol(&world.nobody(), &world, Some(intruder)).await.map(drop);
     assert_eq!(kind(late), ErrorKind::StaleStep);
+}
+
+/// A step is over with everything else that somebody holds: nothing can be planted by it.
+#[tokio::test]
+async fn a_step_of_somebody_who_was_let_go_enrols_nothing() {
+    let (world, password) = demo("second_factor = { required = \"always\" }").await;
+    let waiting = step(sign_in(&world, &password).await);
+    let id = person_id(&world, JANE).await.replace("people:", "");
+    let update = |disabled| UpdateUser {
+        id: id.clone(),
+        email: JANE.to_owned(),
+        display_name: "Jane".to_owned(),
+        groups: Vec::new(),
+        disabled,
+    };
+    world.clock.advance(1);
+    for disabled in [true, false] {
+        world.root(MANAGEMENT).call(update(disabled)).await.unwrap();
+        let late = enrol(&world.nobody(), &world, Some(waiting.clone())).await.map(drop);
+        assert_eq!(kind(late), ErrorKind::StaleStep, "disabled: {disabled}");
+    }
 }
 
 #[tokio::test]

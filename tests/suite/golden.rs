@@ -248,7 +248,8 @@ macro_rules! samples {
         $visit!(password::MakePasswordLink, { "id": "u-x" });
         $visit!(password::LookUpPasswordLink, { "token": "x" });
         $visit!(password::SetPassword, { "token": "x", "password": "x" });
-        $visit!(password::ChangePassword, { "current": "x", "password": "x" });
+        $visit!(password::BeginPasswordChange, { "current": "x", "password": "x" });
+        $visit!(password::ChangePassword, { "handle": "x" });
         $visit!(own_sessions::ListOwnSessions, {});
         $visit!(own_sessions::EndOwnSession, { "id": null });
         $visit!(OpenConsole, { "account_id": "111122223333", "role_name": "Administrator" });

@@ -532,8 +532,12 @@ pub(super) async fn reset_of(
 
 /// Uses a reset link up.
 async fn take_reset(ephemeral: &Ephemeral, owner: &str, hash: &str) -> Result<(), Error> {
-    let live: Option<String> = ephemeral.take(RESET, owner).await?;
-    let live = live.filter(|live| live == hash);
-    live.map(drop).ok_or_else(|| Error::new(ErrorKind::StaleStep, "This link was used or replaced. Sign in again."))?;
+    // Looked at first: a link that came instead is not this one's to burn.
+    let live: Option<String> = ephemeral.get(RESET, owner).await?;
+    let burned = match live.filter(|live| live == hash) {
+        Some(_) => ephemeral.take::<String>(RESET, owner).await?.filter(|burned| burned == hash),
+        None => None,
+    };
+    burned.map(drop).ok_or_else(|| Error::new(ErrorKind::StaleStep, "This link was used or replaced. Sign in again."))?;
     factor::forgive(ephemeral, owner).await
 }

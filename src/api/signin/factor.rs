@@ -41,6 +41,12 @@ impl Subject {
     pub(super) async fn of<O: Operation>(call: &Call<'_, O>, step: Option<&BoundStep>) -> Result<Self, Error> {
         if let Some(BoundStep { handle, binding }) = step {
             let step = FactorStep::find(call.broker.store.ephemeral(), handle, binding.as_ref()).await?;
+            // Meanwhile the person may have set another password, or have been let go: then this is nobody's any more.
+            let (identity, vouched) = (step.sign_in.identity(), step.sign_in.vouched());
+            let ended = call.broker.store.snapshot().revocations.end_sign_in(&identity.person(), vouched);
+            if ended || call.broker.federation.current(identity.clone()).await?.is_none() {
+                return Err(Error::new(ErrorKind::StaleStep, "This sign-in is over. Please sign in again."));
+            }
             return Ok(Self::Waiting(handle.clone(), Box::new(step)));
         }
         let session = call.caller.person().cloned();

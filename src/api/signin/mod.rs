@@ -76,6 +76,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<password::MakePasswordLink>(),
     Entry::inner::<password::LookUpPasswordLink>(),
     Entry::inner::<password::SetPassword>(),
+    Entry::inner::<password::BeginPasswordChange>(),
     Entry::inner::<password::ChangePassword>(),
     Entry::inner::<own_sessions::ListOwnSessions>(),
     Entry::inner::<own_sessions::EndOwnSession>(),

@@ -5,11 +5,14 @@ use crate::{
     domain::{Error, ErrorKind, Secret, Timestamp, directory::User},
     federation::directory,
     gateway::{Access, Broker, Call, Issue, Operation, Read, Scope, Write},
+    store::PASSWORD_LINK,
 };
 use serde::{Deserialize, Serialize};
 
-/// By user id: a new link for somebody replaces the old one.
-const KIND: &str = "password-link";
+/// A changed password that waits for the pen.
+const CHANGE: &str = "password-change";
+/// How long, in seconds.
+const CHANGE_SECONDS: i64 = 60;
 /// How long a link is good, in seconds.
 pub const LINK_SECONDS: i64 = 3 * 86_400;
 
@@ -55,7 +58,7 @@ impl Operation for MakePasswordLink {
         call.tx.note("user", &user.id);
         let (secret, expires) = (broker.random.token(), call.caller.origin.time.plus_seconds(LINK_SECONDS));
         let link = PasswordLink { secret: crate::crypto::sha256_hex(&secret) };
-        broker.store.ephemeral().put(KIND, &user.id, &link, expires).await?;
+        broker.store.ephemeral().put(PASSWORD_LINK, &user.id, &link, expires).await?;
         let url = broker.federation.addresses.at(&format!("/set-password/{}~{secret}", user.id));
         Ok(PasswordLinkAnswer { url: Secret::new(url), expires })
     }
@@ -65,7 +68,7 @@ impl Operation for MakePasswordLink {
 async fn find(broker: &Broker, token: &Secret<String>) -> Result<User, Error> {
     let gone = || Error::new(ErrorKind::NoSuchEntity, "This link was used or replaced, or is too old. Ask for another one.");
     let (id, secret) = token.expose().rsplit_once('~').ok_or_else(gone)?;
-    let link: Option<PasswordLink> = broker.store.ephemeral().get(KIND, id).await?;
+    let link: Option<PasswordLink> = broker.store.ephemeral().get(PASSWORD_LINK, id).await?;
     link.filter(|link| link.secret == crate::crypto::sha256_hex(secret)).ok_or_else(gone)?;
     let user = broker.store.read().user_by_id(id).await?;
     user.filter(|user| !user.disabled).ok_or_else(gone)
@@ -124,20 +127,85 @@ impl Operation for SetPassword {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let user = find(call.broker, &self.token).await?;
-        set(call, user.clone(), &self.password).await?;
-        // Burned last: what the policy refuses costs no link. Changes come one after the other.
-        let burned: Option<PasswordLink> = call.broker.store.ephemeral().take(KIND, &user.id).await?;
-        burned.map(drop).ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "This link was used."))
+        // What the policy refuses costs no link, and a link one hash at most.
+        let hash = hashed(&self.password, &user).await?;
+        // Meanwhile another link may have taken its place. With everything else, this one ends.
+        let user = find(call.broker, &self.token).await.map(|now| User { password_hash: Some(hash), ..now })?;
+        put(call, &user).await
+    }
+}
+
+async fn hashed(password: &Secret<String>, user: &User) -> Result<Secret<String>, Error> {
+    directory::check_new_password(password, user)?;
+    let password = password.clone();
+    tokio::task::spawn_blocking(move || directory::hash(&password)).await.map_err(Error::internal)?
+}
+
+async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, user: &User) -> Result<(), Error> {
+    call.tx.note("user", &user.id);
+    call.tx.put_user(user).await?;
+    call.tx.end_person_of_directory(&user.id).await
+}
+
+/// A password that was checked and hashed, and the hash that it takes the place of.
+#[derive(Serialize, Deserialize)]
+struct PasswordChange {
+    user_id: String,
+    #[serde(serialize_with = "Secret::reveal")]
+    old: Secret<String>,
+    #[serde(serialize_with = "Secret::reveal")]
+    new: Secret<String>,
+}
+
+/// Checks the caller's password and the one that is to come. Hashing takes its time, and holds no pen.
+#[derive(Debug, Deserialize)]
+pub struct BeginPasswordChange {
+    /// The old one.
+    pub current: Secret<String>,
+    /// The new one.
+    pub password: Secret<String>,
+}
+
+fn no_password() -> Error {
+    Error::invalid("You have no password here: change it at your identity provider.")
+}
+
+/// The caller, where they are of the directory.
+async fn own<O: Operation>(call: &Call<'_, O>) -> Result<User, Error> {
+    let person = call.caller.person().map(|session| session.identity.factor_owner()).unwrap_or_default();
+    let identity = call.broker.federation.person_of_directory(&person).await?.ok_or_else(no_password)?;
+    call.broker.store.read().user_by_id(&identity.subject).await?.ok_or_else(no_password)
+}
+
+impl Operation for BeginPasswordChange {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = String;
+    const NAME: &'static str = "BeginPasswordChange";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person's own password, with the old one" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        let user = own(call).await?;
+        call.tx.note("user", &user.id);
+        directory::check_new_password(&self.password, &user)?;
+        call.broker.federation.check_password(&user, self.current, call.caller.origin.source_ip).await?;
+        let new = hashed(&self.password, &user).await?;
+        let old = user.password_hash.ok_or_else(no_password)?;
+        let (handle, until) = (call.broker.random.token(), call.caller.origin.time.plus_seconds(CHANGE_SECONDS));
+        let change = PasswordChange { user_id: user.id, old, new };
+        call.broker.store.ephemeral().put(CHANGE, &handle, &change, until).await?;
+        Ok(handle)
     }
 }
 
 /// Changes the caller's own password, and ends everything they hold.
 #[derive(Debug, Deserialize)]
 pub struct ChangePassword {
-    /// The old one.
-    pub current: Secret<String>,
-    /// The new one.
-    pub password: Secret<String>,
+    /// From [`BeginPasswordChange`].
+    pub handle: String,
 }
 
 impl Operation for ChangePassword {
@@ -151,22 +219,10 @@ impl Operation for ChangePassword {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let person = call.caller.person().map(|session| session.identity.factor_owner()).unwrap_or_default();
-        let identity = call.broker.federation.person_of_directory(&person).await?;
-        let none = || Error::invalid("You have no password here: change it at your identity provider.");
-        let identity = identity.ok_or_else(none)?;
-        let user = call.broker.store.read().user_by_id(&identity.subject).await?.ok_or_else(none)?;
-        let from = call.caller.origin.source_ip;
-        call.broker.federation.check_password(&user, self.current, from).await?;
-        set(call, user, &self.password).await
+        let user = own(call).await?;
+        let change: Option<PasswordChange> = call.broker.store.ephemeral().take(CHANGE, &self.handle).await?;
+        let fits = |change: &PasswordChange| change.user_id == user.id && user.password_hash.as_ref() == Some(&change.old);
+        let change = change.filter(fits).ok_or_else(|| Error::invalid("Your password was changed meanwhile."))?;
+        put(call, &User { password_hash: Some(change.new), ..user }).await
     }
-}
-
-async fn set<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, user: User, password: &Secret<String>) -> Result<(), Error> {
-    directory::check_new_password(password, &user)?;
-    let hashed = password.clone();
-    let hash = tokio::task::spawn_blocking(move || directory::hash(&hashed)).await.map_err(Error::internal)??;
-    call.tx.note("user", &user.id);
-    call.tx.put_user(&User { password_hash: Some(hash), ..user.clone() }).await?;
-    call.tx.end_person_of_directory(&user.id).await
 }
