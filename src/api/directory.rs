@@ -104,7 +104,7 @@ impl Operation for SearchUsers {
     const NAME: &'static str = "SearchUsers";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:SearchUsers")
+        administered(scope, &["sso-directory:SearchUsers"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<DirectoryUsers, Error> {
@@ -168,7 +168,10 @@ impl Operation for CreateUser {
     const NAME: &'static str = "CreateUser";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:CreateUser")
+        match self.groups.is_empty() {
+            true => administered(scope, &["sso-directory:CreateUser"]),
+            false => administered(scope, &["sso-directory:CreateUser", "sso-directory:AddMemberToGroup"]),
+        }
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CreatedUser, Error> {
@@ -176,7 +179,7 @@ impl Operation for CreateUser {
         if call.tx.user_named(&self.user_name).await?.is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("There is somebody called {} already.", self.user_name)));
         }
-        let id = format!("u-{}", call.broker.random.text(b"abcdefghijklmnopqrstuvwxyz234567", 17));
+        let id = call.broker.random.user_id();
         let groups = sorted(self.groups, &call.tx.snapshot.groups)?;
         call.tx.note("user", &id);
         call.tx.note("userName", &self.user_name);
@@ -214,7 +217,17 @@ impl Operation for UpdateUser {
     const NAME: &'static str = "UpdateUser";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:UpdateUser")
+        // All that the form can do: what of it changes is not known before the pen. Groups open roles.
+        administered(
+            scope,
+            &[
+                "sso-directory:UpdateUser",
+                "sso-directory:AddMemberToGroup",
+                "sso-directory:RemoveMemberFromGroup",
+                "sso-directory:DisableUser",
+                "sso-directory:EnableUser",
+            ],
+        )
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -243,7 +256,7 @@ impl Operation for DeleteUser {
     const NAME: &'static str = "DeleteUser";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:DeleteUser")
+        administered(scope, &["sso-directory:DeleteUser"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -269,7 +282,7 @@ impl Operation for CreateGroup {
     const NAME: &'static str = "CreateGroup";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:CreateGroup")
+        administered(scope, &["sso-directory:CreateGroup"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {

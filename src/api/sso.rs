@@ -81,7 +81,7 @@ pub const TABLE: &[Entry] = &[
 const OWN_SCOPE: &str = "a person sees their own roles: each one is decided by its trust policy";
 
 fn person<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Error> {
-    call.caller.person().ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
+    call.caller.portal_session()
 }
 
 /// The roles that the person may take, with a second factor given now: clients that list are not told what they can't have

@@ -3,6 +3,19 @@
 use super::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Names the person that factors are of: by the provider's own name (the resource of its ARN), so that a source that comes
+/// under the name of another has none of its people's.
+#[must_use]
+pub fn owner(resource: &str, subject: &str) -> String {
+    format!("{resource}|{subject}")
+}
+
+/// The provider's resource and the subject of an [`owner`].
+#[must_use]
+pub fn split_owner(owner: &str) -> Option<(&str, &str)> {
+    owner.split_once('|')
+}
+
 /// Most factors of one person, recovery codes not counted.
 pub const MAX_FACTORS: usize = 20;
 
@@ -11,7 +24,7 @@ pub const MAX_FACTORS: usize = 20;
 pub struct Factor {
     /// Random; never reused.
     pub id: String,
-    /// Whose: see `IdentityAssertion::factor_owner`.
+    /// Whose: see [`owner`].
     pub person: String,
     /// What the person calls it.
     pub name: String,
@@ -48,6 +61,15 @@ pub enum FactorKind {
 }
 
 impl FactorKind {
+    /// What the library keeps of a passkey.
+    #[must_use]
+    pub const fn passkey_state(&self) -> Option<&Secret<String>> {
+        match self {
+            Self::Passkey { state, .. } => Some(state),
+            Self::Totp { .. } | Self::RecoveryCodes { .. } => None,
+        }
+    }
+
     /// For lists and records.
     #[must_use]
     pub const fn word(&self) -> &'static str {

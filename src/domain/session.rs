@@ -3,6 +3,7 @@
 use super::{
     Arn, Error, ErrorKind, Secret, Timestamp,
     anywhere::PresentedCertificate,
+    factor,
     iam::ProviderOwner,
     name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
     user::UserSession,
@@ -159,11 +160,6 @@ pub struct ProviderRef {
 }
 
 impl ProviderRef {
-    /// See [`IdentityAssertion::factor_owner`].
-    #[must_use]
-    pub fn factor_owner(&self, subject: &str) -> String {
-        format!("{}|{subject}", self.resource)
-    }
     /// The ARN trust policies of that account name, or none where the provider does not stand.
     #[must_use]
     pub fn arn_in(&self, account: &AccountId) -> Option<Arn> {
@@ -201,11 +197,10 @@ impl IdentityAssertion {
         self.role_session_name.clone().unwrap_or_else(|| RoleSessionName::nearest(self.email.as_deref().unwrap_or(&self.subject)))
     }
 
-    /// Names the person's second factors: by the provider's own name, so that a source that comes under the name of another
-    /// has none of its people's.
+    /// Names the person's second factors, see [`factor::owner`].
     #[must_use]
     pub fn factor_owner(&self) -> String {
-        self.provider.factor_owner(&self.subject)
+        factor::owner(&self.provider.resource, &self.subject)
     }
 
     /// Names the person across sessions: `<provider>:<subject>`.
@@ -447,6 +442,12 @@ impl Principal {
     }
 }
 
+/// What somebody without a portal session is told, or with one that has ended.
+#[must_use]
+pub fn no_portal_session() -> Error {
+    Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")
+}
+
 /// A verified principal and where it calls from.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -498,6 +499,13 @@ impl Caller {
             | Principal::Certificate(_)
             | Principal::Operator => None,
         }
+    }
+    /// The person, where only one will do.
+    ///
+    /// # Errors
+    /// `InvalidBearer`.
+    pub fn portal_session(&self) -> Result<&PortalSession, Error> {
+        self.person().ok_or_else(no_portal_session)
     }
     /// How audit records name the caller.
     #[must_use]

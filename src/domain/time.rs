@@ -123,6 +123,10 @@ impl dyn Random + '_ {
     pub fn unique_id(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17))
     }
+    /// The id of a person of the directory: `u-` and 17 of `[a-z2-7]`.
+    pub fn user_id(&self) -> String {
+        format!("u-{}", self.text(b"abcdefghijklmnopqrstuvwxyz234567", 17))
+    }
     /// A recovery code: 16 letters and digits of 32, 80 bits, those left out that look like others.
     pub fn recovery_code(&self) -> String {
         self.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16)

@@ -54,7 +54,7 @@ pub fn check_new_password(password: &Secret<String>, user: &User) -> Result<(), 
     let plain: String = password.expose().to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
     let own = [user.name.as_str(), &user.email, &user.display_name].into_iter().flat_map(|text| {
         let text = text.to_lowercase();
-        let (local, _) = text.split_once('@').map_or((text.clone(), String::new()), |(a, b)| (a.to_owned(), b.to_owned()));
+        let local = text.split('@').next().unwrap_or_default().to_owned();
         [text, local]
     });
     let mut rest = plain.clone();

@@ -26,7 +26,7 @@ use crate::{
         xmlenc::{self, DecryptionKey},
     },
     domain::{
-        Arn, Clock, Error, ErrorKind, Random,
+        Arn, Clock, Error, ErrorKind, Random, factor,
         iam::{IdentityProvider, ProviderKind},
         name::AccountId,
         session::{IdentityAssertion, ProviderSession},
@@ -253,8 +253,8 @@ impl Federation {
         let snapshot = self.store.snapshot();
         let mut sources = snapshot.identity_sources();
         let source = sources.find(|source| source.kind == ProviderKind::Directory).cloned();
-        let own =
-            source.as_ref().zip(factor_owner.split_once('|')).filter(|(source, (resource, _))| source.resource() == *resource);
+        let owner = factor::split_owner(factor_owner);
+        let own = source.as_ref().zip(owner).filter(|(source, (resource, _))| source.resource() == *resource);
         let Some((source, (_, subject))) = own else { return Ok(None) };
         let user = self.store.read().user_by_id(subject).await?.filter(|user| !user.disabled);
         Ok(user.map(|user| IdentityAssertion { methods: vec!["hwk".to_owned()], ..directory::assertion(self, source, &user) }))

@@ -24,7 +24,7 @@ use crate::{
         Arn, Clock, Error, ErrorKind, Random,
         anywhere::{self, RevocationList},
         name::{AccountId, RoleSessionName},
-        session::{Caller, IdentityAssertion, Principal},
+        session::{Caller, IdentityAssertion, Principal, no_portal_session},
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
@@ -193,7 +193,7 @@ impl Gateway {
             ) => Err(missing_credentials()),
             (Access::WithFactor(..), _) => Err(Error::internal("a factor within a factor")),
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
-            (Access::Person { .. }, _) => Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
+            (Access::Person { .. }, _) => Err(no_portal_session()),
             (Access::Operator { .. } | Access::Caller { .. } | Access::Signed(_), _) => {
                 Err(Error::new(ErrorKind::AccessDenied, "only the operator of this broker may do this"))
             }
@@ -263,15 +263,12 @@ impl Gateway {
             }
             Proof::Certificate(_) => return Err(Error::internal("a certificate is no assertion")),
             Proof::WebIdentity(token) => federation.verify_web_identity(&account, token.expose()).await,
-            Proof::Person => match caller.person() {
-                Some(person) => Ok(Identified {
-                    assertion: person.identity.clone(),
-                    at_provider: None,
-                    refresh: None,
-                    recording: Recording::default(),
-                }),
-                None => return Err(Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")),
-            },
+            Proof::Person => Ok(Identified {
+                assertion: caller.portal_session()?.identity.clone(),
+                at_provider: None,
+                refresh: None,
+                recording: Recording::default(),
+            }),
         };
         let mut assertion = match identified {
             Ok(identified) => {

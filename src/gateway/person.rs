@@ -3,9 +3,9 @@
 use super::{Broker, Gateway, provider_logout};
 use crate::{
     domain::{
-        Error, ErrorKind, Timestamp,
+        Error, Timestamp,
         iam::IdentityProvider,
-        session::{IdentityAssertion, PortalSession, Principal},
+        session::{IdentityAssertion, PortalSession, Principal, no_portal_session},
     },
     federation::oidc::refresh::{Refreshable, Refreshed},
 };
@@ -34,7 +34,7 @@ impl Gateway {
         let now: Timestamp = self.broker.clock.now();
         match session.filter(|session| session.expires > now) {
             Some(session) => self.person(session).await,
-            None => Err(over()),
+            None => Err(no_portal_session()),
         }
     }
 
@@ -47,10 +47,6 @@ impl Gateway {
     }
 }
 
-fn over() -> Error {
-    Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid")
-}
-
 impl Broker {
     /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows; with the
     /// claims of now.
@@ -60,17 +56,17 @@ impl Broker {
     pub async fn person(&self, session: PortalSession) -> Result<PortalSession, Error> {
         for id in std::iter::once(&session.id).chain(&session.lent_by) {
             if self.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
-                return Err(over());
+                return Err(no_portal_session());
             }
         }
         for key in provider_logout::keys_of(&session) {
             let ended: Option<Timestamp> = self.store.ephemeral().get(provider_logout::KIND, &key).await?;
             if ended.is_some_and(|ended| session.vouched() <= ended) {
-                return Err(over());
+                return Err(no_portal_session());
             }
         }
-        let identity = self.fresh(&session).await?.ok_or_else(over)?;
-        let identity = self.federation.current(identity).await?.ok_or_else(over)?;
+        let identity = self.fresh(&session).await?.ok_or_else(no_portal_session)?;
+        let identity = self.federation.current(identity).await?.ok_or_else(no_portal_session)?;
         let root = session.lent_by.as_ref().unwrap_or(&session.id);
         let given: Option<Timestamp> = self.store.ephemeral().get(FACTOR_GIVEN, root).await?;
         let factor_given = session.factor_given.max(given);

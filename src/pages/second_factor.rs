@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::signin::{
-        enrolment::{BeginEnrolment, CompleteEnrolment, Enrolment, EnrolmentAnswer},
+        enrolment::{BeginEnrolment, CompleteEnrolment, Enrolment, EnrolmentAnswer, ListFactors},
         factor::{BoundStep, FactorGiven, GiveFactor, LookUpFactors, PasskeyChallenge},
     },
     domain::{
@@ -177,7 +177,7 @@ pub(super) async fn factor_first(pages: &Pages, browser: &Browser, error: Error,
         return Err(over(browser, error).await);
     }
     let caller = browser.person_or_sign_in(pages, Continuation::Portal).await?;
-    if !pages.gateway.call(&caller, LookUpFactors { step: None }).await?.enrolment {
+    if !pages.gateway.call(&caller, ListFactors {}).await?.factors.is_empty() {
         After::keep(browser, Waiting::Page(back.to_owned())).await?;
         return Ok(Redirect::to("/second-factor").into_response());
     }

@@ -4,6 +4,7 @@ use super::{ReadTx, Store, WriteTx, sqlite::damaged, unavailable};
 use crate::domain::{
     Error, Secret,
     directory::User,
+    factor,
     iam::{DIRECTORY_ISSUER, ProviderKind},
     name::{GroupName, UserName},
     revocation::RevocationScope,
@@ -68,7 +69,7 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn delete_user(&mut self, id: &str) -> Result<(), Error> {
         self.end_person_of_directory(id).await?;
-        self.delete_factors(&format!("oidc-provider/{DIRECTORY_ISSUER}|{id}")).await?;
+        self.delete_factors(&factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), id)).await?;
         self.execute(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await
     }
 

@@ -5,7 +5,7 @@ use crate::{
     crypto::seal::Purpose,
     domain::{
         Error, Timestamp,
-        factor::{Factor, FactorKind},
+        factor::{self, Factor, FactorKind},
     },
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -112,7 +112,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_factors_of_provider(&mut self, resource: &str) -> Result<(), Error> {
-        let query = sqlx::query("DELETE FROM factor WHERE substr(person, 1, length($1)) = $1").bind(format!("{resource}|"));
+        let query = sqlx::query("DELETE FROM factor WHERE substr(person, 1, length($1)) = $1").bind(factor::owner(resource, ""));
         self.aside(query).await.map(drop)
     }
 

@@ -184,6 +184,36 @@ async fn groups_are_made_and_unknown_ones_refused() {
     }
 }
 
+/// Groups open roles: who may only write people's names puts nobody into one.
+#[tokio::test]
+async fn changing_people_is_not_putting_them_into_groups() {
+    let world = World::empty().await;
+    let clerk = r#"
+[[policies]]
+account = "111122223333"
+name = "Clerk"
+document = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["sso-directory:CreateUser", "sso-directory:UpdateUser"], "Resource": "*"}}'
+[[roles]]
+account = "111122223333"
+name = "Clerk"
+attached_policies = ["arn:aws:iam::111122223333:policy/Clerk"]
+trust_policy = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/directory"}, "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {"StringLike": {"directory:sub": "*"}}}}'
+"#;
+    world.apply(parse(&format!("{DEMO}{clerk}"), "toml").unwrap(), false).await.unwrap();
+    let clerk = world.session(MANAGEMENT, "Clerk", &[]);
+    let create = |user_name: &str, names: &[&str]| CreateUser {
+        user_name: UserName::parse(user_name).unwrap(),
+        email: KIM.to_owned(),
+        display_name: "Kim".to_owned(),
+        groups: groups(names),
+    };
+    let id = clerk.call(create("kim", &[])).await.unwrap().id;
+    assert_eq!(kind(clerk.call(create("lee", &["admins"])).await), ErrorKind::AccessDenied);
+    let (email, display_name) = (KIM.to_owned(), "Kim".to_owned());
+    let promote = UpdateUser { id, email, display_name, groups: groups(&["admins"]), disabled: false };
+    assert_eq!(kind(clerk.call(promote).await), ErrorKind::AccessDenied);
+}
+
 #[tokio::test]
 async fn passwords_are_long_and_not_the_first_that_somebody_would_try() {
     let world = World::empty().await;

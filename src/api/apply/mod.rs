@@ -588,7 +588,7 @@ fn people(
         groups.sort();
         groups.dedup();
         let new = User {
-            id: old.map_or_else(|| format!("u-{}", random.text(b"abcdefghijklmnopqrstuvwxyz234567", 17)), |old| old.id.clone()),
+            id: old.map_or_else(|| random.user_id(), |old| old.id.clone()),
             name: entry.name.clone(),
             email: entry.email.clone(),
             display_name: entry.display_name.clone(),

@@ -221,33 +221,28 @@ impl Operation for PreviewInvitedSource {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<SourcePreview, Error> {
         let (ephemeral, now) = (call.broker.store.ephemeral(), call.caller.origin.time);
-        let mut invitation = find(ephemeral, &self.token).await?;
-        call.tx.note("source", &invitation.name);
-        call.tx.note("invitation", &invitation.id);
+        let Invitation { id, name, .. } = find(ephemeral, &self.token).await?;
+        call.tx.note("source", &name);
+        call.tx.note("invitation", &id);
         // One at a time, so that the count holds.
-        let name = invitation.name.clone();
         if !ephemeral.put_new(LOOKING, name.as_str(), &(), now.plus_seconds(LOOKING_SECONDS)).await? {
             return Err(Error::invalid("Another check with this link is not finished. Try again in a moment."));
         }
-        let outcome = look(call, &mut invitation, &self).await;
+        let outcome = look(call, &self).await;
         ephemeral.delete(LOOKING, name.as_str()).await?;
         outcome
     }
 }
 
-async fn look(
-    call: &Call<'_, PreviewInvitedSource>,
-    invitation: &mut Invitation,
-    asked: &PreviewInvitedSource,
-) -> Result<SourcePreview, Error> {
+async fn look(call: &Call<'_, PreviewInvitedSource>, asked: &PreviewInvitedSource) -> Result<SourcePreview, Error> {
     let ephemeral = call.broker.store.ephemeral();
     // As it is now that nobody else counts.
-    *invitation = find(ephemeral, &asked.token).await?;
+    let mut invitation = find(ephemeral, &asked.token).await?;
     if invitation.looks >= MAX_LOOKS {
         return Err(Error::invalid("This link was tried too often. Ask for another one."));
     }
     invitation.looks += 1;
-    ephemeral.replace(KIND, invitation.name.as_str(), invitation, invitation.expires).await?;
+    ephemeral.replace(KIND, invitation.name.as_str(), &invitation, invitation.expires).await?;
     let preview = understand(&call.broker.federation, call.caller.origin.time, &asked.text).await;
     let preview = preview.map_err(|error| match asked.text.trim_start().starts_with('<') {
         true => error,
@@ -262,7 +257,7 @@ async fn look(
     })?;
     invitation.check(&preview.published)?;
     invitation.seen = Some(preview.published.clone());
-    ephemeral.replace(KIND, invitation.name.as_str(), invitation, invitation.expires).await?;
+    ephemeral.replace(KIND, invitation.name.as_str(), &invitation, invitation.expires).await?;
     Ok(preview)
 }
 

@@ -38,7 +38,7 @@ fn check_just_given(subject: &Subject, factors: &[Factor], snapshot: &Snapshot, 
     let enrolled = factors.iter().any(Factor::is_primary);
     let session = match subject {
         // Meanwhile the person may have enrolled one elsewhere: then this is not theirs.
-        Subject::Waiting(_, step) if enrolled && step.reset.is_none() => {
+        Subject::Waiting(..) if enrolled && subject.reset().is_none() => {
             return Err(Error::new(ErrorKind::StaleStep, "You have a second factor by now: sign in again."));
         }
         Subject::Waiting(..) => return Ok(()),
@@ -102,10 +102,7 @@ impl Operation for BeginEnrolment {
         let factors = call.tx.factors(&person).await?;
         check_just_given(&subject, &factors, &call.scope.snapshot, now)?;
         let account = short(identity.email.as_deref().unwrap_or_else(|| identity.display_name()));
-        let present = factors.iter().filter_map(|factor| match &factor.kind {
-            FactorKind::Passkey { state, .. } => Some(state),
-            FactorKind::Totp { .. } | FactorKind::RecoveryCodes { .. } => None,
-        });
+        let present = factors.iter().filter_map(|factor| factor.kind.passkey_state());
         let passkey = match Passkeys::at(&broker.federation.addresses.public_url) {
             Some(passkeys) => {
                 let shown = short(identity.display_name());
@@ -211,16 +208,13 @@ impl Operation for CompleteEnrolment {
         call.tx.note("person", &person);
         let factors = call.tx.factors(&person).await?;
         check_just_given(&subject, &factors, &call.scope.snapshot, now)?;
-        if step_adds_to(&subject) && factors.iter().filter(|factor| factor.is_primary()).count() >= MAX_FACTORS {
+        let reset = subject.reset().map(str::to_owned);
+        if reset.is_none() && factors.iter().filter(|factor| factor.is_primary()).count() >= MAX_FACTORS {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!("You have {MAX_FACTORS} second factors: remove one first."),
             ));
         }
-        let reset = match &subject {
-            Subject::Waiting(_, step) => step.reset.clone(),
-            Subject::SignedIn(_) => None,
-        };
         let id = broker.random.uuid();
         let kind = self.answer.verified(call, &person, &id, now).await?;
         let name = checked_name(&self.name, &kind)?;
@@ -242,11 +236,6 @@ impl Operation for CompleteEnrolment {
         }
         Ok(Enrolled { session, continuation, recovery_codes })
     }
-}
-
-/// Whether what is enrolled comes to what there is, instead of taking its place.
-fn step_adds_to(subject: &Subject) -> bool {
-    !matches!(subject, Subject::Waiting(_, step) if step.reset.is_some())
 }
 
 impl EnrolmentAnswer {
@@ -361,8 +350,7 @@ impl From<Vec<Factor>> for Factors {
 }
 
 fn person<O: Operation>(call: &Call<'_, O>) -> Result<String, Error> {
-    let session = call.caller.person().map(|session| session.identity.factor_owner());
-    session.ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
+    Ok(call.caller.portal_session()?.identity.factor_owner())
 }
 
 const OWN: &str = "a person's own second factors";
@@ -454,7 +442,7 @@ fn owner_of(snapshot: &Snapshot, person: &str) -> Result<String, Error> {
     let (name, subject) = person.split_once(':').unwrap_or((person, ""));
     let source = snapshot.identity_source(name);
     let source = source.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, format!("There is no identity source {name}.")))?;
-    Ok(format!("{}|{subject}", source.resource()))
+    Ok(crate::domain::factor::owner(&source.resource(), subject))
 }
 
 /// The factors of a person, for an administrator.
@@ -471,7 +459,7 @@ impl Operation for ListFactorsOf {
     const NAME: &'static str = "ListFactorsOf";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:ListMfaDevicesForUser")
+        administered(scope, &["sso-directory:ListMfaDevicesForUser"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Factors, Error> {
@@ -504,7 +492,7 @@ impl Operation for ResetFactors {
     const NAME: &'static str = "ResetFactors";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:DeleteMfaDeviceForUser")
+        administered(scope, &["sso-directory:DeleteMfaDeviceForUser"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ResetLink, Error> {

@@ -49,9 +49,15 @@ impl Subject {
             }
             return Ok(Self::Waiting(handle.clone(), Box::new(step)));
         }
-        let session = call.caller.person().cloned();
-        let over = || Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid");
-        session.map(|session| Self::SignedIn(Box::new(session))).ok_or_else(over)
+        Ok(Self::SignedIn(Box::new(call.caller.portal_session()?.clone())))
+    }
+
+    /// The reset link that the person came with.
+    pub(super) fn reset(&self) -> Option<&str> {
+        match self {
+            Self::Waiting(_, step) => step.reset.as_deref(),
+            Self::SignedIn(_) => None,
+        }
     }
 
     pub(super) const fn identity(&self) -> &crate::domain::session::IdentityAssertion {
@@ -97,20 +103,6 @@ pub(super) fn own(step: Option<&BoundStep>) -> Access {
         Some(_) => Access::Public { because: "somebody their source vouched for, whose step is bound to this browser" },
         None => Access::Person { because: "a person's own second factors" },
     }
-}
-
-fn passkeys_of(factors: &[Factor]) -> Vec<&Secret<String>> {
-    let state = |factor: &'_ Factor| match &factor.kind {
-        FactorKind::Passkey { .. } => true,
-        FactorKind::Totp { .. } | FactorKind::RecoveryCodes { .. } => false,
-    };
-    let passkeys = factors.iter().filter(|factor| state(factor));
-    passkeys
-        .filter_map(|factor| match &factor.kind {
-            FactorKind::Passkey { state, .. } => Some(state),
-            FactorKind::Totp { .. } | FactorKind::RecoveryCodes { .. } => None,
-        })
-        .collect()
 }
 
 /// What a browser's authenticator is asked.
@@ -165,7 +157,7 @@ impl Operation for LookUpFactors {
         let subject = Subject::of(call, self.step.as_ref()).await?;
         let person = subject.owner();
         let factors = call.tx.factors(&person).await?;
-        let keys = passkeys_of(&factors);
+        let keys: Vec<&Secret<String>> = factors.iter().filter_map(|factor| factor.kind.passkey_state()).collect();
         let passkeys = Passkeys::at(&call.broker.federation.addresses.public_url).filter(|_| !keys.is_empty());
         let passkey = match passkeys {
             Some(passkeys) => Some(challenge(call.broker, &person, passkeys.ask(&keys)?).await?),

@@ -42,9 +42,10 @@ impl Service for Signin {
 }
 
 /// People are the organization's: the management account's policies decide.
-pub(super) fn administered(scope: &Scope, action: &'static str) -> Result<Access, Error> {
+pub(super) fn administered(scope: &Scope, actions: &[&'static str]) -> Result<Access, Error> {
     let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
-    Ok(Access::Signed(vec![Check::new(action, "*").owned_by(owner)]))
+    let checks = actions.iter().copied().map(|action| Check::new(action, "*").owned_by(owner.clone()));
+    Ok(Access::Signed(checks.collect()))
 }
 
 /// What pages call.

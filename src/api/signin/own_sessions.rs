@@ -69,10 +69,6 @@ async fn present(ephemeral: &Ephemeral, person: &str) -> Result<Vec<OwnSession>,
     Ok(present)
 }
 
-fn caller<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Error> {
-    call.caller.person().ok_or_else(|| Error::new(ErrorKind::InvalidBearer, "Session token not found or invalid"))
-}
-
 /// Where the caller is signed in.
 #[derive(Debug, Deserialize)]
 pub struct ListOwnSessions {}
@@ -97,14 +93,12 @@ impl Operation for ListOwnSessions {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<OwnSessions, Error> {
-        let session = caller(call)?;
-        let sessions = present(call.broker.store.ephemeral(), &session.identity.person()).await?;
-        // Those that were revoked by an administrator are over, too.
-        let vouched = |other: &OwnSession| {
-            let as_other = PortalSession { id: other.id.clone(), started: other.started, vouched: None, ..session.clone() };
-            !call.tx.snapshot.revocations.end_portal(&as_other)
-        };
-        Ok(OwnSessions { sessions: sessions.into_iter().filter(vouched).collect(), current: session.id.clone() })
+        let session = call.caller.portal_session()?;
+        let person = session.identity.person();
+        let mut sessions = present(call.broker.store.ephemeral(), &person).await?;
+        // Those that an administrator revoked are over, too.
+        sessions.retain(|other| !call.tx.snapshot.revocations.end_sign_in(&person, other.started));
+        Ok(OwnSessions { sessions, current: session.id.clone() })
     }
 }
 
@@ -127,7 +121,7 @@ impl Operation for EndOwnSession {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let (ephemeral, session) = (call.broker.store.ephemeral(), caller(call)?);
+        let (ephemeral, session) = (call.broker.store.ephemeral(), call.caller.portal_session()?);
         let own = present(ephemeral, &session.identity.person()).await?;
         let meant: Vec<OwnSession> = match &self.id {
             Some(id) => own.into_iter().filter(|other| other.id == *id).collect(),

@@ -47,7 +47,7 @@ impl Operation for MakePasswordLink {
     const NAME: &'static str = "MakePasswordLink";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        administered(scope, "sso-directory:UpdatePassword")
+        administered(scope, &["sso-directory:UpdatePassword"])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<PasswordLinkAnswer, Error> {

@@ -11,6 +11,7 @@ pub mod sign_ins;
 pub mod sources;
 
 use super::{Browser, CONSOLE, Console, Page, Pages};
+use crate::domain::{Error, ErrorKind};
 use axum::{
     Router,
     extract::State,
@@ -56,6 +57,18 @@ pub(crate) struct Frame {
     pub(crate) until: String,
     /// Which entry of the menu is current.
     pub(crate) current: &'static str,
+}
+
+/// What belongs beside the form that it is about; other errors are pages of their own.
+fn beside(error: Error) -> Result<String, Error> {
+    let kinds = [
+        ErrorKind::InvalidInput,
+        ErrorKind::IdentityProviderUnreachable,
+        ErrorKind::AccessDenied,
+        ErrorKind::AlreadyExists,
+        ErrorKind::NoSuchEntity,
+    ];
+    if kinds.contains(&error.kind) { Ok(error.public) } else { Err(error) }
 }
 
 pub(crate) fn frame(pages: &Pages, console: &Console, current: &'static str) -> Frame {

@@ -1,6 +1,6 @@
 //! People of the built-in directory: inviting them, their groups, and letting them go.
 
-use super::{Frame, frame};
+use super::{Frame, beside, frame};
 use crate::{
     api::{
         directory::{CreateGroup, CreateUser, DeleteUser, DirectoryUser, SearchUsers, UpdateUser},
@@ -109,12 +109,6 @@ async fn page(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What belongs beside the form; other errors are pages of their own.
-fn beside(error: Error) -> Result<String, Error> {
-    let kinds = [ErrorKind::InvalidInput, ErrorKind::AlreadyExists, ErrorKind::NoSuchEntity, ErrorKind::AccessDenied];
-    if kinds.contains(&error.kind) { Ok(error.public) } else { Err(error) }
 }
 
 /// Somebody new, with the link that lets them set a password.

@@ -1,7 +1,7 @@
 //! Identity sources: what is configured, what is near its end, our values to copy, trying a sign-in; adding one, having
 //! somebody else add one, and removing one.
 
-use super::{Frame, frame};
+use super::{Frame, beside, frame};
 use crate::{
     api::iam::{
         invitation::{InviteSource, SetupLink, SourceProtocol},
@@ -67,18 +67,6 @@ struct Shown {
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser) -> Page {
     page(&pages, &browser, Shown::default()).await
-}
-
-/// What belongs beside a form; other errors are pages of their own.
-fn beside(error: Error) -> Result<String, Error> {
-    let kinds = [
-        ErrorKind::InvalidInput,
-        ErrorKind::IdentityProviderUnreachable,
-        ErrorKind::AccessDenied,
-        ErrorKind::AlreadyExists,
-        ErrorKind::NoSuchEntity,
-    ];
-    if kinds.contains(&error.kind) { Ok(error.public) } else { Err(error) }
 }
 
 pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
