@@ -5,7 +5,7 @@ use crate::{
     config::Settings,
     domain::{Error, ErrorKind, Secret, Timestamp, session::RequestOrigin},
     gateway::{
-        Gateway,
+        Gateway, scim,
         wire::{MAX_BODY, WireRequest, dispatch},
     },
     pages::{self, Pages},
@@ -14,9 +14,9 @@ use axum::{
     Router,
     body::Body,
     extract::{RawPathParams, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
-    routing::{MethodFilter, get, on},
+    routing::{MethodFilter, any, get, on},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -168,6 +168,8 @@ fn router(settings: &Settings, gateway: Gateway) -> Router {
         let filter = match method {
             "GET" => MethodFilter::GET,
             "DELETE" => MethodFilter::DELETE,
+            "PUT" => MethodFilter::PUT,
+            "PATCH" => MethodFilter::PATCH,
             _ => MethodFilter::POST,
         };
         let handler = move |State(gateway): State<Gateway>, labels: RawPathParams, request: Request| async move {
@@ -181,6 +183,7 @@ fn router(settings: &Settings, gateway: Gateway) -> Router {
     }
     api.with_state(gateway.clone())
         .merge(pages)
+        .route("/scim/{*rest}", any(|uri: Uri| async move { scim::elsewhere(uri.path()) }))
         .fallback(pages::not_found)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(gateway))

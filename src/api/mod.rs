@@ -9,6 +9,7 @@ pub mod keys;
 pub mod metadata;
 pub mod organizations;
 pub mod rolesanywhere;
+pub mod scim;
 pub mod sign_out;
 pub mod signin;
 pub mod sso;
@@ -30,6 +31,7 @@ pub const TABLES: &[&[Entry]] = &[
     sso::TABLE,
     signin::TABLE,
     directory::TABLE,
+    scim::TABLE,
     sign_out::TABLE,
     apply::TABLE,
     metadata::TABLE,

@@ -44,6 +44,12 @@ impl Service for Sso {
                 Fault::new(429, "TooManyRequestsException", error)
             }
             ErrorKind::InvalidInput
+            | ErrorKind::InvalidSyntax
+            | ErrorKind::InvalidFilter
+            | ErrorKind::InvalidPath
+            | ErrorKind::NoTarget
+            | ErrorKind::ReadOnlyAttribute
+            | ErrorKind::PreconditionFailed
             | ErrorKind::InvalidParameterValue
             | ErrorKind::InvalidAuthorizationMessage
             | ErrorKind::InvalidAuthenticationCode

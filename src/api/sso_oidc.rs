@@ -57,6 +57,12 @@ impl Service for SsoOidc {
             | ErrorKind::ExpiredIdentityToken
             | ErrorKind::RejectedIdentity => (400, "AccessDeniedException", "access_denied"),
             ErrorKind::InvalidInput
+            | ErrorKind::InvalidSyntax
+            | ErrorKind::InvalidFilter
+            | ErrorKind::InvalidPath
+            | ErrorKind::NoTarget
+            | ErrorKind::ReadOnlyAttribute
+            | ErrorKind::PreconditionFailed
             | ErrorKind::InvalidParameterValue
             | ErrorKind::InvalidAuthorizationMessage
             | ErrorKind::InvalidAuthenticationCode

@@ -136,6 +136,7 @@ pub fn issue(
         session_policy_arns: request.policy_arns,
         federated_provider: origin.federated_provider,
         person: origin.person,
+        directory_user: origin.directory_user,
         claims: origin.claims,
         chained: origin.chained,
     };
@@ -157,6 +158,7 @@ struct Origin {
     source_identity: Option<SourceIdentity>,
     federated_provider: Option<String>,
     person: Option<String>,
+    directory_user: Option<String>,
     claims: BTreeMap<String, Vec<String>>,
 }
 
@@ -175,6 +177,7 @@ impl Origin {
                     source_identity: assertion.source_identity.clone(),
                     federated_provider: assertion.provider.arn_in(account).map(|arn| arn.to_string()),
                     person: Some(assertion.person()),
+                    directory_user: assertion.directory_user().map(str::to_owned),
                     claims,
                 }
             }
@@ -184,6 +187,7 @@ impl Origin {
                 source_identity: parent.source_identity.clone(),
                 federated_provider: parent.federated_provider.clone(),
                 person: parent.person.clone(),
+                directory_user: parent.directory_user.clone(),
                 ..Self::default()
             },
             GrantBasis::Certified(identity) => Self {

@@ -21,6 +21,18 @@ pub struct Error {
 pub enum ErrorKind {
     /// A value is missing, malformed or out of range.
     InvalidInput,
+    /// The request is no document of the kind that is wanted.
+    InvalidSyntax,
+    /// A filter can't be understood.
+    InvalidFilter,
+    /// The path of a change leads nowhere.
+    InvalidPath,
+    /// The path of a change selects nothing.
+    NoTarget,
+    /// The attribute is not for clients to change.
+    ReadOnlyAttribute,
+    /// The entity is not in the state that the client thinks.
+    PreconditionFailed,
     /// Values that are well formed each by itself do not go together.
     InvalidParameterValue,
     /// The operation name or its version is unknown.
@@ -99,6 +111,12 @@ impl ErrorKind {
     /// Every kind, for the tables in tests.
     pub const ALL: &'static [Self] = &[
         Self::InvalidInput,
+        Self::InvalidSyntax,
+        Self::InvalidFilter,
+        Self::InvalidPath,
+        Self::NoTarget,
+        Self::ReadOnlyAttribute,
+        Self::PreconditionFailed,
         Self::InvalidParameterValue,
         Self::UnknownOperation,
         Self::MalformedPolicy,

@@ -121,6 +121,9 @@ pub struct IdentityProvider {
     pub label: String,
     /// E-mail domains whose people are sent here, lower case.
     pub domains: Vec<String>,
+    /// Its people are in the directory: which of what it says about somebody is their `userName` there. `subject`, or a
+    /// condition key (`saml:mail`, `<issuer>:email`). None: the directory has nothing to say about them.
+    pub directory_user: Option<String>,
     /// What is asked of its people besides.
     pub second_factor: SecondFactor,
     /// How to talk to it.

@@ -104,6 +104,22 @@ name!(
     "Member must have 1 to 128 characters, none of them a control character"
 );
 
+impl UserName {
+    /// What names are compared by: two that have the same are the same person's.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+impl GroupName {
+    /// What SCIM clients compare names by (RFC 7643, section 4.2). Trust policies compare the name itself.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
 impl RoleSessionName {
     /// The nearest valid session name for a person: letters outside the allowed set become `-`,
     /// the result is cut to 64 and filled up to 2 characters.

@@ -2,11 +2,18 @@
 
 use super::{
     Timestamp,
-    session::{PortalSession, RoleSession},
+    session::{IdentityAssertion, PortalSession, RoleSession},
     user::UserSession,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 /// Whose sessions end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,6 +26,8 @@ pub enum RevocationScope {
     /// Everything a person holds, as `<provider>:<subject>` or the unique id of an IAM user; sessions made from others
     /// included.
     Person(String),
+    /// Everything that somebody of the directory holds, by id, whichever source vouched for them.
+    DirectoryUser(String),
     /// Everything with this source identity.
     SourceIdentity(String),
     /// Everything that began with this provider, by name.
@@ -35,6 +44,7 @@ impl RevocationScope {
             Self::Session(_) => "session",
             Self::Role(_) => "role",
             Self::Person(_) => "person",
+            Self::DirectoryUser(_) => "directory user",
             Self::SourceIdentity(_) => "source identity",
             Self::Provider(_) => "provider",
             Self::Everything => "everything",
@@ -48,6 +58,7 @@ impl RevocationScope {
             Self::Session(value)
             | Self::Role(value)
             | Self::Person(value)
+            | Self::DirectoryUser(value)
             | Self::SourceIdentity(value)
             | Self::Provider(value) => value,
             Self::Everything => "",
@@ -62,6 +73,7 @@ impl RevocationScope {
             "session" => Self::Session(value),
             "role" => Self::Role(value),
             "person" => Self::Person(value),
+            "directory user" => Self::DirectoryUser(value),
             "source identity" => Self::SourceIdentity(value),
             "provider" => Self::Provider(value),
             "everything" => Self::Everything,
@@ -81,24 +93,52 @@ impl fmt::Display for RevocationScope {
 
 /// All revocations: sessions issued at or before the instant are over. Held in memory, so that a signed call costs a few
 /// look-ups and no store.
-#[derive(Clone, Debug, Default)]
-pub struct Revocations(HashMap<RevocationScope, Timestamp>);
+///
+/// There is one for the whole life of a store, and it only grows: what was added holds for every snapshot, at once.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    ended: RwLock<HashMap<RevocationScope, Timestamp>>,
+    /// How far the store's own have been taken in.
+    sequence: AtomicI64,
+}
 
 impl Revocations {
     /// Adds one; of two about the same sessions the later counts.
-    pub fn add(&mut self, scope: RevocationScope, before: Timestamp) {
-        let known = self.0.entry(scope).or_insert(before);
+    pub fn add(&self, scope: RevocationScope, before: Timestamp) {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        let known = ended.entry(scope).or_insert(before);
         *known = (*known).max(before);
     }
 
+    /// Forgets those that are older.
+    pub fn forget(&self, oldest: Timestamp) {
+        self.ended.write().unwrap_or_else(PoisonError::into_inner).retain(|_, before| *before >= oldest);
+    }
+
+    /// How far the store's own have been taken in.
+    #[must_use]
+    pub fn sequence(&self) -> i64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// All of the store's own up to this one have been taken in.
+    pub fn reached(&self, sequence: i64) {
+        self.sequence.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ended.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn covers(&self, scope: RevocationScope, issued: Timestamp) -> bool {
-        self.0.get(&scope).is_some_and(|before| issued <= *before)
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        ended.get(&scope).is_some_and(|before| issued <= *before)
     }
 
     /// Whether a role session is over.
     #[must_use]
     pub fn end(&self, session: &RoleSession) -> bool {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return false;
         }
         let covers = |scope| self.covers(scope, session.issued);
@@ -106,6 +146,7 @@ impl Revocations {
             || covers(RevocationScope::Session(session.access_key_id.clone()))
             || covers(RevocationScope::Role(session.role_id.clone()))
             || session.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string())))
+            || session.directory_user.as_ref().is_some_and(|user| covers(RevocationScope::DirectoryUser(user.clone())))
             || session.person.as_ref().is_some_and(|person| self.end_person(person, session.issued))
     }
 
@@ -113,7 +154,7 @@ impl Revocations {
     #[must_use]
     pub fn end_user(&self, user: &UserSession) -> bool {
         let covers = |scope| self.covers(scope, user.issued);
-        !self.0.is_empty()
+        !self.is_empty()
             && user.is_temporary()
             && (covers(RevocationScope::Everything)
                 || covers(RevocationScope::Session(user.access_key_id.clone()))
@@ -124,27 +165,37 @@ impl Revocations {
     /// Whether a portal session is over.
     #[must_use]
     pub fn end_portal(&self, session: &PortalSession) -> bool {
-        self.end_sign_in(&session.identity.person(), session.vouched())
+        self.end_identity(&session.identity, session.vouched())
+    }
+
+    /// Whether what a provider vouched for at this time is over.
+    #[must_use]
+    pub fn end_identity(&self, identity: &IdentityAssertion, vouched: Timestamp) -> bool {
+        let of_directory = || identity.directory_user().map(|user| RevocationScope::DirectoryUser(user.to_owned()));
+        self.end_sign_in(&identity.person(), vouched)
+            || (!self.is_empty() && of_directory().is_some_and(|scope| self.covers(scope, vouched)))
     }
 
     /// Whether a sign-in of a person, `<provider>:<subject>`, whom their provider vouched for at this time is over.
     #[must_use]
     pub fn end_sign_in(&self, person: &str, vouched: Timestamp) -> bool {
-        !self.0.is_empty() && (self.covers(RevocationScope::Everything, vouched) || self.end_person(person, vouched))
+        !self.is_empty() && (self.covers(RevocationScope::Everything, vouched) || self.end_person(person, vouched))
     }
 
     /// Whether a session that is known by its access key id, person and time of issue alone is over.
     #[must_use]
     pub fn end_listed(&self, (access_key_id, person, issued): (&str, &str, Timestamp)) -> bool {
-        !self.0.is_empty()
+        !self.is_empty()
             && (self.covers(RevocationScope::Everything, issued)
                 || self.covers(RevocationScope::Session(access_key_id.to_owned()), issued)
                 || self.end_person(person, issued))
     }
 
     fn end_person(&self, person: &str, issued: Timestamp) -> bool {
-        let provider = person.split_once(':').map_or(person, |(provider, _)| provider);
+        let (provider, subject) = person.split_once(':').unwrap_or((person, ""));
         self.covers(RevocationScope::Person(person.to_owned()), issued)
+            // The subject of the directory's own people is their id.
+            || self.covers(RevocationScope::DirectoryUser(subject.to_owned()), issued)
             || self.covers(RevocationScope::Provider(provider.to_owned()), issued)
     }
 }

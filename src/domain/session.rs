@@ -3,6 +3,7 @@
 use super::{
     Arn, Error, ErrorKind, Secret, Timestamp,
     anywhere::PresentedCertificate,
+    directory::BearerToken,
     factor,
     iam::ProviderOwner,
     name::{AccountId, RoleName, RoleSessionName, SourceIdentity},
@@ -209,6 +210,12 @@ impl IdentityAssertion {
         format!("{}:{}", self.provider.name, self.subject)
     }
 
+    /// Who it is in the directory, by id: of the directory itself, or of a source whose people are in it.
+    #[must_use]
+    pub fn directory_user(&self) -> Option<&str> {
+        self.claims.get("directory:sub").and_then(|ids| ids.first()).map(String::as_str)
+    }
+
     /// The claims that stay with a session (IAM user guide, "Available keys for AWS web identity federation" and "for
     /// SAML-based federation"): who it is about, and for whom it was made. All others are for the trust policy alone.
     #[must_use]
@@ -350,6 +357,9 @@ pub struct RoleSession {
     /// Whose session the chain began with, as `<provider>:<subject>`.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
+    /// Who that is in the directory, by id, where they are in it.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub directory_user: Option<String>,
     /// What the provider said that later calls may be judged by (`saml:sub`, `<issuer>:aud` …).
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, Vec<String>>,
@@ -399,6 +409,8 @@ pub enum Principal {
     Certificate(Arc<PresentedCertificate>),
     /// A person with a portal session: may see and take roles, nothing else.
     Person(Arc<PortalSession>),
+    /// A company's SCIM client: keeps people and groups of the directory.
+    Provisioner(Arc<BearerToken>),
     /// Whoever holds the data folder and its master key, on the machine itself (`daypass apply`).
     Operator,
 }
@@ -410,7 +422,7 @@ impl Principal {
         match self {
             Self::Session(session) => Some(&session.tags),
             Self::User(user) => Some(&user.tags),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
         }
     }
     /// Source identity of who signed.
@@ -419,7 +431,7 @@ impl Principal {
         match self {
             Self::Session(session) => session.source_identity.as_ref(),
             Self::User(user) => user.source_identity.as_ref(),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
         }
     }
     /// Whose sessions are ended together with this one: `<provider>:<subject>`, or the unique id of an IAM user.
@@ -428,7 +440,7 @@ impl Principal {
         match self {
             Self::Session(session) => session.person.clone(),
             Self::User(user) => user.person.clone(),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
         }
     }
     /// When the credentials of who signed end; none for those that don't.
@@ -437,7 +449,7 @@ impl Principal {
         match self {
             Self::Session(session) => Some(session.expires),
             Self::User(user) => user.expires,
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Operator => None,
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
         }
     }
 }
@@ -464,7 +476,11 @@ impl Caller {
         match &self.principal {
             Principal::Session(session) => Some(&session.account),
             Principal::User(user) => Some(&user.account),
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Provisioner(_)
+            | Principal::Operator => None,
         }
     }
     /// ARN and `UserId` of who signed.
@@ -473,7 +489,11 @@ impl Caller {
         match &self.principal {
             Principal::Session(session) => Some((session.arn(), session.user_id())),
             Principal::User(user) => Some((user.arn(), user.unique_id())),
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Provisioner(_)
+            | Principal::Operator => None,
         }
     }
     /// The user or root user, where the caller is one.
@@ -485,6 +505,7 @@ impl Caller {
             | Principal::Session(_)
             | Principal::Certificate(_)
             | Principal::Person(_)
+            | Principal::Provisioner(_)
             | Principal::Operator => None,
         }
     }
@@ -497,6 +518,7 @@ impl Caller {
             | Principal::Session(_)
             | Principal::User(_)
             | Principal::Certificate(_)
+            | Principal::Provisioner(_)
             | Principal::Operator => None,
         }
     }
@@ -518,6 +540,7 @@ impl Caller {
             Principal::Person(person) => {
                 format!("{}:{}", person.identity.provider.name, person.identity.session_name())
             }
+            Principal::Provisioner(token) => format!("scim:{}", token.name),
             Principal::Operator => "operator".to_owned(),
         }
     }

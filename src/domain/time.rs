@@ -127,6 +127,10 @@ impl dyn Random + '_ {
     pub fn user_id(&self) -> String {
         format!("u-{}", self.text(b"abcdefghijklmnopqrstuvwxyz234567", 17))
     }
+    /// The id of a group of the directory: `g-` and 17 of `[a-z2-7]`.
+    pub fn group_id(&self) -> String {
+        format!("g-{}", self.text(b"abcdefghijklmnopqrstuvwxyz234567", 17))
+    }
     /// A recovery code: 16 letters and digits of 32, 80 bits, those left out that look like others.
     pub fn recovery_code(&self) -> String {
         self.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16)

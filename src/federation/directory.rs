@@ -3,8 +3,9 @@
 use super::{Failure, Federation, Identified, recorder::Recording};
 use crate::domain::{
     Error, ErrorKind, Secret,
-    directory::User,
+    directory::{PROFILE_CLAIMS, User},
     iam::{DIRECTORY_ISSUER, IdentityProvider},
+    name::UserName,
     session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
 };
 use argon2::{
@@ -162,17 +163,54 @@ pub(super) async fn complete(
     }
 }
 
-/// What trust policies see of a person of the directory: `directory:sub`, `:aud`, `:name`, `:email`, `:user_name`, `:groups`.
-pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user: &User) -> IdentityAssertion {
-    let audience = federation.addresses.public_url.as_str().trim_end_matches('/').to_owned();
+/// What trust policies see of somebody because they are in the directory: `directory:sub`, `:aud`, `:name`, `:email`, `:user_name`, `:groups`, and what a SCIM
+/// client says of them, see [`PROFILE_CLAIMS`].
+fn claims(user: &User) -> BTreeMap<String, Vec<String>> {
     let mut claims = BTreeMap::new();
     let mut set = |claim: &str, values: Vec<String>| claims.insert(format!("{DIRECTORY_ISSUER}:{claim}"), values);
     set("sub", vec![user.id.clone()]);
-    set("aud", vec![audience.clone()]);
+    set("groups", user.groups.iter().map(ToString::to_string).collect());
     set("user_name", vec![user.name.to_string()]);
     set("name", vec![user.display_name.clone()]);
-    set("email", vec![user.email.clone()]);
-    set("groups", user.groups.iter().map(ToString::to_string).collect());
+    if !user.email.is_empty() {
+        set("email", vec![user.email.clone()]);
+    }
+    for (attribute, claim) in PROFILE_CLAIMS {
+        if let Some(value) = user.profile.text(attribute) {
+            set(claim, vec![value.to_owned()]);
+        }
+    }
+    claims
+}
+
+/// Somebody of a source whose people are in the directory, with what the directory says of them; none when it does not know
+/// them, or not any more.
+pub(super) async fn admitted(
+    federation: &Federation,
+    source: &IdentityProvider,
+    mut assertion: IdentityAssertion,
+) -> Result<Option<IdentityAssertion>, Error> {
+    let Some(named) = &source.directory_user else { return Ok(Some(assertion)) };
+    let name = match named.as_str() {
+        "subject" => Some(&assertion.subject),
+        claim => assertion.claims.get(claim).and_then(|values| values.first().filter(|_| values.len() == 1)),
+    };
+    let Some(Ok(name)) = name.map(|name| UserName::parse(name)) else { return Ok(None) };
+    let tx = federation.store.read();
+    let Some(id) = tx.user_named(&name).await? else { return Ok(None) };
+    let Some(user) = tx.user_by_id(&id).await?.filter(|user| !user.disabled) else { return Ok(None) };
+    // Nothing of the source's own goes by the directory's names.
+    let own = |key: &String| key.strip_prefix(DIRECTORY_ISSUER).is_some_and(|rest| rest.starts_with(':'));
+    assertion.claims.retain(|key, _| !own(key));
+    assertion.claims.extend(claims(&user));
+    Ok(Some(assertion))
+}
+
+/// The assertion that a person of the directory signs in with.
+pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user: &User) -> IdentityAssertion {
+    let audience = federation.addresses.public_url.as_str().trim_end_matches('/').to_owned();
+    let mut claims = claims(user);
+    claims.insert(format!("{DIRECTORY_ISSUER}:aud"), vec![audience.clone()]);
     IdentityAssertion {
         provider: ProviderRef {
             owner: source.owner.clone(),
@@ -186,7 +224,7 @@ pub(super) fn assertion(federation: &Federation, source: &IdentityProvider, user
         audience,
         claims,
         name: Some(user.display_name.clone()),
-        email: Some(user.email.clone()),
+        email: Some(user.email.clone()).filter(|email| !email.is_empty()),
         authenticated: federation.clock.now(),
         asserted_authentication: Some(federation.clock.now()),
         methods: vec!["pwd".to_owned()],

@@ -233,7 +233,7 @@ impl Federation {
         let source = snapshot.identity_source(&assertion.provider.name);
         let Some(source) = source.filter(|source| source.resource() == assertion.provider.resource) else { return Ok(None) };
         if source.kind != ProviderKind::Directory {
-            return Ok(Some(assertion));
+            return directory::admitted(self, source, assertion).await;
         }
         let user = self.store.read().user_by_id(&assertion.subject).await?.filter(|user| !user.disabled);
         Ok(user.map(|user| IdentityAssertion {
@@ -242,6 +242,37 @@ impl Federation {
             methods: assertion.methods,
             ..directory::assertion(self, source, &user)
         }))
+    }
+
+    /// Lets somebody in whom the directory has to know, where their source says so.
+    async fn admitted(&self, outcome: Result<Identified, Failure>) -> Result<Identified, Failure> {
+        let mut identified = outcome?;
+        let snapshot = self.store.snapshot();
+        let Some(source) = snapshot.source_of(&identified.assertion).filter(|source| source.directory_user.is_some()) else {
+            return Ok(identified);
+        };
+        let outcome = directory::admitted(self, source, identified.assertion.clone()).await;
+        let (known, recording) = match outcome {
+            Ok(known) => (known, &mut identified.recording),
+            Err(error) => return Err(Failure { error, recording: identified.recording }),
+        };
+        let named = source.directory_user.as_deref().unwrap_or_default();
+        let found = if known.is_some() { "somebody" } else { "nobody" };
+        let check = recording.require(
+            "directory",
+            "directory_unknown",
+            format!("somebody active whose userName is its {named}"),
+            found,
+            known.is_some(),
+        );
+        match (check, known) {
+            (Ok(()), Some(assertion)) => Ok(Identified { assertion, ..identified }),
+            (outcome, _) => {
+                let why = outcome.err().map(|refusal| refusal.to_string()).unwrap_or_default();
+                let error = Error::new(ErrorKind::RejectedIdentity, "Your account is not known here, or not active any more.");
+                Err(Failure { error: error.with_private(why), recording: identified.recording })
+            }
+        }
     }
 
     /// The person of the directory who owns these factors, as of now. None for people of other sources, and for those who
@@ -307,7 +338,9 @@ impl Federation {
                 let expect = saml::Expect::answer_to(&self.addresses, saml, pending.request_id.clone(), pending.asked);
                 self.verify_saml(source, saml, xml, expect).await
             }
-            (ProviderKind::Oidc(oidc), Arrival::Oidc(callback)) => oidc::complete(self, source, oidc, pending, callback).await,
+            (ProviderKind::Oidc(oidc), Arrival::Oidc(callback)) => {
+                self.admitted(oidc::complete(self, source, oidc, pending, callback).await).await
+            }
             (ProviderKind::Directory, Arrival::Password { user_name, password }) => {
                 directory::complete(self, source, &user_name, password, from).await
             }
@@ -371,7 +404,8 @@ impl Federation {
         let mut recording = Recording::default();
         match self.identify_by_saml(&mut recording, source, saml, xml, &expect).await {
             Ok((assertion, at_provider)) => {
-                Ok(Identified { assertion, at_provider: Some(at_provider), refresh: None, recording })
+                let identified = Identified { assertion, at_provider: Some(at_provider), refresh: None, recording };
+                self.admitted(Ok(identified)).await
             }
             Err(Unidentified::Refused(refusal)) => Err(Failure { error: refused(&refusal), recording }),
             Err(Unidentified::Failed(error)) => Err(Failure { error, recording }),
@@ -427,7 +461,7 @@ impl Federation {
         account: &crate::domain::name::AccountId,
         token: &str,
     ) -> Result<Identified, Failure> {
-        web_identity::verify(self, account, token).await
+        self.admitted(web_identity::verify(self, account, token).await).await
     }
 }
 

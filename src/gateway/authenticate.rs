@@ -105,7 +105,11 @@ impl Gateway {
                     }
                 }),
             },
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => None,
+            Principal::Anonymous
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Provisioner(_)
+            | Principal::Operator => None,
         };
         let principal = principal.ok_or_else(unknown_key)?;
         self.broker.known_sessions.keep(token, &known);
@@ -138,7 +142,11 @@ impl KnownSession {
         match &self.principal {
             Principal::Session(session) => &session.access_key_id,
             Principal::User(user) => &user.access_key_id,
-            Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => "",
+            Principal::Anonymous
+            | Principal::Certificate(_)
+            | Principal::Person(_)
+            | Principal::Provisioner(_)
+            | Principal::Operator => "",
         }
     }
 

@@ -33,7 +33,15 @@ impl Fault {
 #[must_use]
 pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
-        ErrorKind::InvalidInput | ErrorKind::InvalidRedirect | ErrorKind::UnsupportedGrant => (400, "ValidationError"),
+        ErrorKind::InvalidInput
+        | ErrorKind::InvalidSyntax
+        | ErrorKind::InvalidFilter
+        | ErrorKind::InvalidPath
+        | ErrorKind::NoTarget
+        | ErrorKind::ReadOnlyAttribute
+        | ErrorKind::PreconditionFailed
+        | ErrorKind::InvalidRedirect
+        | ErrorKind::UnsupportedGrant => (400, "ValidationError"),
         ErrorKind::InvalidParameterValue => (400, "InvalidParameterValue"),
         ErrorKind::UnknownOperation => (400, "InvalidAction"),
         ErrorKind::MalformedPolicy => (400, "MalformedPolicyDocument"),
@@ -73,6 +81,12 @@ pub fn query_code(kind: ErrorKind) -> (u16, &'static str) {
 pub fn json_code(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::InvalidInput
+        | ErrorKind::InvalidSyntax
+        | ErrorKind::InvalidFilter
+        | ErrorKind::InvalidPath
+        | ErrorKind::NoTarget
+        | ErrorKind::ReadOnlyAttribute
+        | ErrorKind::PreconditionFailed
         | ErrorKind::InvalidParameterValue
         | ErrorKind::InvalidAuthorizationMessage
         | ErrorKind::InvalidAuthenticationCode

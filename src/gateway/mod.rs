@@ -8,6 +8,7 @@ mod person;
 pub(crate) mod provider_logout;
 pub mod query;
 pub mod receipt;
+pub mod scim;
 pub mod scope;
 pub mod wire;
 
@@ -112,6 +113,7 @@ impl Gateway {
         Box::pin(async move {
             loop {
                 let scope = Scope::new(self.broker.store.snapshot(), caller.clone());
+                let state = scope.snapshot.state();
                 let access = operation.access(&scope)?;
                 let of_role = match &access {
                     Access::Trusted(trusted) => trusted.role.account(),
@@ -131,7 +133,7 @@ impl Gateway {
                 };
                 let tx = O::Mode::begin(&self.broker.store, &permit, record).await?;
                 // Somebody else's change came between the decision and the pen: decide again.
-                if O::Mode::revision(&tx).is_some_and(|revision| revision != scope.snapshot.revision) {
+                if O::Mode::state(&tx).is_some_and(|seen| seen != state) {
                     continue;
                 }
                 let mut call = Call { tx, permit: &permit, scope: &scope, caller, broker: &self.broker };
@@ -152,6 +154,7 @@ impl Gateway {
             | Principal::User(_)
             | Principal::Certificate(_)
             | Principal::Person(_)
+            | Principal::Provisioner(_)
             | Principal::Anonymous
             | Principal::Operator => None,
         };
@@ -189,8 +192,13 @@ impl Gateway {
             }
             (
                 Access::Caller { .. } | Access::Signed(_),
-                Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_),
+                Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Provisioner(_),
             ) => Err(missing_credentials()),
+            (Access::Provisioner { needs, because }, Principal::Provisioner(token)) => match token.scope >= needs {
+                true => Ok(Permit::open(because)),
+                false => Err(Error::new(ErrorKind::AccessDenied, "The scope of this token does not allow it.")),
+            },
+            (Access::Provisioner { .. }, _) => Err(missing_credentials()),
             (Access::WithFactor(..), _) => Err(Error::internal("a factor within a factor")),
             (Access::Trusted(trusted), _) => self.trust(caller, *trusted, scope, record).await,
             (Access::Person { .. }, _) => Err(no_portal_session()),

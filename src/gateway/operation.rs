@@ -4,11 +4,12 @@ use super::{Broker, Scope, factor::OneTimeCode, fault::Fault};
 use crate::{
     domain::{
         Arn, Error, Secret,
+        directory::TokenScope,
         name::{AccountId, RoleSessionName},
         session::Caller,
     },
     policy::{Permit, evaluate::Check},
-    store::{AuditRecord, ReadTx, RecordTx, Store, WriteTx},
+    store::{AuditRecord, ReadTx, RecordTx, State, Store, WriteTx},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
@@ -44,7 +45,7 @@ pub trait Service: Send + Sync + 'static {
     fn fault(error: &Error) -> Fault;
 }
 
-/// The three wire formats.
+/// The wire formats: three of AWS, and SCIM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// awsQuery: form in, XML out.
@@ -59,6 +60,8 @@ pub enum Protocol {
     },
     /// restJson1: method and path.
     Rest,
+    /// SCIM: method and path.
+    Scim,
 }
 
 /// Who may call, and on what. Every variant is a sentence somebody had to write.
@@ -77,6 +80,13 @@ pub enum Access {
     },
     /// Whoever signed.
     Caller {
+        /// Why no policy is asked.
+        because: &'static str,
+    },
+    /// A SCIM client's token, within its scope.
+    Provisioner {
+        /// What the token has to be good for.
+        needs: TokenScope,
         /// Why no policy is asked.
         because: &'static str,
     },
@@ -171,8 +181,8 @@ pub trait Mode: Send + Sync + 'static {
     type Tx<'s>: Send;
     /// Whether it leaves anything behind, and so runs on a task of its own that a client can't cut off.
     const OWN_TASK: bool;
-    /// The revision of the organization that it sees: a permit decided on another one is decided again.
-    fn revision(tx: &Self::Tx<'_>) -> Option<i64>;
+    /// The state that it sees: a permit decided on another one is decided again.
+    fn state(tx: &Self::Tx<'_>) -> Option<State>;
     /// Opens it against a permit.
     fn begin<'s>(
         store: &'s Store,
@@ -199,7 +209,7 @@ pub struct Write;
 impl Mode for Read {
     type Tx<'s> = ReadTx<'s>;
     const OWN_TASK: bool = false;
-    fn revision(_tx: &ReadTx<'_>) -> Option<i64> {
+    fn state(_tx: &ReadTx<'_>) -> Option<State> {
         None
     }
     async fn begin<'s>(
@@ -220,7 +230,7 @@ impl Mode for Read {
 impl Mode for Issue {
     type Tx<'s> = RecordTx<'s>;
     const OWN_TASK: bool = true;
-    fn revision(_tx: &RecordTx<'_>) -> Option<i64> {
+    fn state(_tx: &RecordTx<'_>) -> Option<State> {
         None
     }
     async fn begin<'s>(
@@ -241,8 +251,8 @@ impl Mode for Issue {
 impl Mode for Write {
     type Tx<'s> = WriteTx<'s>;
     const OWN_TASK: bool = true;
-    fn revision(tx: &WriteTx<'_>) -> Option<i64> {
-        Some(tx.snapshot.revision)
+    fn state(tx: &WriteTx<'_>) -> Option<State> {
+        Some(tx.snapshot.state())
     }
     async fn begin<'s>(
         store: &'s Store,

@@ -61,6 +61,7 @@ impl Scope {
                 | Principal::User(_)
                 | Principal::Anonymous
                 | Principal::Certificate(_)
+                | Principal::Provisioner(_)
                 | Principal::Operator => base_context(&self.caller.origin),
             };
             if let Some(account) = &self.account {
@@ -81,7 +82,11 @@ impl Scope {
                     }
                 }
                 Principal::User(user) => user_context(&mut context, user, self.caller.origin.time),
-                Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => {}
+                Principal::Anonymous
+                | Principal::Certificate(_)
+                | Principal::Person(_)
+                | Principal::Provisioner(_)
+                | Principal::Operator => {}
             }
             context
         })

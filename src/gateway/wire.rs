@@ -1,6 +1,9 @@
 //! From HTTP to an operation and back, for the three AWS protocols.
 
-use super::{Fault, Gateway, Operation, Protocol, Service, query};
+use super::{
+    Fault, Gateway, Operation, Protocol, Service, query,
+    scim::{self, ScimAnswer},
+};
 use crate::{
     crypto::sigv4::HttpRequest,
     domain::{
@@ -75,7 +78,7 @@ impl WireRequest {
         }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
@@ -134,6 +137,11 @@ impl Entry {
     #[must_use]
     pub const fn created<O: Operation>(method: &'static str, path: &'static str) -> Self {
         Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(serve::<O>(gateway, request, StatusCode::CREATED))))
+    }
+    /// An operation of SCIM.
+    #[must_use]
+    pub const fn scim<O: Operation<Output = ScimAnswer>>(method: &'static str, path: &'static str) -> Self {
+        Self::of::<O>(Some((method, path)), Some(|gateway, request| Box::pin(scim::serve::<O>(gateway, request))))
     }
     /// An operation that only pages or the command line of the broker itself call.
     #[must_use]
@@ -207,13 +215,13 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
             let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
             serde_json::from_slice(body).map_err(|error| invalid(&error))
         }
-        Protocol::Rest if request.method == Method::GET || request.body.is_empty() => {
+        Protocol::Rest | Protocol::Scim if request.method == Method::GET || request.body.is_empty() => {
             let query = request.uri.query().unwrap_or_default().as_bytes();
             let labels = request.labels.iter().cloned();
             let parameters: Vec<_> = url::form_urlencoded::parse(query).into_owned().chain(labels).collect();
             query::from_parameters(parameters.iter()).map_err(|error| invalid(&error))
         }
-        Protocol::Rest => match request.uri.query().filter(|query| !query.is_empty()) {
+        Protocol::Rest | Protocol::Scim => match request.uri.query().filter(|query| !query.is_empty()) {
             None => serde_json::from_slice(&request.body).map_err(|error| invalid(&error)),
             // Members of both: those of the query string are text.
             Some(query) => {
@@ -230,7 +238,7 @@ fn encode<O: Operation>(output: &O::Output, request_id: &str) -> Result<String, 
     match O::Service::PROTOCOL {
         Protocol::Query { version } => query::to_xml(O::NAME, version, output, request_id).map_err(Error::internal),
         Protocol::Json { .. } => serde_json::to_string(output).map_err(Error::internal),
-        Protocol::Rest => {
+        Protocol::Rest | Protocol::Scim => {
             let body = serde_json::to_string(output).map_err(Error::internal)?;
             // An operation without output answers with an empty body.
             Ok(if body == "null" { String::new() } else { body })
@@ -242,7 +250,7 @@ const fn content_type(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Query { .. } => "text/xml",
         Protocol::Json { .. } => "application/x-amz-json-1.1",
-        Protocol::Rest => "application/json",
+        Protocol::Rest | Protocol::Scim => "application/json",
     }
 }
 
@@ -259,7 +267,7 @@ pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<B
             crate::crypto::xml::escape(&fault.message),
         ),
         Protocol::Json { .. } => serde_json::json!({ "__type": fault.code, "message": fault.message }).to_string(),
-        Protocol::Rest => match fault.oauth {
+        Protocol::Rest | Protocol::Scim => match fault.oauth {
             Some(error) => serde_json::json!({ "error": error, "error_description": fault.message }).to_string(),
             None => serde_json::json!({ "message": fault.message }).to_string(),
         },
@@ -299,7 +307,7 @@ pub async fn dispatch(gateway: Gateway, tables: &'static [&'static [Entry]], req
             Protocol::Json { target: prefix } => {
                 target.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) == Some(entry.operation)
             }
-            Protocol::Query { .. } | Protocol::Rest => false,
+            Protocol::Query { .. } | Protocol::Rest | Protocol::Scim => false,
         });
         return match found.and_then(|entry| entry.serve) {
             Some(serve) => serve(gateway, request).await,
@@ -331,7 +339,7 @@ fn unknown(protocol: Protocol, request: &WireRequest, message: &str) -> Response
     let error = Error::new(ErrorKind::UnknownOperation, message);
     let (status, code) = match protocol {
         Protocol::Query { .. } => super::fault::query_code(error.kind),
-        Protocol::Json { .. } | Protocol::Rest => super::fault::json_code(error.kind),
+        Protocol::Json { .. } | Protocol::Rest | Protocol::Scim => super::fault::json_code(error.kind),
     };
     refuse(protocol, &Fault::new(status, code, &error), &request.origin.request_id)
 }

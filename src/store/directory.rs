@@ -1,66 +1,206 @@
 //! People and groups of the built-in directory in the store. They are not in the snapshot: there may be a million.
 
-use super::{ReadTx, Store, WriteTx, sqlite::damaged, unavailable};
+use super::{ReadTx, WriteTx, sqlite::damaged, unavailable};
 use crate::domain::{
-    Error, Secret,
-    directory::User,
+    Error, Secret, Timestamp,
+    directory::{Group, Named, Profile, Stamp, User},
     factor,
-    iam::{DIRECTORY_ISSUER, ProviderKind},
+    iam::DIRECTORY_ISSUER,
     name::{GroupName, UserName},
     revocation::RevocationScope,
 };
-use sqlx::Row as _;
-use std::collections::BTreeMap;
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+use std::collections::{BTreeSet, HashMap};
 
 /// Links to set a password, by user id: kept for some days, and gone with everything else that somebody holds.
 pub const PASSWORD_LINK: &str = "password-link";
 
+/// Most people of one query.
+const BATCH: usize = 500;
+
+/// Part of the people, or of the groups, that an index finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Narrow {
+    /// No part.
+    All,
+    /// With this id.
+    Id(String),
+    /// Whose name has this key.
+    Name(String),
+    /// That the SCIM client calls so.
+    ExternalId(String),
+    /// People whose address is this, in lower case.
+    Email(String),
+    /// Groups that this person is in.
+    Member(String),
+}
+
+impl Narrow {
+    fn push(&self, query: &mut QueryBuilder<Sqlite>) {
+        let (column, value) = match self {
+            Self::All => return,
+            Self::Id(value) => (" AND id = ", value),
+            Self::Name(value) => (" AND name_key = ", value),
+            Self::ExternalId(value) => (" AND external_id = ", value),
+            Self::Email(value) => (" AND email_key = ", value),
+            Self::Member(user) => {
+                query
+                    .push(" AND id IN (SELECT group_id FROM directory_member WHERE user_id = ")
+                    .push_bind(user.clone())
+                    .push(")");
+                return;
+            }
+        };
+        query.push(column).push_bind(value.clone());
+    }
+}
+
+/// A part of a list, in the order of ids.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// Only what comes after this id.
+    pub after: String,
+    /// So many are left out first.
+    pub skip: u32,
+    /// At most so many.
+    pub most: u32,
+}
+
 impl WriteTx<'_> {
-    /// Creates a group of the built-in directory; nothing happens when it is there.
+    /// Reads what is there: nobody else holds the pen. What this transaction itself has changed is not seen.
+    #[must_use]
+    pub fn read(&self) -> ReadTx<'_> {
+        ReadTx { store: self.store, snapshot: self.snapshot.clone() }
+    }
+
+    /// Creates or changes a group of the built-in directory. Its members stay.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn put_group(&mut self, group: &GroupName) -> Result<(), Error> {
-        let query = sqlx::query("INSERT INTO directory_group (name) VALUES ($1) ON CONFLICT (name) DO NOTHING");
-        self.execute(query.bind(group.to_string())).await
+    /// `Unavailable`, as for everything here.
+    pub async fn put_group(&mut self, group: &Group) -> Result<Stamp, Error> {
+        let query = sqlx::query(
+            "INSERT INTO directory_group (id, name, name_key, external_id, provisioned, created, modified)
+             VALUES ($1, $2, $3, $4, $5, $6, $6)
+             ON CONFLICT (id) DO UPDATE SET name = $2, name_key = $3, external_id = $4, provisioned = $5, modified = $6,
+             version = version + 1 RETURNING created, modified, version",
+        );
+        let query = query
+            .bind(group.id.clone())
+            .bind(group.name.to_string())
+            .bind(group.name.key())
+            .bind(group.external_id.clone())
+            .bind(group.provisioned)
+            .bind(self.store.clock.now().0);
+        query.fetch_one(&mut *self.tx).await.map(|row| stamp(&row)).map_err(unavailable)
     }
 
     /// Deletes a group with its memberships.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn delete_group(&mut self, group: &GroupName) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM directory_group WHERE name = $1").bind(group.to_string())).await
+    pub async fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        self.aside(sqlx::query("DELETE FROM directory_group WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
-    /// Creates or changes a person of the built-in directory, with group memberships.
+    /// Puts people into a group. Those that are there already, or nowhere, change nothing.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn put_user(&mut self, user: &User) -> Result<(), Error> {
+    pub async fn add_members(&mut self, group: &str, users: &BTreeSet<String>) -> Result<(), Error> {
+        for user in users {
+            let query = sqlx::query(
+                "INSERT INTO directory_member (user_id, group_id) SELECT id, $2 FROM directory_user WHERE id = $1
+                 ON CONFLICT DO NOTHING",
+            );
+            self.aside(query.bind(user.clone()).bind(group.to_owned())).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes people out of a group: these, or (none) everybody.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_members(&mut self, group: &str, users: Option<&BTreeSet<String>>) -> Result<(), Error> {
+        let Some(users) = users else {
+            let query = sqlx::query("DELETE FROM directory_member WHERE group_id = $1").bind(group.to_owned());
+            return self.aside(query).await.map(drop);
+        };
+        for user in users {
+            let query = sqlx::query("DELETE FROM directory_member WHERE user_id = $1 AND group_id = $2");
+            self.aside(query.bind(user.clone()).bind(group.to_owned())).await?;
+        }
+        Ok(())
+    }
+
+    /// The groups that somebody is in from now on, by name. Groups that they enter or leave count as changed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_memberships(&mut self, user: &str, groups: &[GroupName]) -> Result<(), Error> {
+        let old = sqlx::query("SELECT id, name FROM directory_group JOIN directory_member ON group_id = id WHERE user_id = $1");
+        let old = old.bind(user.to_owned()).fetch_all(&mut *self.tx).await.map_err(unavailable)?;
+        let old: HashMap<String, String> = old.iter().map(|row| (row.get("name"), row.get("id"))).collect();
+        let mut touched = Vec::new();
+        for (name, id) in &old {
+            if !groups.iter().any(|group| group.as_str() == name) {
+                self.remove_members(id, Some(&BTreeSet::from([user.to_owned()]))).await?;
+                touched.push(id.clone());
+            }
+        }
+        for name in groups.iter().filter(|name| !old.contains_key(name.as_str())) {
+            let id = sqlx::query("SELECT id FROM directory_group WHERE name = $1").bind(name.to_string());
+            let Some(row) = id.fetch_optional(&mut *self.tx).await.map_err(unavailable)? else { continue };
+            let id: String = row.get("id");
+            self.add_members(&id, &BTreeSet::from([user.to_owned()])).await?;
+            touched.push(id);
+        }
+        let now = self.store.clock.now().0;
+        for id in touched {
+            let query = sqlx::query("UPDATE directory_group SET version = version + 1, modified = $2 WHERE id = $1");
+            self.aside(query.bind(id).bind(now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ids of who is in a group, as this transaction left it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn members(&mut self, group: &str) -> Result<BTreeSet<String>, Error> {
+        members(&mut *self.tx, group).await
+    }
+
+    /// Creates or changes a person of the built-in directory. Group memberships stay.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_user(&mut self, user: &User) -> Result<Stamp, Error> {
         let query = sqlx::query(
-            "INSERT INTO directory_user (id, name, email, display_name, password_hash, disabled) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, display_name = $4, password_hash = $5, disabled = $6",
+            "INSERT INTO directory_user (id, name, name_key, email, email_key, display_name, password_hash, disabled, external_id,
+             profile, provisioned, created, modified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+             ON CONFLICT (id) DO UPDATE SET name = $2, name_key = $3, email = $4, email_key = $5, display_name = $6,
+             password_hash = $7, disabled = $8, external_id = $9, profile = $10, provisioned = $11, modified = $12,
+             version = version + 1 RETURNING created, modified, version",
         );
-        self.execute(
-            query
-                .bind(user.id.clone())
-                .bind(user.name.to_string())
-                .bind(user.email.clone())
-                .bind(user.display_name.clone())
-                .bind(user.password_hash.as_ref().map(|hash| hash.expose().clone()))
-                .bind(user.disabled),
-        )
-        .await?;
+        let query = query
+            .bind(user.id.clone())
+            .bind(user.name.to_string())
+            .bind(user.name.key())
+            .bind(user.email.clone())
+            .bind(user.email.to_lowercase())
+            .bind(user.display_name.clone())
+            .bind(user.password_hash.as_ref().map(|hash| hash.expose().clone()))
+            .bind(user.disabled)
+            .bind(user.external_id.clone())
+            .bind(serde_json::to_string(&user.profile).map_err(Error::internal)?)
+            .bind(user.provisioned)
+            .bind(self.store.clock.now().0);
+        let row = query.fetch_one(&mut *self.tx).await.map_err(unavailable)?;
         if user.disabled {
             self.end_person_of_directory(&user.id).await?;
         }
-        self.execute(sqlx::query("DELETE FROM directory_membership WHERE user_id = $1").bind(user.id.clone())).await?;
-        for group in &user.groups {
-            let query = sqlx::query("INSERT INTO directory_membership (user_id, group_name) VALUES ($1, $2)");
-            self.execute(query.bind(user.id.clone()).bind(group.to_string())).await?;
-        }
-        Ok(())
+        Ok(stamp(&row))
     }
 
     /// Deletes a person.
@@ -70,33 +210,7 @@ impl WriteTx<'_> {
     pub async fn delete_user(&mut self, id: &str) -> Result<(), Error> {
         self.end_person_of_directory(id).await?;
         self.delete_factors(&factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), id)).await?;
-        self.execute(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await
-    }
-
-    /// Everybody in the built-in directory.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn users(&self) -> Result<Vec<User>, Error> {
-        users_where(self.store, None).await
-    }
-
-    /// The person with this id. Nobody else holds the pen: what is read is what is there.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn user_with_id(&self, id: &str) -> Result<Option<User>, Error> {
-        Ok(users_where(self.store, Some(id)).await?.pop())
-    }
-
-    /// The id of the person with this name, without regard to case.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn user_named(&mut self, name: &UserName) -> Result<Option<String>, Error> {
-        let query = sqlx::query("SELECT id FROM directory_user WHERE name = $1").bind(name.to_string());
-        let row = query.fetch_optional(&mut *self.tx).await.map_err(unavailable)?;
-        Ok(row.map(|row| row.get("id")))
+        self.aside(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
     /// Ends everything that somebody of the directory holds: portal sessions, what was made from them, and links to set a
@@ -107,12 +221,7 @@ impl WriteTx<'_> {
     pub async fn end_person_of_directory(&mut self, id: &str) -> Result<(), Error> {
         self.store.ephemeral.delete(PASSWORD_LINK, id).await?;
         let now = self.store.clock.now();
-        let snapshot = self.snapshot.clone();
-        let directories = snapshot.identity_sources().filter(|source| source.kind == ProviderKind::Directory);
-        for source in directories {
-            self.put_revocation(&RevocationScope::Person(format!("{}:{id}", source.name)), now, now).await?;
-        }
-        Ok(())
+        self.put_revocation(&RevocationScope::DirectoryUser(id.to_owned()), now).await
     }
 }
 
@@ -120,19 +229,21 @@ impl ReadTx<'_> {
     /// A person of the built-in directory by sign-in name, without regard to case, or by e-mail when only one has it.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`, as for everything here.
     pub async fn user(&self, name: &str) -> Result<Option<User>, Error> {
+        if name.is_empty() {
+            return Ok(None);
+        }
         // The name first: nobody's address keeps somebody else from their own name.
-        let sql = "SELECT id, name = $1 COLLATE NOCASE AS named FROM directory_user
-                   WHERE name = $1 COLLATE NOCASE OR email = $1 COLLATE NOCASE ORDER BY named DESC LIMIT 2";
-        let rows = sqlx::query(sql).bind(name).fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let sql = "SELECT id, name_key = $1 AS named FROM directory_user WHERE name_key = $1 OR email_key = $1
+                   ORDER BY named DESC LIMIT 2";
+        let rows = sqlx::query(sql).bind(name.to_lowercase()).fetch_all(&self.store.readers).await.map_err(unavailable)?;
         let row = match rows.as_slice() {
             [row] => row,
             [row, _] if row.get::<bool, _>("named") => row,
             _ => return Ok(None),
         };
-        let id: String = row.get("id");
-        Ok(self.users_where(Some(&id)).await?.pop())
+        self.user_by_id(row.get("id")).await
     }
 
     /// A person of the built-in directory by their stable id.
@@ -140,7 +251,17 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn user_by_id(&self, id: &str) -> Result<Option<User>, Error> {
-        Ok(self.users_where(Some(id)).await?.pop())
+        Ok(self.users_in(&Narrow::Id(id.to_owned()), &Slice { after: String::new(), skip: 0, most: 1 }).await?.pop())
+    }
+
+    /// The id of the person with this name, without regard to case.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn user_named(&self, name: &UserName) -> Result<Option<String>, Error> {
+        let query = sqlx::query("SELECT id FROM directory_user WHERE name_key = $1").bind(name.key());
+        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        Ok(row.map(|row| row.get("id")))
     }
 
     /// People whose name, address or display name contains a text, after a name, at most so many; by name.
@@ -148,14 +269,10 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn search_users(&self, text: &str, after: &str, most: u32) -> Result<Vec<User>, Error> {
-        let sql = "SELECT id FROM directory_user WHERE name > $2 COLLATE NOCASE AND ($1 = '' OR instr(lower(name), $1) > 0
-                   OR instr(lower(email), $1) > 0 OR instr(lower(display_name), $1) > 0) ORDER BY name LIMIT $3";
-        let query = sqlx::query(sql).bind(text.to_lowercase()).bind(after).bind(most);
-        let mut users = Vec::new();
-        for row in query.fetch_all(&self.store.readers).await.map_err(unavailable)? {
-            users.extend(self.users_where(Some(row.get("id"))).await?);
-        }
-        Ok(users)
+        let sql = "SELECT * FROM directory_user WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0
+                   OR instr(email_key, $1) > 0 OR instr(lower(display_name), $1) > 0) ORDER BY name_key LIMIT $3";
+        let query = sqlx::query(sql).bind(text.to_lowercase()).bind(after.to_lowercase()).bind(most);
+        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
     }
 
     /// Everybody in the built-in directory, by name.
@@ -163,35 +280,180 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
-        self.users_where(None).await
+        let query = sqlx::query("SELECT * FROM directory_user ORDER BY name_key");
+        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
     }
 
-    async fn users_where(&self, id: Option<&str>) -> Result<Vec<User>, Error> {
-        users_where(self.store, id).await
+    /// Part of the people.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn users_in(&self, narrow: &Narrow, slice: &Slice) -> Result<Vec<User>, Error> {
+        self.with_groups(self.rows("directory_user", narrow, slice).await?).await
+    }
+
+    /// Part of the groups.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn groups_in(&self, narrow: &Narrow, slice: &Slice) -> Result<Vec<Group>, Error> {
+        self.rows("directory_group", narrow, slice).await?.iter().map(group).collect()
+    }
+
+    async fn rows(&self, table: &str, narrow: &Narrow, slice: &Slice) -> Result<Vec<SqliteRow>, Error> {
+        let mut query = QueryBuilder::new(format!("SELECT * FROM {table} WHERE id > "));
+        query.push_bind(slice.after.clone());
+        narrow.push(&mut query);
+        query.push(" ORDER BY id LIMIT ").push_bind(slice.most).push(" OFFSET ").push_bind(slice.skip);
+        query.build().fetch_all(&self.store.readers).await.map_err(unavailable)
+    }
+
+    /// How many people there are.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn count_users(&self) -> Result<i64, Error> {
+        self.count("SELECT count(*) AS number FROM directory_user").await
+    }
+
+    /// How many groups there are.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn count_groups(&self) -> Result<i64, Error> {
+        self.count("SELECT count(*) AS number FROM directory_group").await
+    }
+
+    async fn count(&self, sql: &'static str) -> Result<i64, Error> {
+        Ok(sqlx::query(sql).fetch_one(&self.store.readers).await.map_err(unavailable)?.get("number"))
+    }
+
+    /// Every group, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn groups(&self) -> Result<Vec<Group>, Error> {
+        let query = sqlx::query("SELECT * FROM directory_group ORDER BY name");
+        query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(group).collect()
+    }
+
+    /// A group by its stable id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn group_by_id(&self, id: &str) -> Result<Option<Group>, Error> {
+        Ok(self.groups_in(&Narrow::Id(id.to_owned()), &Slice { after: String::new(), skip: 0, most: 1 }).await?.pop())
+    }
+
+    /// The id of the group with this name, without regard to case.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn group_named(&self, name: &GroupName) -> Result<Option<String>, Error> {
+        let query = sqlx::query("SELECT id FROM directory_group WHERE name_key = $1").bind(name.key());
+        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        Ok(row.map(|row| row.get("id")))
+    }
+
+    /// Ids of who is in a group.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn members(&self, group: &str) -> Result<BTreeSet<String>, Error> {
+        members(&self.store.readers, group).await
+    }
+
+    /// One of these ids that nobody has.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn nobody_among(&self, users: &BTreeSet<String>) -> Result<Option<String>, Error> {
+        let all: Vec<&String> = users.iter().collect();
+        for batch in all.chunks(BATCH) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT id FROM directory_user WHERE id IN (");
+            let mut ids = query.separated(", ");
+            for id in batch {
+                ids.push_bind((*id).clone());
+            }
+            query.push(")");
+            let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+            let known: BTreeSet<String> = rows.iter().map(|row| row.get("id")).collect();
+            if let Some(nobody) = batch.iter().find(|id| !known.contains(**id)) {
+                return Ok(Some((*nobody).clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The groups that people are in, by the people's ids; sorted by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn memberships(&self, users: &[String]) -> Result<HashMap<String, Vec<Named>>, Error> {
+        let mut found: HashMap<String, Vec<Named>> = HashMap::new();
+        for batch in users.chunks(BATCH) {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "SELECT user_id, id, name FROM directory_member JOIN directory_group ON id = group_id WHERE user_id IN (",
+            );
+            let mut ids = query.separated(", ");
+            for id in batch {
+                ids.push_bind(id.clone());
+            }
+            query.push(") ORDER BY name");
+            for row in query.build().fetch_all(&self.store.readers).await.map_err(unavailable)? {
+                let group = Named { id: row.get("id"), name: row.get("name") };
+                found.entry(row.get("user_id")).or_default().push(group);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn with_groups(&self, rows: Vec<SqliteRow>) -> Result<Vec<User>, Error> {
+        let ids: Vec<String> = rows.iter().map(|row| row.get("id")).collect();
+        let mut groups = self.memberships(&ids).await?;
+        let person = |row: &SqliteRow| {
+            let mut user = user(row)?;
+            for group in groups.remove(&user.id).unwrap_or_default() {
+                user.groups.push(GroupName::parse(&group.name).map_err(|e| damaged("directory_group", e))?);
+            }
+            Ok(user)
+        };
+        rows.iter().map(person).collect()
     }
 }
 
-async fn users_where(store: &Store, id: Option<&str>) -> Result<Vec<User>, Error> {
-    let mut groups: BTreeMap<String, Vec<GroupName>> = BTreeMap::new();
-    let memberships = "SELECT * FROM directory_membership WHERE $1 IS NULL OR user_id = $1 ORDER BY group_name";
-    for row in sqlx::query(memberships).bind(id).fetch_all(&store.readers).await.map_err(unavailable)? {
-        let name = GroupName::parse(row.get("group_name")).map_err(|e| damaged("directory_membership", e))?;
-        groups.entry(row.get("user_id")).or_default().push(name);
-    }
-    let people = "SELECT * FROM directory_user WHERE $1 IS NULL OR id = $1 ORDER BY name";
-    let rows = sqlx::query(people).bind(id).fetch_all(&store.readers).await.map_err(unavailable)?;
-    rows.iter()
-        .map(|row| {
-            let id: String = row.get("id");
-            Ok(User {
-                groups: groups.remove(&id).unwrap_or_default(),
-                id,
-                name: UserName::parse(row.get("name")).map_err(|e| damaged("directory_user", e))?,
-                email: row.get("email"),
-                display_name: row.get("display_name"),
-                password_hash: row.get::<Option<String>, _>("password_hash").map(Secret::new),
-                disabled: row.get("disabled"),
-            })
-        })
-        .collect()
+async fn members<'e>(executor: impl sqlx::Executor<'e, Database = Sqlite>, group: &str) -> Result<BTreeSet<String>, Error> {
+    let query = sqlx::query("SELECT user_id FROM directory_member WHERE group_id = $1").bind(group.to_owned());
+    Ok(query.fetch_all(executor).await.map_err(unavailable)?.iter().map(|row| row.get("user_id")).collect())
+}
+
+fn stamp(row: &SqliteRow) -> Stamp {
+    Stamp { created: Timestamp(row.get("created")), modified: Timestamp(row.get("modified")), version: row.get("version") }
+}
+
+fn user(row: &SqliteRow) -> Result<User, Error> {
+    let profile: Profile = serde_json::from_str(row.get("profile")).map_err(|e| damaged("directory_user", e))?;
+    Ok(User {
+        id: row.get("id"),
+        name: UserName::parse(row.get("name")).map_err(|e| damaged("directory_user", e))?,
+        email: row.get("email"),
+        display_name: row.get("display_name"),
+        password_hash: row.get::<Option<String>, _>("password_hash").map(Secret::new),
+        groups: Vec::new(),
+        disabled: row.get("disabled"),
+        external_id: row.get("external_id"),
+        profile,
+        provisioned: row.get("provisioned"),
+        stamp: stamp(row),
+    })
+}
+
+fn group(row: &SqliteRow) -> Result<Group, Error> {
+    Ok(Group {
+        id: row.get("id"),
+        name: GroupName::parse(row.get("name")).map_err(|e| damaged("directory_group", e))?,
+        external_id: row.get("external_id"),
+        provisioned: row.get("provisioned"),
+        stamp: stamp(row),
+    })
 }

@@ -12,19 +12,21 @@ mod factors;
 pub mod keys;
 mod ledger;
 pub mod recordings;
+mod revocations;
 pub mod snapshot;
 mod sqlite;
+mod tokens;
 mod users;
 
 pub use audit::{AuditEvent, AuditRecord, Notes};
-pub use directory::PASSWORD_LINK;
+pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::Ephemeral;
 pub use recordings::{RecordedAttempt, RecordingFilter};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, State};
 
 use crate::{
     crypto::seal::KeyRing,
-    domain::{Clock, Error, ErrorKind, Random},
+    domain::{Clock, Error, ErrorKind, Random, revocation::Revocations},
     policy::Permit,
 };
 use arc_swap::ArcSwap;
@@ -43,6 +45,7 @@ pub struct Store {
     ledger: ledger::Ledger,
     readers: SqlitePool,
     snapshot: ArcSwap<Snapshot>,
+    revocations: Arc<Revocations>,
     ring: Arc<KeyRing>,
     master: KeyRing,
     random: Arc<dyn Random>,
@@ -83,12 +86,14 @@ impl Store {
         let signing = keys::open_certified_key(&writer, &ring, keys::SamlPurpose::Signing).await?;
         let token_keys = keys::open_token_keys(&writer, &ring).await?;
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
-        let snapshot = sqlite::load(&readers, &ring).await?;
+        let revocations = Arc::default();
+        let snapshot = sqlite::load(&readers, &ring, &revocations).await?;
         Ok(Arc::new(Self {
             ledger: ledger::Ledger::open(writer.clone()),
             writer,
             readers,
             snapshot: ArcSwap::from_pointee(snapshot),
+            revocations,
             ring,
             master,
             random,
@@ -161,9 +166,10 @@ impl Store {
             sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get("number");
         if revision != self.snapshot.load().revision {
             self.renew_ring().await?;
-            self.snapshot.store(Arc::new(sqlite::load(&self.readers, &self.ring).await?));
+            self.snapshot.store(Arc::new(sqlite::load(&self.readers, &self.ring, &self.revocations).await?));
         }
-        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false })
+        revocations::follow(&mut tx, &self.revocations).await?;
+        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new() })
     }
 
     /// Opens the record of something that changes no entity, against a permit.
@@ -217,6 +223,11 @@ impl Store {
             {
                 tracing::warn!(error = error.private.as_deref(), "last uses of access keys could not be written");
             }
+            if ticks.is_multiple_of(3600)
+                && let Err(error) = self.forget_revocations().await
+            {
+                tracing::warn!(error = error.private.as_deref(), "old revocations could not be removed");
+            }
             if ticks.is_multiple_of(60)
                 && let Err(error) = self.ephemeral.sweep().await
             {
@@ -230,13 +241,17 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn refresh(&self) -> Result<(), Error> {
-        let row = sqlx::query("SELECT number FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
+        let row = sqlx::query("SELECT * FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
         if row.get::<i64, _>("number") != self.snapshot.load().revision {
             self.renew_ring().await?;
-            let next = sqlite::load(&self.readers, &self.ring).await?;
+            let next = sqlite::load(&self.readers, &self.ring, &self.revocations).await?;
             if next.revision > self.snapshot.load().revision {
                 self.snapshot.store(Arc::new(next));
             }
+        }
+        if row.get::<i64, _>("revocations") > self.revocations.sequence() {
+            let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+            revocations::follow(&mut connection, &self.revocations).await?;
         }
         Ok(())
     }
@@ -331,6 +346,8 @@ pub struct WriteTx<'s> {
     pub snapshot: Arc<Snapshot>,
     record: AuditRecord,
     changed: bool,
+    /// What holds once it is committed.
+    revoked: Vec<revocations::Revoked>,
 }
 
 impl WriteTx<'_> {
@@ -350,9 +367,11 @@ impl WriteTx<'_> {
                 if self.changed {
                     sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
                 }
+                let (store, revoked) = (self.store, std::mem::take(&mut self.revoked));
                 self.tx.commit().await.map_err(unavailable)?;
+                store.revoke(revoked);
                 if self.changed
-                    && let Err(error) = self.store.refresh().await
+                    && let Err(error) = store.refresh().await
                 {
                     // The change is on disk and acknowledged; the follower tries again within a second.
                     tracing::error!(error = error.private.as_deref(), "the snapshot could not be renewed");

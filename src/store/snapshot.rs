@@ -5,7 +5,7 @@ use crate::{
         Arn, Timestamp,
         anywhere::{AnywhereProfile, RevocationList, TrustAnchor},
         iam::{IdentityProvider, InstanceProfile, ManagedPolicy, ProviderOwner},
-        name::{AccountId, GroupName},
+        name::AccountId,
         organization::{Account, Organization},
         revocation::Revocations,
         session::{IdentityAssertion, ProviderRef},
@@ -17,6 +17,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
+
+/// The revision of the organization, and the number of the last revocation.
+pub type State = (i64, i64);
 
 /// One state of the organization.
 #[derive(Debug, Default)]
@@ -50,9 +53,7 @@ pub struct Snapshot {
     /// In order of owner and name; those of the organization are the identity sources.
     pub providers: Vec<Arc<IdentityProvider>>,
     /// Sessions that are over before their time.
-    pub revocations: Revocations,
-    /// Groups of the built-in directory.
-    pub groups: Vec<GroupName>,
+    pub revocations: Arc<Revocations>,
     /// Which roles an assertion may take.
     pub takeable: TakeableRoles,
     by_role_id: HashMap<String, Arc<CompiledRole>>,
@@ -71,6 +72,12 @@ impl Snapshot {
         }
         self.takeable = TakeableRoles::new(self.roles.values().cloned().collect());
         self
+    }
+
+    /// What decisions on it depend on.
+    #[must_use]
+    pub fn state(&self) -> State {
+        (self.revision, self.revocations.sequence())
     }
 
     /// Finds users by id from here on.

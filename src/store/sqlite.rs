@@ -1,14 +1,14 @@
 //! The SQL: loading a snapshot, and the writes of a transaction.
 
-use super::{Snapshot, WriteTx, compute, unavailable, users};
+use super::{Snapshot, WriteTx, compute, revocations, unavailable, users};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
         Arn, Error, Secret, Timestamp,
         iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
-        name::{AccountId, GroupName, PolicyName, ProviderName, RoleName},
+        name::{AccountId, PolicyName, ProviderName, RoleName},
         organization::{Account, Organization},
-        revocation::RevocationScope,
+        revocation::{RevocationScope, Revocations},
     },
     policy::{CompiledRole, DocumentKind, Library},
 };
@@ -20,10 +20,12 @@ pub(super) fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
     unavailable(format!("the store is damaged: {what}: {error}"))
 }
 
-pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, Error> {
+pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocations>) -> Result<Snapshot, Error> {
     let mut tx = pool.begin().await.map_err(unavailable)?;
     let revision = sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get(0);
     let mut snapshot = Snapshot::empty(revision);
+    revocations::follow(&mut tx, known).await?;
+    snapshot.revocations = known.clone();
     let row = sqlx::query("SELECT * FROM organization").fetch_optional(&mut *tx).await.map_err(unavailable)?;
     if let Some(row) = row {
         snapshot.organization = Some(Organization {
@@ -76,13 +78,6 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing) -> Result<Snapshot, 
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
     for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
         snapshot.providers.push(Arc::new(provider(&row, ring)?));
-    }
-    for row in sqlx::query("SELECT name FROM directory_group ORDER BY name").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        snapshot.groups.push(GroupName::parse(row.get("name")).map_err(|e| damaged("directory_group", e))?);
-    }
-    for row in sqlx::query("SELECT * FROM revocation").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        let scope = RevocationScope::read(row.get("scope"), row.get("value"));
-        snapshot.revocations.add(scope.ok_or_else(|| damaged("revocation", "unknown scope"))?, Timestamp(row.get("before")));
     }
     Ok(snapshot.index())
 }
@@ -140,6 +135,7 @@ fn provider(row: &SqliteRow, ring: &KeyRing) -> Result<IdentityProvider, Error> 
         name: ProviderName::parse(name).map_err(|e| damaged("identity_provider", e))?,
         label: row.get("label"),
         domains: serde_json::from_str(row.get("domains")).map_err(|e| damaged("identity_provider", e))?,
+        directory_user: row.get("directory_user"),
         second_factor: serde_json::from_str(row.get("second_factor")).map_err(|e| damaged("identity_provider", e))?,
         kind,
     })
@@ -156,23 +152,7 @@ fn owner_text(owner: &ProviderOwner) -> &str {
     }
 }
 
-/// No session lives longer, in **milliseconds**: a revocation that is older says nothing any more.
-const LONGEST_SESSION: i64 = 48 * 3600 * 1000;
-
 impl WriteTx<'_> {
-    /// Ends sessions issued at or before an instant.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn put_revocation(&mut self, scope: &RevocationScope, before: Timestamp, now: Timestamp) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM revocation WHERE before < $1").bind(now.0 - LONGEST_SESSION)).await?;
-        let query = sqlx::query(
-            "INSERT INTO revocation (scope, value, before) VALUES ($1, $2, $3)
-             ON CONFLICT (scope, value) DO UPDATE SET before = max(before, $3)",
-        );
-        self.execute(query.bind(scope.word()).bind(scope.value().to_owned()).bind(before.0)).await
-    }
-
     /// Creates or renames the organization.
     ///
     /// # Errors
@@ -288,10 +268,10 @@ impl WriteTx<'_> {
             .transpose()
             .map_err(Error::internal)?;
         let query = sqlx::query(
-            "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret, second_factor)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret, second_factor,
+             directory_user) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (owner, name) DO UPDATE SET label = $3, domains = $4, kind = $5, settings = $6, secret = $7,
-             second_factor = $8",
+             second_factor = $8, directory_user = $9",
         );
         self.execute(
             query
@@ -302,7 +282,8 @@ impl WriteTx<'_> {
                 .bind(kind)
                 .bind(settings.map_err(Error::internal)?)
                 .bind(sealed)
-                .bind(serde_json::to_string(&provider.second_factor).map_err(Error::internal)?),
+                .bind(serde_json::to_string(&provider.second_factor).map_err(Error::internal)?)
+                .bind(provider.directory_user.clone()),
         )
         .await
     }
@@ -315,7 +296,7 @@ impl WriteTx<'_> {
         if *owner == ProviderOwner::Organization {
             // What it vouched for is over, also when a source comes back under its name.
             let now = self.store.clock.now();
-            self.put_revocation(&RevocationScope::Provider(name.to_string()), now, now).await?;
+            self.put_revocation(&RevocationScope::Provider(name.to_string()), now).await?;
             // The directory's people stay who they are, whatever it is called.
             let snapshot = self.snapshot.clone();
             let gone = snapshot.identity_source(name.as_str()).filter(|source| source.kind != ProviderKind::Directory);

@@ -1,10 +1,14 @@
 //! The built-in directory: inviting people, passwords, groups, and letting people go.
 
-use crate::world::{DEMO, MANAGEMENT, World};
+use crate::{
+    scim::provisioner,
+    world::{DEMO, MANAGEMENT, World},
+};
 use daypass::{
     api::{
         apply::{ApplyOrganization, PlanOrganization},
         directory::{CreateGroup, CreateUser, DeleteUser, SearchUsers, UpdateUser},
+        scim::{self, PatchUser},
         signin::{
             Answer, BeginSignIn, CompleteSignIn,
             password::{BeginPasswordChange, ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink, SetPassword},
@@ -15,12 +19,14 @@ use daypass::{
     cli::apply::parse,
     domain::{
         Error, ErrorKind, Secret,
+        directory::TokenScope,
         name::{AccountId, GroupName, UserName},
         session::{PortalSession, Principal},
     },
     federation::{Arrival, directory::check_new_password},
     signin::step::Continuation,
 };
+use serde_json::json;
 
 const KIM: &str = "kim@example.com";
 const GOOD: &str = "three otters by the weir";
@@ -99,7 +105,7 @@ async fn somebody_invited_sets_a_password_once_and_signs_in() {
 /// Disabled, deleted, or with another password: everything somebody holds ends, also the credentials of roles.
 #[tokio::test]
 async fn letting_somebody_go_ends_everything_they_hold() {
-    for way in ["disable", "delete", "new password", "own change"] {
+    for way in ["disable", "delete", "new password", "own change", "disabled by scim", "deleted by scim"] {
         let world = World::demo().await;
         let id = create(&world, KIM).await.unwrap();
         set(&world, &link(&world, &id).await, GOOD).await.unwrap();
@@ -125,6 +131,15 @@ async fn letting_somebody_go_ends_everything_they_hold() {
         match way {
             "disable" => root.call(update(true)).await.unwrap(),
             "delete" => root.call(DeleteUser { id: id.clone() }).await.unwrap(),
+            "disabled by scim" => {
+                let off = json!({ "Operations": [{ "op": "Replace", "path": "active", "value": "False" }] });
+                let wish: PatchUser = serde_json::from_value(json!({ "id": id, "resource": off })).unwrap();
+                world.caller(provisioner(TokenScope::Users, true)).call(wish).await.map(drop).unwrap();
+            }
+            "deleted by scim" => {
+                let wish = scim::DeleteUser { id: id.clone(), if_match: None };
+                world.caller(provisioner(TokenScope::Users, true)).call(wish).await.map(drop).unwrap();
+            }
             "new password" => set(&world, &link(&world, &id).await, "quiet harbour lamps").await.unwrap(),
             _ => {
                 let begin = |current: &str| BeginPasswordChange {

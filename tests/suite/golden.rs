@@ -100,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -245,6 +245,28 @@ macro_rules! samples {
         $visit!(directory::UpdateUser, { "id": "u-x", "email": "kim@example.com", "display_name": "Kim", "groups": [], "disabled": false });
         $visit!(directory::DeleteUser, { "id": "u-x" });
         $visit!(directory::CreateGroup, { "name": "new" });
+        $visit!(directory::CreateBearerToken, { "name": "Entra ID", "scope": "users-and-groups", "takeover": false, "days": 90 });
+        $visit!(directory::ListBearerTokens, {});
+        $visit!(directory::DeleteBearerToken, { "id": "x" });
+        $visit!(scim::ListUsers, {});
+        $visit!(scim::SearchUsers, { "resource": {} });
+        $visit!(scim::SearchGroups, { "resource": {} });
+        $visit!(scim::CreateUser, { "resource": {} });
+        $visit!(scim::GetUser, { "id": "u-x" });
+        $visit!(scim::PutUser, { "id": "u-x", "resource": {} });
+        $visit!(scim::PatchUser, { "id": "u-x", "resource": {} });
+        $visit!(scim::DeleteUser, { "id": "u-x" });
+        $visit!(scim::ListGroups, {});
+        $visit!(scim::CreateGroup, { "resource": {} });
+        $visit!(scim::GetGroup, { "id": "g-x" });
+        $visit!(scim::PutGroup, { "id": "g-x", "resource": {} });
+        $visit!(scim::PatchGroup, { "id": "g-x", "resource": {} });
+        $visit!(scim::DeleteGroup, { "id": "g-x" });
+        $visit!(scim::GetServiceProviderConfig, {});
+        $visit!(scim::ListResourceTypes, {});
+        $visit!(scim::GetResourceType, { "id": "User" });
+        $visit!(scim::ListSchemas, {});
+        $visit!(scim::GetSchema, { "id": "x" });
         $visit!(password::MakePasswordLink, { "id": "u-x" });
         $visit!(password::LookUpPasswordLink, { "token": "x" });
         $visit!(password::SetPassword, { "token": "x", "password": "x" });
@@ -300,6 +322,7 @@ fn implementations() -> usize {
                 // Those that hold policies have seven operations by one macro; anchors and profiles one by each use.
                 count += text.matches("\nimpl Operation for ").count() + 7 * text.matches("\noperations!(").count();
                 count += text.matches("\non_one!(").count();
+                count += text.matches("\ndiscovery!(").count();
             }
         }
     }
@@ -335,9 +358,15 @@ async fn golden_open_doors() {
                     Access::Caller { because } => Some(format!("whoever signed: {because}")),
                     Access::Operator { because } => Some(format!("the operator: {because}")),
                     Access::Public { because } => Some(format!("anybody: {because}")),
+                    Access::Provisioner { needs, because } => {
+                        Some(format!("a token that is good for {}: {because}", needs.word()))
+                    }
                 };
                 if let Some(line) = line {
-                    lines.push(format!("{}: {line}\n", <$operation>::NAME));
+                    // What goes by the name of an operation elsewhere says where it is.
+                    let service = <<$operation as Operation>::Service as daypass::gateway::Service>::EVENT_SOURCE;
+                    let before = if service.contains("scim") { "scim " } else { "" };
+                    lines.push(format!("{before}{}: {line}\n", <$operation>::NAME));
                 }
             }
         }};
@@ -353,7 +382,7 @@ async fn golden_open_doors() {
 
 #[tokio::test]
 async fn golden_permissions() {
-    const PERSONAS: &[&str] = &["nobody", "person", "developer", "admin", "other-admin", "root", "operator"];
+    const PERSONAS: &[&str] = &["nobody", "person", "developer", "admin", "other-admin", "root", "operator", "scim"];
     let mut rows: Vec<(&str, String)> = Vec::new();
     for persona in PERSONAS {
         let world = World::demo().await;
@@ -364,6 +393,7 @@ async fn golden_permissions() {
             "admin" => world.session(MANAGEMENT, "Administrator", &["admins"]),
             "other-admin" => world.session("222233334444", "ReadOnly", &["admins"]),
             "root" => world.root(MANAGEMENT),
+            "scim" => world.caller(crate::scim::provisioner(daypass::domain::directory::TokenScope::UsersAndGroups, false)),
             _ => world.operator(),
         };
         macro_rules! visit {

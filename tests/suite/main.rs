@@ -23,6 +23,7 @@ mod numbers;
 mod oidc;
 mod policy;
 mod saml;
+mod scim;
 mod sdk;
 mod signer;
 mod store;

@@ -19,12 +19,16 @@ use base64::{
 };
 use daypass::{
     api::{
+        scim::{CreateGroup, CreateUser, PatchUser},
         sign_out::{BackChannelLogout, SignOut},
         signin::{Answer, BeginSignIn, CompleteSignIn},
+        sso::GetRoleCredentials,
+        sts::GetCallerIdentity,
     },
     cli::apply::parse,
     domain::{
         Clock as _, Error, ErrorKind, Secret,
+        directory::TokenScope,
         iam::ProviderKind,
         session::{PortalSession, Principal},
     },
@@ -645,4 +649,69 @@ async fn well_known_providers_are_spelled_out() {
         assert_eq!(oidc.issuer, issuer);
         assert_eq!(oidc.oauth2.is_some(), ["github", "facebook"].iter().any(|name| lines.contains(name)));
     }
+}
+
+/// People sign in at their provider, and the directory, which SCIM fills, says whether they may, and with which groups.
+#[tokio::test]
+async fn the_directory_has_a_say_about_people_of_a_source_that_are_in_it() {
+    let mut list = cases(&[json!({ "directory_user": "subject" }), json!({}), json!({})]);
+    for case in &mut list {
+        case.token = json!({ "email": "jane@corp.test", "email_verified": true }).as_object().unwrap().clone();
+    }
+    let world = World::empty().await;
+    let provider = Provider::start(world.clock.clone(), list).await;
+    let mut file = organization(&provider);
+    let issuer = |number| provider.issuer(number).trim_start_matches("http://").to_owned();
+    file["identity_sources"][1]["directory_user"] = format!("{}:email", issuer(1)).into();
+    file["roles"] = json!([{ "account": "111122223333", "name": "Auditor", "trust_policy": {
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Federated": format!("arn:aws:iam::111122223333:oidc-provider/{}", issuer(0)) },
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": { "ForAnyValue:StringEquals": { "directory:groups": "auditors" }, "StringEquals": { "directory:department": "R&D" } },
+        }],
+    } }]);
+    world.apply(serde_json::from_value(file).unwrap(), false).await.unwrap();
+    let scim = async |operation: Value| {
+        let client = world.caller(crate::scim::provisioner(TokenScope::UsersAndGroups, false));
+        let answer = match operation["id"].as_str() {
+            None if operation["resource"].get("displayName").is_some() => {
+                client.call(serde_json::from_value::<CreateGroup>(operation).unwrap()).await
+            }
+            None => client.call(serde_json::from_value::<CreateUser>(operation).unwrap()).await,
+            Some(_) => client.call(serde_json::from_value::<PatchUser>(operation).unwrap()).await,
+        };
+        answer.unwrap().document.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(code(&sign_in(&world, &provider, 0).await.unwrap_err()), "directory_unknown", "nobody is in it yet");
+    sign_in(&world, &provider, 2).await.unwrap();
+    let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+    let user = "urn:ietf:params:scim:schemas:core:2.0:User";
+    let jane = scim(json!({ "resource": { "schemas": [user], "userName": "JANE", enterprise: { "department": "R&D" } } })).await;
+    scim(json!({ "resource": { "schemas": [user], "userName": "jane@CORP.test" } })).await;
+    let group = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "auditors", "members": [{ "value": jane }] });
+    scim(json!({ "resource": group })).await;
+    assert_eq!(sign_in(&world, &provider, 1).await.unwrap().identity.claims["directory:user_name"], ["jane@CORP.test"]);
+
+    let session = sign_in(&world, &provider, 0).await.unwrap();
+    assert_eq!(session.identity.claims["directory:groups"], ["auditors"]);
+    let person = world.caller(world.gateway.person(session.clone()).await.unwrap());
+    let wish =
+        || GetRoleCredentials { role_name: "Auditor".to_owned(), account_id: "111122223333".to_owned().try_into().unwrap() };
+    let taken = person.call(wish()).await.unwrap().role_credentials;
+    let role = daypass::credentials::open_role(world.gateway.broker.store.ring(), taken.session_token.expose()).unwrap();
+    let role = world.caller(Principal::Session(Arc::new(role)));
+    role.call(GetCallerIdentity {}).await.unwrap();
+    world.clock.advance(1);
+    let switch = |active: bool| json!({ "id": jane, "resource": { "Operations": [{ "op": "replace", "path": "active", "value": active }] } });
+    scim(switch(false)).await;
+    assert_eq!(role.call(GetCallerIdentity {}).await.unwrap_err().kind, ErrorKind::ExpiredCredentials, "live sessions end");
+    assert!(world.gateway.person(session.clone()).await.is_err(), "and the portal");
+    assert_eq!(code(&sign_in(&world, &provider, 0).await.unwrap_err()), "directory_unknown");
+    scim(switch(true)).await;
+    let back = world.caller(world.gateway.person(session).await.unwrap());
+    assert_eq!(back.call(wish()).await.unwrap_err().kind, ErrorKind::InvalidBearer, "what was over stays over");
+    world.clock.advance(1);
+    sign_in(&world, &provider, 0).await.unwrap();
 }

@@ -3,16 +3,19 @@
 //! What the document lists is created or changed; what it does not list is left alone, or deleted when `prune` is asked
 //! for. Applying the same document again changes nothing.
 
+mod people;
 mod providers;
 
+use people::{People, people};
 pub use providers::{KindEntry, ProviderEntry};
 pub(super) use providers::{check_mapping, check_namesakes};
 
 use super::iam::trust::{self, Known};
+
 use crate::{
     domain::{
         Arn, Error, Random, Secret, Timestamp,
-        directory::User,
+        directory::{Group, User},
         iam::{IdentityProvider, ManagedPolicy, ProviderOwner, Role},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
@@ -260,8 +263,8 @@ impl Operation for PlanOrganization {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Plan, Error> {
-        let users = call.tx.users().await?;
-        let draft = draft(&self, &call.tx.snapshot, &users, &*call.broker.random, call.caller.origin.time)?;
+        let people = People::read(&call.tx).await?;
+        let draft = draft(&self, &call.tx.snapshot, &people, &*call.broker.random, call.caller.origin.time)?;
         Ok(draft.plan)
     }
 }
@@ -277,8 +280,8 @@ impl Operation for ApplyOrganization {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Plan, Error> {
-        let users = call.tx.users().await?;
-        let mut draft = draft(&self.0, &call.tx.snapshot, &users, &*call.broker.random, call.caller.origin.time)?;
+        let people = People::read(&call.tx.read()).await?;
+        let mut draft = draft(&self.0, &call.tx.snapshot, &people, &*call.broker.random, call.caller.origin.time)?;
         for user in draft.new_passwords {
             let password = Secret::new(call.broker.random.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16));
             let hashed = password.clone();
@@ -307,12 +310,12 @@ enum Put {
     Provider(IdentityProvider),
     Policy(ManagedPolicy),
     Role(Role),
-    Group(GroupName),
+    Group(Group),
     User(User),
     NoProvider(ProviderOwner, ProviderName),
     NoPolicy(String),
     NoRole(String),
-    NoGroup(GroupName),
+    NoGroup(String),
     NoUser(String),
 }
 
@@ -324,12 +327,15 @@ impl Put {
             Self::Provider(provider) => tx.put_provider(provider).await,
             Self::Policy(policy) => tx.put_policy(policy).await,
             Self::Role(role) => tx.put_role(role).await,
-            Self::Group(group) => tx.put_group(group).await,
-            Self::User(user) => tx.put_user(user).await,
+            Self::Group(group) => tx.put_group(group).await.map(drop),
+            Self::User(user) => {
+                tx.put_user(user).await?;
+                tx.put_memberships(&user.id, &user.groups).await
+            }
             Self::NoProvider(owner, name) => tx.delete_provider(owner, name).await,
             Self::NoPolicy(id) => tx.delete_policy(id).await,
             Self::NoRole(id) => tx.delete_role(id).await,
-            Self::NoGroup(group) => tx.delete_group(group).await,
+            Self::NoGroup(id) => tx.delete_group(id).await,
             Self::NoUser(id) => tx.delete_user(id).await,
         }
     }
@@ -375,7 +381,7 @@ fn bad(key: &str, problem: impl std::fmt::Display) -> Error {
 fn draft(
     wish: &PlanOrganization,
     snapshot: &Snapshot,
-    users: &[User],
+    directory: &People,
     random: &dyn Random,
     now: Timestamp,
 ) -> Result<Draft, Error> {
@@ -436,7 +442,7 @@ fn draft(
         }
     }
     roles(&mut draft, file, snapshot, random, now)?;
-    people(&mut draft, wish, snapshot, users, random)?;
+    people(&mut draft, wish, directory, random)?;
     Ok(draft)
 }
 
@@ -561,66 +567,6 @@ fn roles(
     for (key, role) in &snapshot.roles {
         if !listed.contains(key) {
             draft.unlisted(format!("role {}/{}", role.role.account, role.role.name), Put::NoRole(role.role.id.clone()));
-        }
-    }
-    Ok(())
-}
-
-fn people(
-    draft: &mut Draft,
-    wish: &PlanOrganization,
-    snapshot: &Snapshot,
-    users: &[User],
-    random: &dyn Random,
-) -> Result<(), Error> {
-    let file = &wish.file;
-    let groups: BTreeSet<&GroupName> = file.groups.iter().map(|entry| &entry.name).collect();
-    for group in &groups {
-        draft.put(format!("group {group}"), snapshot.groups.contains(group), Vec::new(), Put::Group((*group).clone()));
-    }
-    for (index, entry) in file.users.iter().enumerate() {
-        let folded = entry.name.as_str().to_lowercase();
-        let old = users.iter().find(|user| user.name.as_str().to_lowercase() == folded);
-        if let Some(group) = entry.groups.iter().find(|group| !groups.contains(group) && !snapshot.groups.contains(group)) {
-            return Err(bad(&format!("users[{index}].groups"), format!("there is no group {group}; list it under [[groups]]")));
-        }
-        let mut groups = entry.groups.clone();
-        groups.sort();
-        groups.dedup();
-        let new = User {
-            id: old.map_or_else(|| random.user_id(), |old| old.id.clone()),
-            name: entry.name.clone(),
-            email: entry.email.clone(),
-            display_name: entry.display_name.clone(),
-            password_hash: entry.password_hash.clone().or_else(|| old.and_then(|old| old.password_hash.clone())),
-            groups,
-            disabled: entry.disabled,
-        };
-        let first_password = wish.new_passwords && new.password_hash.is_none();
-        if first_password {
-            draft.new_passwords.push(new.name.clone());
-        }
-        let parts = old.map(|old| {
-            differing(&[
-                ("name", old.name != new.name),
-                ("email", old.email != new.email),
-                ("display name", old.display_name != new.display_name),
-                ("password", first_password || old.password_hash != new.password_hash),
-                ("groups", old.groups != new.groups),
-                ("disabled", old.disabled != new.disabled),
-            ])
-        });
-        draft.put(format!("user {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::User(new));
-    }
-    for user in users {
-        let folded = user.name.as_str().to_lowercase();
-        if !file.users.iter().any(|entry| entry.name.as_str().to_lowercase() == folded) {
-            draft.unlisted(format!("user {}", user.name), Put::NoUser(user.id.clone()));
-        }
-    }
-    for group in &snapshot.groups {
-        if !groups.contains(group) {
-            draft.unlisted(format!("group {group}"), Put::NoGroup(group.clone()));
         }
     }
     Ok(())

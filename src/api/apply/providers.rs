@@ -34,6 +34,8 @@ pub struct ProviderEntry {
     /// E-mail domains of its people.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// Its people are in the directory: which of its values is their `userName` there.
+    pub directory_user: Option<String>,
     /// What is asked of its people besides.
     #[serde(default)]
     pub second_factor: SecondFactor,
@@ -326,8 +328,15 @@ pub(super) fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -
         }
         _ => ProviderKind::Oidc(Box::new(oidc_provider(key, entry, sign_in)?)),
     };
+    if let Some(named) = &entry.directory_user
+        && (kind == ProviderKind::Directory || !sign_in || (named != "subject" && !named.contains(':')))
+    {
+        let message = "for people of a SAML or OIDC identity source, \"subject\" or a condition key such as \"saml:mail\"";
+        return Err(bad(&format!("{key}.directory_user"), message));
+    }
     Ok(IdentityProvider {
         owner,
+        directory_user: entry.directory_user.clone(),
         name: entry.name.clone(),
         label: entry.label.clone().unwrap_or_else(|| entry.name.to_string()),
         domains: entry.domains.iter().map(|domain| domain.to_lowercase()).collect(),
@@ -394,10 +403,11 @@ pub(super) fn put_providers(draft: &mut Draft, providers: Vec<IdentityProvider>,
         let old = snapshot.providers.iter().find(|old| same(old, &new));
         let parts = old.map(|old| {
             // All of them, by name: one that is forgotten here would never change.
-            let IdentityProvider { owner: _, name: _, label, domains, second_factor, kind } = &**old;
+            let IdentityProvider { owner: _, name: _, label, domains, directory_user, second_factor, kind } = &**old;
             differing(&[
                 ("label", *label != new.label),
                 ("domains", *domains != new.domains),
+                ("directory_user", *directory_user != new.directory_user),
                 ("second_factor", *second_factor != new.second_factor),
                 ("settings", *kind != new.kind),
             ])

@@ -79,6 +79,7 @@ pub(super) fn draft(
         name,
         label,
         domains: Vec::new(),
+        directory_user: None,
         second_factor: SecondFactor::default(),
         kind,
     })

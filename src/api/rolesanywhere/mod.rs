@@ -41,6 +41,12 @@ impl Service for RolesAnywhere {
             | ErrorKind::SessionDurationEscalation
             | ErrorKind::StaleStep => (403, "AccessDeniedException"),
             ErrorKind::InvalidInput
+            | ErrorKind::InvalidSyntax
+            | ErrorKind::InvalidFilter
+            | ErrorKind::InvalidPath
+            | ErrorKind::NoTarget
+            | ErrorKind::ReadOnlyAttribute
+            | ErrorKind::PreconditionFailed
             | ErrorKind::InvalidParameterValue
             | ErrorKind::InvalidAuthorizationMessage
             | ErrorKind::UnknownOperation

@@ -43,7 +43,7 @@ impl Subject {
             let step = FactorStep::find(call.broker.store.ephemeral(), handle, binding.as_ref()).await?;
             // Meanwhile the person may have set another password, or have been let go: then this is nobody's any more.
             let (identity, vouched) = (step.sign_in.identity(), step.sign_in.vouched());
-            let ended = call.broker.store.snapshot().revocations.end_sign_in(&identity.person(), vouched);
+            let ended = call.broker.store.snapshot().revocations.end_identity(identity, vouched);
             if ended || call.broker.federation.current(identity.clone()).await?.is_none() {
                 return Err(Error::new(ErrorKind::StaleStep, "This sign-in is over. Please sign in again."));
             }

@@ -112,7 +112,7 @@ impl Operation for RevokeSessions {
         };
         call.tx.note("revoked", scope.to_string());
         call.tx.note("before", before.to_string());
-        call.tx.put_revocation(&scope, before, now).await?;
+        call.tx.put_revocation(&scope, before).await?;
         Ok(RevokedSessions { scope, before })
     }
 }

@@ -32,7 +32,11 @@ fn long_term<'s>(scope: &'s Scope, operation: &str) -> Result<&'s Arc<UserSessio
         Principal::User(_) | Principal::Session(_) => {
             Err(Error::new(ErrorKind::AccessDenied, format!("Cannot call {operation} with session credentials")))
         }
-        Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Operator => {
+        Principal::Anonymous
+        | Principal::Certificate(_)
+        | Principal::Person(_)
+        | Principal::Provisioner(_)
+        | Principal::Operator => {
             scope.account()?;
             Err(Error::internal("a signed call without a signer"))
         }

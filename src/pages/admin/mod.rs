@@ -27,6 +27,8 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
         .route("/admin/people", get(people::list).post(people::invite))
         .route("/admin/people/groups", post(people::create_group))
+        .route("/admin/people/tokens", post(people::create_token))
+        .route("/admin/people/tokens/{id}/delete", post(people::delete_token))
         .route("/admin/people/{id}", post(people::update))
         .route("/admin/people/{id}/password-link", post(people::password_link))
         .route("/admin/people/{id}/delete", post(people::delete))

@@ -3,11 +3,15 @@
 use super::{Frame, beside, frame};
 use crate::{
     api::{
-        directory::{CreateGroup, CreateUser, DeleteUser, DirectoryUser, SearchUsers, UpdateUser},
+        directory::{
+            BearerTokens, CreateBearerToken, CreateGroup, CreateUser, CreatedBearerToken, DeleteBearerToken, DeleteUser,
+            DirectoryUser, ListBearerTokens, SearchUsers, UpdateUser,
+        },
         signin::password::{MakePasswordLink, PasswordLinkAnswer},
     },
     domain::{
         Error, ErrorKind,
+        directory::TokenScope,
         name::{GroupName, UserName},
         session::Caller,
     },
@@ -15,6 +19,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{
+    Form,
     extract::{Path, Query, RawForm, State},
     http::StatusCode,
     response::{IntoResponse, Redirect},
@@ -33,8 +38,30 @@ struct PeoplePage {
     source: String,
     form: PersonForm,
     link: Option<(String, PasswordLinkAnswer)>,
+    /// None where they are not for the session to see.
+    tokens: Option<BearerTokens>,
+    token: Option<CreatedBearerToken>,
     problem: String,
     refused: String,
+}
+
+/// What is said above the list.
+#[derive(Default)]
+struct Said {
+    form: PersonForm,
+    link: Option<(String, PasswordLinkAnswer)>,
+    token: Option<CreatedBearerToken>,
+    problem: String,
+}
+
+impl Said {
+    fn problem(problem: String) -> Self {
+        Self { problem, ..Self::default() }
+    }
+
+    fn link(who: String, link: PasswordLinkAnswer) -> Self {
+        Self { link: Some((who, link)), ..Self::default() }
+    }
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -76,17 +103,10 @@ impl PersonForm {
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(filter): Query<Filter>) -> Page {
-    page(&pages, &browser, filter, PersonForm::default(), None, String::new()).await
+    page(&pages, &browser, filter, Said::default()).await
 }
 
-async fn page(
-    pages: &Pages,
-    browser: &Browser,
-    filter: Filter,
-    form: PersonForm,
-    link: Option<(String, PasswordLinkAnswer)>,
-    problem: String,
-) -> Page {
+async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> Page {
     let (caller, console) = browser.console().await?;
     let outcome = pages.gateway.call(&caller, SearchUsers { text: filter.text.clone(), after: filter.after.clone() }).await;
     let snapshot = pages.gateway.snapshot();
@@ -95,9 +115,26 @@ async fn page(
     };
     let source = snapshot.identity_sources().find(directory).map(|source| source.name.to_string()).unwrap_or_default();
     let frame = frame(pages, &console, "people");
-    let refused = String::new();
-    let mut page =
-        PeoplePage { frame, users: Vec::new(), groups: Vec::new(), more: false, filter, source, form, link, problem, refused };
+    let tokens = match pages.gateway.call(&caller, ListBearerTokens {}).await {
+        Ok(tokens) => Some(tokens),
+        Err(error) if error.kind == ErrorKind::AccessDenied => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Said { form, link, token, problem } = said;
+    let mut page = PeoplePage {
+        frame,
+        users: Vec::new(),
+        groups: Vec::new(),
+        more: false,
+        filter,
+        source,
+        form,
+        link,
+        tokens,
+        token,
+        problem,
+        refused: String::new(),
+    };
     match outcome {
         Ok(found) => {
             (page.users, page.groups, page.more) = (found.users, found.groups, found.more);
@@ -116,11 +153,11 @@ pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, RawForm
     let (caller, _) = browser.console().await?;
     let form = PersonForm::read(&body);
     match create(&pages, &caller, &form).await {
-        Ok(link) => {
-            let link = (form.display_name, link);
-            page(&pages, &browser, Filter::default(), PersonForm::default(), Some(link), String::new()).await
+        Ok(link) => page(&pages, &browser, Filter::default(), Said::link(form.display_name, link)).await,
+        Err(error) => {
+            let said = Said { form, ..Said::problem(beside(error)?) };
+            page(&pages, &browser, Filter::default(), said).await
         }
-        Err(error) => page(&pages, &browser, Filter::default(), form, None, beside(error)?).await,
     }
 }
 
@@ -148,7 +185,7 @@ pub(super) async fn update(State(pages): State<Pages>, browser: Browser, Path(id
 async fn after(pages: &Pages, browser: &Browser, outcome: Result<(), Error>, id: &str) -> Page {
     match outcome {
         Ok(()) => Ok(Redirect::to(&format!("/admin/people#{id}")).into_response()),
-        Err(error) => page(pages, browser, Filter::default(), PersonForm::default(), None, beside(error)?).await,
+        Err(error) => page(pages, browser, Filter::default(), Said::problem(beside(error)?)).await,
     }
 }
 
@@ -162,8 +199,8 @@ pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(id
 pub(super) async fn password_link(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
     let (caller, _) = browser.console().await?;
     match pages.gateway.call(&caller, MakePasswordLink { id: id.clone() }).await {
-        Ok(link) => page(&pages, &browser, Filter::default(), PersonForm::default(), Some((id, link)), String::new()).await,
-        Err(error) => page(&pages, &browser, Filter::default(), PersonForm::default(), None, beside(error)?).await,
+        Ok(link) => page(&pages, &browser, Filter::default(), Said::link(id, link)).await,
+        Err(error) => page(&pages, &browser, Filter::default(), Said::problem(beside(error)?)).await,
     }
 }
 
@@ -175,4 +212,30 @@ pub(super) async fn create_group(State(pages): State<Pages>, browser: Browser, R
         Err(_) => Err(Error::invalid("A group's name has 1 to 128 characters.")),
     };
     after(&pages, &browser, outcome, "groups").await
+}
+
+/// What the form for a token sends.
+#[derive(Deserialize)]
+pub(super) struct TokenForm {
+    name: String,
+    scope: TokenScope,
+    #[serde(default)]
+    takeover: Option<String>,
+    days: u32,
+}
+
+pub(super) async fn create_token(State(pages): State<Pages>, browser: Browser, Form(form): Form<TokenForm>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let wish = CreateBearerToken { name: form.name, scope: form.scope, takeover: form.takeover.is_some(), days: form.days };
+    let said = match pages.gateway.call(&caller, wish).await {
+        Ok(token) => Said { token: Some(token), ..Said::default() },
+        Err(error) => Said::problem(beside(error)?),
+    };
+    page(&pages, &browser, Filter::default(), said).await
+}
+
+pub(super) async fn delete_token(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
+    let (caller, _) = browser.console().await?;
+    let outcome = pages.gateway.call(&caller, DeleteBearerToken { id }).await;
+    after(&pages, &browser, outcome, "scim").await
 }

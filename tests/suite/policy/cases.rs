@@ -178,6 +178,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             session_policy: None,
             session_policy_arns: Vec::new(),
             federated_provider: None,
+            directory_user: None,
             person: None,
             bound: Timestamp(i64::MAX),
             claims: BTreeMap::new(),

@@ -319,6 +319,7 @@ pub fn source(provider: SamlProvider) -> IdentityProvider {
         owner: ProviderOwner::Organization,
         name: ProviderName::parse("corp").unwrap(),
         label: "Corp".to_owned(),
+        directory_user: None,
         second_factor: SecondFactor::default(),
         domains: Vec::new(),
         kind: ProviderKind::Saml(provider),

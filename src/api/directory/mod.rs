@@ -1,10 +1,14 @@
 //! People and groups of the built-in directory, for pages. Actions are those of AWS's `sso-directory`.
 
+mod tokens;
+
+pub use tokens::{BearerTokenInfo, BearerTokens, CreateBearerToken, CreatedBearerToken, DeleteBearerToken, ListBearerTokens};
+
 use super::signin::administered;
 use crate::{
     domain::{
         Error, ErrorKind,
-        directory::User,
+        directory::{Group, User},
         name::{GroupName, UserName},
     },
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
@@ -32,6 +36,9 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<UpdateUser>(),
     Entry::inner::<DeleteUser>(),
     Entry::inner::<CreateGroup>(),
+    Entry::inner::<CreateBearerToken>(),
+    Entry::inner::<ListBearerTokens>(),
+    Entry::inner::<DeleteBearerToken>(),
 ];
 
 /// Most people of one answer.
@@ -70,6 +77,8 @@ pub struct DirectoryUser {
     pub disabled: bool,
     /// Whether a password is set.
     pub password: bool,
+    /// Whether a SCIM client keeps them.
+    pub provisioned: bool,
 }
 
 /// The answer.
@@ -93,6 +102,7 @@ impl From<User> for DirectoryUser {
             groups: user.groups.iter().map(ToString::to_string).collect(),
             disabled: user.disabled,
             password: user.password_hash.is_some(),
+            provisioned: user.provisioned,
         }
     }
 }
@@ -111,7 +121,7 @@ impl Operation for SearchUsers {
         let mut found = call.tx.search_users(self.text.trim(), &self.after, MOST_LISTED + 1).await?;
         let more = found.len() > MOST_LISTED as usize;
         found.truncate(MOST_LISTED as usize);
-        let groups = call.tx.snapshot.groups.iter().map(ToString::to_string).collect();
+        let groups = call.tx.groups().await?.into_iter().map(|group| group.name.into()).collect();
         Ok(DirectoryUsers { users: found.into_iter().map(Into::into).collect(), groups, more })
     }
 }
@@ -137,23 +147,32 @@ pub struct CreatedUser {
     pub id: String,
 }
 
+/// Whether a text can be an e-mail address.
+pub(super) fn is_email(text: &str) -> bool {
+    let address =
+        text.split_once('@').is_some_and(|(local, host)| !local.is_empty() && host.contains('.') && !host.contains('@'));
+    address && text.len() <= MAX_EMAIL && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// Whether somebody can be called so.
+pub(super) fn is_display_name(text: &str) -> bool {
+    (1..=MAX_DISPLAY_NAME).contains(&text.chars().count()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
+}
+
 /// What people are called and where they get mail, checked.
 fn checked(email: &str, display_name: &str) -> Result<(String, String), Error> {
     let (email, display_name) = (email.trim(), display_name.trim());
-    let address =
-        email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && host.contains('.') && !host.contains('@'));
-    if !address || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    if !is_email(email) {
         return Err(Error::invalid("That is not an e-mail address."));
     }
-    let length = display_name.chars().count();
-    if !(1..=MAX_DISPLAY_NAME).contains(&length) || display_name.chars().any(char::is_control) {
+    if !is_display_name(display_name) {
         return Err(Error::invalid(format!("A name has 1 to {MAX_DISPLAY_NAME} characters, in one line.")));
     }
     Ok((email.to_owned(), display_name.to_owned()))
 }
 
-fn sorted(mut groups: Vec<GroupName>, known: &[GroupName]) -> Result<Vec<GroupName>, Error> {
-    if let Some(unknown) = groups.iter().find(|group| !known.contains(group)) {
+fn sorted(mut groups: Vec<GroupName>, known: &[Group]) -> Result<Vec<GroupName>, Error> {
+    if let Some(unknown) = groups.iter().find(|group| !known.iter().any(|known| known.name == **group)) {
         return Err(Error::new(ErrorKind::NoSuchEntity, format!("There is no group {unknown}.")));
     }
     groups.sort();
@@ -176,16 +195,17 @@ impl Operation for CreateUser {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CreatedUser, Error> {
         let (email, display_name) = checked(&self.email, &self.display_name)?;
-        if call.tx.user_named(&self.user_name).await?.is_some() {
+        if call.tx.read().user_named(&self.user_name).await?.is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("There is somebody called {} already.", self.user_name)));
         }
         let id = call.broker.random.user_id();
-        let groups = sorted(self.groups, &call.tx.snapshot.groups)?;
+        let groups = sorted(self.groups, &call.tx.read().groups().await?)?;
         call.tx.note("user", &id);
         call.tx.note("userName", &self.user_name);
         call.tx.note("groups", &groups);
-        let user = User { id, name: self.user_name, email, display_name, password_hash: None, groups, disabled: false };
+        let user = User { email, display_name, ..User::new(id, self.user_name) };
         call.tx.put_user(&user).await?;
+        call.tx.put_memberships(&user.id, &groups).await?;
         Ok(CreatedUser { id: user.id })
     }
 }
@@ -232,12 +252,16 @@ impl Operation for UpdateUser {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let (email, display_name) = checked(&self.email, &self.display_name)?;
-        let old = call.tx.user_with_id(&self.id).await?.ok_or_else(nobody)?;
-        let groups = sorted(self.groups, &call.tx.snapshot.groups)?;
+        let old = call.tx.read().user_by_id(&self.id).await?.ok_or_else(nobody)?;
+        let groups = sorted(self.groups, &call.tx.read().groups().await?)?;
         call.tx.note("user", &self.id);
         call.tx.note("groups", &groups);
         call.tx.note("disabled", self.disabled);
-        call.tx.put_user(&User { email, display_name, groups, disabled: self.disabled, ..old }).await
+        let mut user = User { disabled: self.disabled, ..old };
+        user.set_display_name(display_name);
+        user.set_email(email);
+        call.tx.put_user(&user).await?;
+        call.tx.put_memberships(&user.id, &groups).await
     }
 }
 
@@ -260,7 +284,7 @@ impl Operation for DeleteUser {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let user = call.tx.user_with_id(&self.id).await?.ok_or_else(nobody)?;
+        let user = call.tx.read().user_by_id(&self.id).await?.ok_or_else(nobody)?;
         call.tx.note("user", &self.id);
         call.tx.note("userName", &user.name);
         call.tx.delete_user(&self.id).await
@@ -286,10 +310,10 @@ impl Operation for CreateGroup {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        if call.tx.snapshot.groups.contains(&self.name) {
+        if call.tx.read().group_named(&self.name).await?.is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("There is a group {} already.", self.name)));
         }
         call.tx.note("group", &self.name);
-        call.tx.put_group(&self.name).await
+        call.tx.put_group(&Group::new(call.broker.random.group_id(), self.name)).await.map(drop)
     }
 }

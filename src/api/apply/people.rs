@@ -1,0 +1,78 @@
+//! People and groups of the document.
+
+use super::{Draft, PlanOrganization, Put, bad, differing};
+use crate::{
+    domain::{
+        Error, Random,
+        directory::{Group, User},
+        name::GroupName,
+    },
+    store::ReadTx,
+};
+use std::collections::BTreeSet;
+
+/// The directory as it is.
+pub(super) struct People {
+    users: Vec<User>,
+    groups: Vec<Group>,
+}
+
+impl People {
+    pub(super) async fn read(tx: &ReadTx<'_>) -> Result<Self, Error> {
+        Ok(Self { users: tx.users().await?, groups: tx.groups().await? })
+    }
+}
+
+/// Users and groups. Those that a SCIM client keeps are not missing where the document does not list them.
+pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People, random: &dyn Random) -> Result<(), Error> {
+    let file = &wish.file;
+    let users = &people.users;
+    let groups: BTreeSet<&GroupName> = file.groups.iter().map(|entry| &entry.name).collect();
+    let is_there = |name: &GroupName| people.groups.iter().any(|group| group.name == *name);
+    for group in &groups {
+        let new = Group::new(random.group_id(), (*group).clone());
+        draft.put(format!("group {group}"), is_there(group), Vec::new(), Put::Group(new));
+    }
+    for (index, entry) in file.users.iter().enumerate() {
+        let folded = entry.name.key();
+        let old = users.iter().find(|user| user.name.key() == folded);
+        if let Some(group) = entry.groups.iter().find(|group| !groups.contains(group) && !is_there(group)) {
+            return Err(bad(&format!("users[{index}].groups"), format!("there is no group {group}; list it under [[groups]]")));
+        }
+        let mut groups = entry.groups.clone();
+        groups.sort();
+        groups.dedup();
+        let mut new = old.cloned().unwrap_or_else(|| User::new(random.user_id(), entry.name.clone()));
+        new.name = entry.name.clone();
+        new.set_email(entry.email.clone());
+        new.set_display_name(entry.display_name.clone());
+        new.password_hash = entry.password_hash.clone().or(new.password_hash);
+        new.groups = groups;
+        new.disabled = entry.disabled;
+        let first_password = wish.new_passwords && new.password_hash.is_none();
+        if first_password {
+            draft.new_passwords.push(new.name.clone());
+        }
+        let parts = old.map(|old| {
+            differing(&[
+                ("name", old.name != new.name),
+                ("email", old.email != new.email),
+                ("display name", old.display_name != new.display_name),
+                ("password", first_password || old.password_hash != new.password_hash),
+                ("groups", old.groups != new.groups),
+                ("disabled", old.disabled != new.disabled),
+            ])
+        });
+        draft.put(format!("user {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::User(new));
+    }
+    for user in users {
+        let folded = user.name.key();
+        if !user.provisioned && !file.users.iter().any(|entry| entry.name.key() == folded) {
+            draft.unlisted(format!("user {}", user.name), Put::NoUser(user.id.clone()));
+        }
+    }
+    for group in people.groups.iter().filter(|group| !group.provisioned && !groups.contains(&group.name)) {
+        draft.unlisted(format!("group {}", group.name), Put::NoGroup(group.id.clone()));
+    }
+    Ok(())
+}
