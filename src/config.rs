@@ -5,7 +5,7 @@ use crate::{
         Clock, Error, ErrorKind, Random, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
     },
-    federation::{Addresses, Federation, Surroundings},
+    federation::{Addresses, Federation, Surroundings, passwords::PasswordRules},
     gateway::{Broker, Gateway, SessionLimits},
     store::Store,
 };
@@ -42,6 +42,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// What is remembered of sign-ins.
     pub sign_ins: SignInSettings,
+    /// What is asked of new passwords.
+    pub passwords: PasswordSettings,
     /// What the broker itself connects to.
     pub outbound: OutboundSettings,
     /// What is logged.
@@ -67,6 +69,8 @@ pub struct TlsSettings {
 pub struct SessionSettings {
     /// Longest portal session, in seconds.
     pub portal_seconds: i64,
+    /// A browser that is not used for so long is signed out, in seconds.
+    pub idle_seconds: i64,
     /// Life of the access tokens that command lines get, in seconds.
     pub token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds: 900 to 43200.
@@ -84,6 +88,22 @@ pub struct SignInSettings {
 impl Default for SignInSettings {
     fn default() -> Self {
         Self { kept_days: 90 }
+    }
+}
+
+/// `[passwords]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PasswordSettings {
+    /// Words that make no password.
+    pub words: Vec<String>,
+    /// A service that knows passwords of breaches.
+    pub breached_url: Option<Url>,
+}
+
+impl PasswordSettings {
+    fn rules(&self) -> PasswordRules {
+        PasswordRules { words: self.words.clone(), breached_url: self.breached_url.clone() }
     }
 }
 
@@ -128,6 +148,7 @@ impl Default for Settings {
             max_connections: 10_000,
             sessions: SessionSettings::default(),
             sign_ins: SignInSettings::default(),
+            passwords: PasswordSettings::default(),
             outbound: OutboundSettings::default(),
             log: LogSettings::default(),
             cage: None,
@@ -137,7 +158,12 @@ impl Default for Settings {
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { portal_seconds: 8 * 3600, token_seconds: 8 * 3600, chained_seconds: MAX_CHAINED_SESSION_SECONDS }
+        Self {
+            portal_seconds: 8 * 3600,
+            idle_seconds: 2 * 3600,
+            token_seconds: 8 * 3600,
+            chained_seconds: MAX_CHAINED_SESSION_SECONDS,
+        }
     }
 }
 
@@ -206,6 +232,14 @@ impl Settings {
         if !(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS).contains(&self.sessions.chained_seconds) {
             return Err(bad("sessions.chained_seconds: expected 900 to 43200 seconds"));
         }
+        if !(300..=86_400).contains(&self.sessions.idle_seconds) {
+            return Err(bad("sessions.idle_seconds: expected 300 to 86400 seconds"));
+        }
+        if let Some(url) = &self.passwords.breached_url
+            && !(crate::federation::metadata::is_safe(url) && url.path().ends_with('/'))
+        {
+            return Err(bad("passwords.breached_url: expected an https address that ends with a slash"));
+        }
         Ok(self)
     }
 
@@ -219,11 +253,14 @@ impl Settings {
         let master_key = self.master_key(&*random)?;
         let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
         let addresses = Addresses { public_url: self.public_url.clone() };
-        let surroundings =
-            Surroundings { cage: self.cage.clone().or_else(cage), private_hosts: self.outbound.private_hosts.clone() };
+        let surroundings = Surroundings {
+            password_rules: self.passwords.rules(),
+            cage: self.cage.clone().or_else(cage),
+            private_hosts: self.outbound.private_hosts.clone(),
+        };
         let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?);
-        let SessionSettings { portal_seconds, token_seconds, chained_seconds } = self.sessions;
-        let limits = SessionLimits { portal_seconds, token_seconds, chained_seconds };
+        let SessionSettings { portal_seconds, idle_seconds, token_seconds, chained_seconds } = self.sessions;
+        let limits = SessionLimits { portal_seconds, idle_seconds, token_seconds, chained_seconds };
         Ok(Gateway {
             broker: Broker {
                 store,

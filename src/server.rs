@@ -42,6 +42,13 @@ const REQUEST_ID: &str = "x-amzn-requestid";
 /// Most bytes of request line and headers.
 const MAX_HEADERS: usize = 64 * 1024;
 
+/// Headers of every answer that has no others of these names.
+const EVERYWHERE: [(header::HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
 /// Everything behind the listener.
 struct Front {
     gateway: Gateway,
@@ -76,6 +83,10 @@ impl Front {
             && let Ok(value) = HeaderValue::from_str(&origin.request_id)
         {
             headers.insert(REQUEST_ID, value);
+        }
+        // What is no page is not to be rendered, framed, or loaded by other sites (OWASP ASVS 5.0, 3.2.1, 3.4.4, 3.4.6, 3.5.8).
+        for (name, value) in EVERYWHERE {
+            headers.entry(name).or_insert(value);
         }
         if self.https {
             let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");

@@ -128,6 +128,7 @@ pub fn issue(
         role_id: role.id.clone(),
         session_name: request.name,
         issued: now,
+        began: origin.began,
         expires,
         bound,
         source_identity,
@@ -154,6 +155,8 @@ pub fn issue(
 struct Origin {
     chained: bool,
     /// Passed on along the chain.
+    began: Option<Timestamp>,
+    /// Passed on along the chain.
     bound: Option<Timestamp>,
     source_identity: Option<SourceIdentity>,
     federated_provider: Option<String>,
@@ -173,6 +176,7 @@ impl Origin {
                 }
                 Self {
                     chained: false,
+                    began: None,
                     bound: assertion.not_after,
                     source_identity: assertion.source_identity.clone(),
                     federated_provider: assertion.provider.arn_in(account).map(|arn| arn.to_string()),
@@ -183,6 +187,7 @@ impl Origin {
             }
             GrantBasis::Chained(parent) => Self {
                 chained: true,
+                began: Some(parent.began.unwrap_or(parent.issued)),
                 bound: Some(parent.bound),
                 source_identity: parent.source_identity.clone(),
                 federated_provider: parent.federated_provider.clone(),

@@ -174,9 +174,9 @@ pub struct BearerToken {
 pub enum TokenScope {
     /// Read people and groups.
     Read,
-    /// Change people.
+    /// Change people, and what trust policies read of them.
     Users,
-    /// Change people and groups, and so who takes which role.
+    /// Change people and groups.
     UsersAndGroups,
 }
 

@@ -142,12 +142,20 @@ impl Revocations {
             return false;
         }
         let covers = |scope| self.covers(scope, session.issued);
+        // A chained session may have been made on a node that had not heard of it yet.
+        let began = session.began.unwrap_or(session.issued);
         covers(RevocationScope::Everything)
             || covers(RevocationScope::Session(session.access_key_id.clone()))
             || covers(RevocationScope::Role(session.role_id.clone()))
-            || session.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string())))
-            || session.directory_user.as_ref().is_some_and(|user| covers(RevocationScope::DirectoryUser(user.clone())))
-            || session.person.as_ref().is_some_and(|person| self.end_person(person, session.issued))
+            || session
+                .source_identity
+                .as_ref()
+                .is_some_and(|id| self.covers(RevocationScope::SourceIdentity(id.to_string()), began))
+            || session
+                .directory_user
+                .as_ref()
+                .is_some_and(|user| self.covers(RevocationScope::DirectoryUser(user.clone()), began))
+            || session.person.as_ref().is_some_and(|person| self.end_person(person, began))
     }
 
     /// Whether temporary credentials of a user are over. An access key is not a session: it is made inactive instead.
@@ -158,6 +166,7 @@ impl Revocations {
             && user.is_temporary()
             && (covers(RevocationScope::Everything)
                 || covers(RevocationScope::Session(user.access_key_id.clone()))
+                || user.directory_user.as_ref().is_some_and(|user| covers(RevocationScope::DirectoryUser(user.clone())))
                 || user.person.as_ref().is_some_and(|person| self.end_person(person, user.issued))
                 || user.source_identity.as_ref().is_some_and(|id| covers(RevocationScope::SourceIdentity(id.to_string()))))
     }

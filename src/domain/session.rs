@@ -333,6 +333,9 @@ pub struct RoleSession {
     /// When it was issued.
     #[serde(rename = "t")]
     pub issued: Timestamp,
+    /// When the first session of its chain was issued, where that was another one: what ended that, ends this.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
     /// When it ends.
     #[serde(rename = "e")]
     pub expires: Timestamp,
@@ -440,6 +443,15 @@ impl Principal {
         match self {
             Self::Session(session) => session.person.clone(),
             Self::User(user) => user.person.clone(),
+            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+        }
+    }
+    /// Who that is in the directory, by id, where they are in it.
+    #[must_use]
+    pub fn directory_user(&self) -> Option<&str> {
+        match self {
+            Self::Session(session) => session.directory_user.as_deref(),
+            Self::User(user) => user.directory_user.as_deref(),
             Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
         }
     }

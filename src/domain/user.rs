@@ -137,6 +137,9 @@ pub struct UserSession {
     /// Whose sessions these are of: the user's unique id, or whoever became root.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
+    /// Who that is in the directory, by id, where they are in it.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub directory_user: Option<String>,
     /// Of the session that became root.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<SourceIdentity>,
@@ -166,6 +169,7 @@ impl UserSession {
             expires: None,
             mfa: None,
             person: key.user_id.clone(),
+            directory_user: None,
             source_identity: None,
             tags: SessionTags::default(),
             session_policy: None,

@@ -1,4 +1,4 @@
-//! The built-in directory: passwords (argon2id, OWASP ASVS 5.0 11.4.2) and the assertion they lead to.
+//! The built-in directory: signing in with a password, and what trust policies see of its people.
 
 use super::{Failure, Federation, Identified, recorder::Recording};
 use crate::domain::{
@@ -8,91 +8,7 @@ use crate::domain::{
     name::UserName,
     session::{FederationProtocol, IdentityAssertion, ProviderRef, SessionTags},
 };
-use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
-};
 use std::{collections::BTreeMap, net::IpAddr};
-use tokio::sync::Semaphore;
-
-/// Shortest new password, in characters.
-pub const MIN_PASSWORD: usize = 12;
-/// Longest password read, in bytes: hashing more is only work for us.
-pub const MAX_PASSWORD: usize = 1024;
-
-/// Hashing, bounded in number: each run takes 64 MiB.
-#[derive(Debug)]
-pub(super) struct Passwords {
-    turns: Semaphore,
-    /// The hash of no password: an unknown name takes as long as a wrong password.
-    nobody: String,
-}
-
-impl Passwords {
-    pub(super) fn new(cores: usize) -> Result<Self, Error> {
-        // A fixed salt and an output nobody knows a password for.
-        let nobody = "$argon2id$v=19$m=65536,t=3,p=1$bm9ib2R5LW5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        PasswordHash::new(nobody).map_err(Error::internal)?;
-        Ok(Self { turns: Semaphore::new(cores.min(4)), nobody: nobody.to_owned() })
-    }
-}
-
-/// Refuses a password that is too short, or that anybody would guess first. No rule about kinds of characters, as those make
-/// passwords worse (NIST SP 800-63B-4, section 3.1.1).
-///
-/// # Errors
-/// `InvalidInput`.
-pub fn check_new_password(password: &Secret<String>, user: &User) -> Result<(), Error> {
-    let characters = password.expose().chars().count();
-    if characters < MIN_PASSWORD {
-        return Err(Error::invalid(format!(
-            "A password has at least {MIN_PASSWORD} characters. A few words that belong together only for you do well."
-        )));
-    }
-    if password.expose().len() > MAX_PASSWORD {
-        return Err(Error::invalid(format!("A password has at most {MAX_PASSWORD} bytes.")));
-    }
-    let plain: String = password.expose().to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
-    let own = [user.name.as_str(), &user.email, &user.display_name].into_iter().flat_map(|text| {
-        let text = text.to_lowercase();
-        let local = text.split('@').next().unwrap_or_default().to_owned();
-        [text, local]
-    });
-    let mut rest = plain.clone();
-    for word in own.map(|text| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>()).filter(|word| word.len() > 2) {
-        rest = rest.replace(&word, "");
-    }
-    for word in ["password", "passwort", "qwerty", "letmein", "welcome", "daypass", "changeme", "123456789", "12345"] {
-        rest = rest.replace(word, "");
-    }
-    let distinct: std::collections::BTreeSet<char> = rest.chars().collect();
-    if rest.chars().count() < 6 || distinct.len() < 4 {
-        return Err(Error::invalid(
-            "That is one of the first passwords somebody would try: your name, a common word, or the same again and again.",
-        ));
-    }
-    Ok(())
-}
-
-/// Hashes a password with the current parameters (64 MiB, 3 passes, 1 lane) and a random salt.
-///
-/// # Errors
-/// `InvalidInput` for passwords shorter than 8 or longer than [`MAX_PASSWORD`] bytes.
-pub fn hash(password: &Secret<String>) -> Result<Secret<String>, Error> {
-    if !(8..=MAX_PASSWORD).contains(&password.expose().len()) {
-        return Err(Error::invalid(format!("a password has 8 to {MAX_PASSWORD} bytes")));
-    }
-    let parameters = Params::new(65_536, 3, 1, None).map_err(Error::internal)?;
-    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
-    let hash = hasher.hash_password(password.expose().as_bytes()).map_err(Error::internal)?;
-    Ok(Secret::new(hash.to_string()))
-}
-
-/// Whether a password belongs to a hash.
-#[must_use]
-pub fn matches(password: &Secret<String>, hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok())
-}
 
 impl Federation {
     /// Whether this is the person's password. Guessing is slowed down as at the sign-in.
@@ -112,12 +28,6 @@ impl Federation {
             return Ok(());
         }
         Err(Error::new(ErrorKind::RejectedIdentity, "The password you have now is another one."))
-    }
-
-    async fn is_right(&self, password: Secret<String>, hash: Secret<String>) -> bool {
-        let _turn = self.passwords.turns.acquire().await;
-        let short = password.expose().len() <= MAX_PASSWORD;
-        short && tokio::task::spawn_blocking(move || matches(&password, hash.expose())).await.unwrap_or(false)
     }
 }
 
@@ -190,6 +100,9 @@ pub(super) async fn admitted(
     source: &IdentityProvider,
     mut assertion: IdentityAssertion,
 ) -> Result<Option<IdentityAssertion>, Error> {
+    // Nothing of the source's own goes by the directory's names.
+    let own = |key: &String| key.strip_prefix(DIRECTORY_ISSUER).is_some_and(|rest| rest.starts_with(':'));
+    assertion.claims.retain(|key, _| !own(key));
     let Some(named) = &source.directory_user else { return Ok(Some(assertion)) };
     let name = match named.as_str() {
         "subject" => Some(&assertion.subject),
@@ -198,10 +111,9 @@ pub(super) async fn admitted(
     let Some(Ok(name)) = name.map(|name| UserName::parse(name)) else { return Ok(None) };
     let tx = federation.store.read();
     let Some(id) = tx.user_named(&name).await? else { return Ok(None) };
-    let Some(user) = tx.user_by_id(&id).await?.filter(|user| !user.disabled) else { return Ok(None) };
-    // Nothing of the source's own goes by the directory's names.
-    let own = |key: &String| key.strip_prefix(DIRECTORY_ISSUER).is_some_and(|rest| rest.starts_with(':'));
-    assertion.claims.retain(|key, _| !own(key));
+    // People who were made here are for the day the provider fails: nobody becomes them by its word.
+    let usable = |user: &User| user.provisioned && !user.disabled;
+    let Some(user) = tx.user_by_id(&id).await?.filter(usable) else { return Ok(None) };
     assertion.claims.extend(claims(&user));
     Ok(Some(assertion))
 }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod mapping;
 pub mod metadata;
 pub mod oidc;
+pub mod passwords;
 pub mod recorder;
 pub mod saml;
 mod verifier;
@@ -162,6 +163,8 @@ pub struct Surroundings {
     pub cage: Option<PathBuf>,
     /// Hosts that may have private addresses.
     pub private_hosts: std::collections::BTreeSet<String>,
+    /// What is asked of new passwords.
+    pub password_rules: passwords::PasswordRules,
 }
 
 /// Everything that federation needs.
@@ -178,7 +181,7 @@ pub struct Federation {
     discoveries: cache::Published<oidc::Discovery>,
     keys: cache::Published<jsonwebtoken::jwk::JwkSet>,
     verifier: Arc<verifier::Verifier>,
-    passwords: directory::Passwords,
+    passwords: passwords::Passwords,
     pub(crate) attempts: attempts::Attempts,
 }
 
@@ -212,7 +215,7 @@ impl Federation {
             discoveries: cache::Published::default(),
             keys: cache::Published::default(),
             verifier: Arc::new(verifier::Verifier::new(surroundings.cage, cores)),
-            passwords: directory::Passwords::new(cores)?,
+            passwords: passwords::Passwords::new(cores, surroundings.password_rules)?,
             attempts: attempts::Attempts::default(),
         })
     }

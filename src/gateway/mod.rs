@@ -50,6 +50,8 @@ use std::{
 pub struct SessionLimits {
     /// Longest portal session, in seconds.
     pub portal_seconds: i64,
+    /// A browser that is not used for so long is signed out, in seconds.
+    pub idle_seconds: i64,
     /// Life of the access tokens that command lines get, in seconds.
     pub token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds.

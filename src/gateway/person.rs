@@ -67,6 +67,10 @@ impl Broker {
         }
         let identity = self.fresh(&session).await?.ok_or_else(no_portal_session)?;
         let identity = self.federation.current(identity).await?.ok_or_else(no_portal_session)?;
+        // People of a source are found in the directory by name: who has the name of another by now is not them.
+        if session.identity.directory_user().is_some_and(|was| identity.directory_user() != Some(was)) {
+            return Err(no_portal_session());
+        }
         let root = session.lent_by.as_ref().unwrap_or(&session.id);
         let given: Option<Timestamp> = self.store.ephemeral().get(FACTOR_GIVEN, root).await?;
         let factor_given = session.factor_given.max(given);

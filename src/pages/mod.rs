@@ -15,7 +15,7 @@ pub mod sign_in;
 
 use crate::{
     domain::{
-        Error, ErrorKind,
+        Error, ErrorKind, Timestamp,
         session::{Caller, PortalSession, Principal, RequestOrigin},
     },
     gateway::Gateway,
@@ -123,6 +123,10 @@ fn same_origin(request: &Request, own: &str) -> bool {
 const PERSON: &str = "person";
 const CONSOLE: &str = "console";
 const BINDING: &str = "binding";
+/// When the browser was last used by whoever is signed in.
+const SEEN: &str = "seen";
+/// How exact that is, in seconds: not every page is worth a write.
+const SEEN_SECONDS: i64 = 60;
 /// Whether the sign-in under way is a test.
 const TESTING: &str = "testing";
 const CONTINUATION: &str = "continuation";
@@ -170,7 +174,8 @@ impl Browser {
     /// The signed-in person.
     pub(crate) async fn person(&self, pages: &Pages) -> Result<Option<Caller>, PageError> {
         let stored: Option<PortalSession> = self.session.get(PERSON).await?;
-        match stored.filter(|session| session.expires > self.origin.time) {
+        let in_use = stored.is_some() && self.in_use(pages.gateway.broker.limits.idle_seconds).await?;
+        match stored.filter(|session| in_use && session.expires > self.origin.time) {
             None => Ok(None),
             Some(session) => match pages.gateway.person(session).await {
                 Ok(principal) => Ok(Some(self.caller(principal))),
@@ -194,10 +199,29 @@ impl Browser {
         }
     }
 
+    /// Whether the browser was used lately, as it is now. One that was not is signed out, console and all.
+    async fn in_use(&self, idle_seconds: i64) -> Result<bool, PageError> {
+        let now = self.origin.time;
+        let unused = match self.session.get::<Timestamp>(SEEN).await? {
+            None => SEEN_SECONDS,
+            Some(seen) => now.seconds_since(seen),
+        };
+        if unused >= idle_seconds {
+            self.session.flush().await?;
+            return Ok(false);
+        }
+        if unused >= SEEN_SECONDS {
+            self.session.insert(SEEN, now).await?;
+        }
+        Ok(true)
+    }
+
     /// The role session whose console this browser has open.
-    pub(crate) async fn console(&self) -> Result<(Caller, Console), PageError> {
+    pub(crate) async fn console(&self, pages: &Pages) -> Result<(Caller, Console), PageError> {
         let console: Option<Console> = self.session.get(CONSOLE).await?;
-        let open = console.filter(|console| console.until > self.origin.time && console.session.expires > self.origin.time);
+        let in_use = console.is_some() && self.in_use(pages.gateway.broker.limits.idle_seconds).await?;
+        let now = self.origin.time;
+        let open = console.filter(|console| in_use && console.until > now && console.session.expires > now);
         match open {
             Some(console) => Ok((self.caller(Principal::Session(Arc::new(console.session.clone()))), console)),
             None => Err(PageError(Error::new(

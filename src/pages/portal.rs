@@ -88,7 +88,7 @@ async fn portal(State(pages): State<Pages>, browser: Browser) -> Page {
         until: clock_time(session.expires),
         accounts,
         role_count,
-        console_open: browser.console().await.ok().map(|(_, console)| console.session.role_name.to_string()),
+        console_open: browser.console(&pages).await.ok().map(|(_, console)| console.session.role_name.to_string()),
     }))
 }
 

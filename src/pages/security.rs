@@ -8,7 +8,7 @@ use crate::{
     api::signin::{
         enrolment::{FactorInfo, ListFactors, RemoveFactor, RenewRecoveryCodes},
         own_sessions::{EndOwnSession, ListOwnSessions, OwnSession},
-        password::{BeginPasswordChange, ChangePassword, LookUpPasswordLink, PasswordOwner, SetPassword},
+        password::{BeginPasswordChange, BeginSetPassword, ChangePassword, LookUpPasswordLink, PasswordOwner, SetPassword},
     },
     domain::{ErrorKind, Secret, iam::DIRECTORY_ISSUER},
     signin::step::Continuation,
@@ -92,7 +92,11 @@ async fn set_password(
 ) -> Page {
     let caller = browser.anonymous();
     let owner = pages.gateway.call(&caller, LookUpPasswordLink { token: token.clone() }).await?;
-    let outcome = pages.gateway.call(&caller, SetPassword { token: token.clone(), password: form.password }).await;
+    let begin = BeginSetPassword { token: token.clone(), password: form.password };
+    let outcome = match pages.gateway.call(&caller, begin).await {
+        Ok(handle) => pages.gateway.call(&caller, SetPassword { token: token.clone(), handle }).await,
+        Err(error) => Err(error),
+    };
     match outcome {
         Ok(()) => Ok(render(&SetPasswordPage { token, owner, problem: String::new(), done: true })),
         Err(error) if error.kind == ErrorKind::InvalidInput => {

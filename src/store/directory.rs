@@ -9,8 +9,8 @@ use crate::domain::{
     name::{GroupName, UserName},
     revocation::RevocationScope,
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
-use std::collections::{BTreeSet, HashMap};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Links to set a password, by user id: kept for some days, and gone with everything else that somebody holds.
 pub const PASSWORD_LINK: &str = "password-link";
@@ -29,8 +29,6 @@ pub enum Narrow {
     Name(String),
     /// That the SCIM client calls so.
     ExternalId(String),
-    /// People whose address is this, in lower case.
-    Email(String),
     /// Groups that this person is in.
     Member(String),
 }
@@ -42,7 +40,6 @@ impl Narrow {
             Self::Id(value) => (" AND id = ", value),
             Self::Name(value) => (" AND name_key = ", value),
             Self::ExternalId(value) => (" AND external_id = ", value),
-            Self::Email(value) => (" AND email_key = ", value),
             Self::Member(user) => {
                 query
                     .push(" AND id IN (SELECT group_id FROM directory_member WHERE user_id = ")
@@ -78,6 +75,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn put_group(&mut self, group: &Group) -> Result<Stamp, Error> {
+        self.touch_members(&group.id).await?;
         let query = sqlx::query(
             "INSERT INTO directory_group (id, name, name_key, external_id, provisioned, created, modified)
              VALUES ($1, $2, $3, $4, $5, $6, $6)
@@ -99,6 +97,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        self.touch_members(id).await?;
         self.aside(sqlx::query("DELETE FROM directory_group WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
@@ -112,23 +111,38 @@ impl WriteTx<'_> {
                 "INSERT INTO directory_member (user_id, group_id) SELECT id, $2 FROM directory_user WHERE id = $1
                  ON CONFLICT DO NOTHING",
             );
-            self.aside(query.bind(user.clone()).bind(group.to_owned())).await?;
+            if self.aside(query.bind(user.clone()).bind(group.to_owned())).await? > 0 {
+                self.touch_user(user).await?;
+            }
         }
         Ok(())
     }
 
-    /// Takes people out of a group: these, or (none) everybody.
+    /// What is answered about somebody has changed: their groups.
+    async fn touch_user(&mut self, id: &str) -> Result<(), Error> {
+        let query = sqlx::query("UPDATE directory_user SET version = version + 1 WHERE id = $1");
+        self.aside(query.bind(id.to_owned())).await.map(drop)
+    }
+
+    /// The same of everybody in a group.
+    async fn touch_members(&mut self, group: &str) -> Result<(), Error> {
+        let query = sqlx::query(
+            "UPDATE directory_user SET version = version + 1
+             WHERE id IN (SELECT user_id FROM directory_member WHERE group_id = $1)",
+        );
+        self.aside(query.bind(group.to_owned())).await.map(drop)
+    }
+
+    /// Takes people out of a group.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn remove_members(&mut self, group: &str, users: Option<&BTreeSet<String>>) -> Result<(), Error> {
-        let Some(users) = users else {
-            let query = sqlx::query("DELETE FROM directory_member WHERE group_id = $1").bind(group.to_owned());
-            return self.aside(query).await.map(drop);
-        };
+    pub async fn remove_members(&mut self, group: &str, users: &BTreeSet<String>) -> Result<(), Error> {
         for user in users {
             let query = sqlx::query("DELETE FROM directory_member WHERE user_id = $1 AND group_id = $2");
-            self.aside(query.bind(user.clone()).bind(group.to_owned())).await?;
+            if self.aside(query.bind(user.clone()).bind(group.to_owned())).await? > 0 {
+                self.touch_user(user).await?;
+            }
         }
         Ok(())
     }
@@ -144,7 +158,7 @@ impl WriteTx<'_> {
         let mut touched = Vec::new();
         for (name, id) in &old {
             if !groups.iter().any(|group| group.as_str() == name) {
-                self.remove_members(id, Some(&BTreeSet::from([user.to_owned()]))).await?;
+                self.remove_members(id, &BTreeSet::from([user.to_owned()])).await?;
                 touched.push(id.clone());
             }
         }
@@ -210,6 +224,11 @@ impl WriteTx<'_> {
     pub async fn delete_user(&mut self, id: &str) -> Result<(), Error> {
         self.end_person_of_directory(id).await?;
         self.delete_factors(&factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), id)).await?;
+        let query = sqlx::query(
+            "UPDATE directory_group SET version = version + 1
+             WHERE id IN (SELECT group_id FROM directory_member WHERE user_id = $1)",
+        );
+        self.aside(query.bind(id.to_owned())).await?;
         self.aside(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
@@ -226,7 +245,8 @@ impl WriteTx<'_> {
 }
 
 impl ReadTx<'_> {
-    /// A person of the built-in directory by sign-in name, without regard to case, or by e-mail when only one has it.
+    /// Somebody of the built-in directory who can sign in with a password: by name, without regard to case, or by e-mail when
+    /// only one has it.
     ///
     /// # Errors
     /// `Unavailable`, as for everything here.
@@ -234,8 +254,10 @@ impl ReadTx<'_> {
         if name.is_empty() {
             return Ok(None);
         }
-        // The name first: nobody's address keeps somebody else from their own name.
-        let sql = "SELECT id, name_key = $1 AS named FROM directory_user WHERE name_key = $1 OR email_key = $1
+        // Whoever can use it: those who come by SCIM, without a password, keep nobody from signing in by address. And the name
+        // first: nobody's address keeps somebody else from their own name.
+        let sql = "SELECT id, name_key = $1 AS named FROM directory_user
+                   WHERE (name_key = $1 OR email_key = $1) AND password_hash IS NOT NULL AND NOT disabled
                    ORDER BY named DESC LIMIT 2";
         let rows = sqlx::query(sql).bind(name.to_lowercase()).fetch_all(&self.store.readers).await.map_err(unavailable)?;
         let row = match rows.as_slice() {
@@ -345,12 +367,13 @@ impl ReadTx<'_> {
         Ok(self.groups_in(&Narrow::Id(id.to_owned()), &Slice { after: String::new(), skip: 0, most: 1 }).await?.pop())
     }
 
-    /// The id of the group with this name, without regard to case.
+    /// The id of another group than this one with the name, without regard to case.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn group_named(&self, name: &GroupName) -> Result<Option<String>, Error> {
-        let query = sqlx::query("SELECT id FROM directory_group WHERE name_key = $1").bind(name.key());
+    pub async fn group_named(&self, name: &GroupName, other_than: &str) -> Result<Option<String>, Error> {
+        let query =
+            sqlx::query("SELECT id FROM directory_group WHERE name_key = $1 AND id <> $2").bind(name.key()).bind(other_than);
         let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
         Ok(row.map(|row| row.get("id")))
     }
@@ -363,26 +386,24 @@ impl ReadTx<'_> {
         members(&self.store.readers, group).await
     }
 
-    /// One of these ids that nobody has.
+    /// Which of these people there are, and whether a SCIM client keeps them.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn nobody_among(&self, users: &BTreeSet<String>) -> Result<Option<String>, Error> {
+    pub async fn known_among(&self, users: &BTreeSet<String>) -> Result<BTreeMap<String, bool>, Error> {
+        let mut found = BTreeMap::new();
         let all: Vec<&String> = users.iter().collect();
         for batch in all.chunks(BATCH) {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT id FROM directory_user WHERE id IN (");
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, provisioned FROM directory_user WHERE id IN (");
             let mut ids = query.separated(", ");
             for id in batch {
                 ids.push_bind((*id).clone());
             }
             query.push(")");
             let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
-            let known: BTreeSet<String> = rows.iter().map(|row| row.get("id")).collect();
-            if let Some(nobody) = batch.iter().find(|id| !known.contains(**id)) {
-                return Ok(Some((*nobody).clone()));
-            }
+            found.extend(rows.iter().map(|row| (row.get("id"), row.get("provisioned"))));
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// The groups that people are in, by the people's ids; sorted by name.
@@ -456,4 +477,35 @@ fn group(row: &SqliteRow) -> Result<Group, Error> {
         provisioned: row.get("provisioned"),
         stamp: stamp(row),
     })
+}
+
+/// Names are compared by keys that SQL can't make, where letters go beyond ASCII: those that a migration made are made anew,
+/// once.
+pub(super) async fn renew_keys(pool: &SqlitePool) -> Result<(), Error> {
+    const RENEWED: i64 = 6;
+    let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(pool).await.map_err(unavailable)?.get(0);
+    if version >= RENEWED {
+        return Ok(());
+    }
+    let mut tx = pool.begin().await.map_err(unavailable)?;
+    let people = "SELECT id, name, name_key, email FROM directory_user";
+    for row in sqlx::query(people).fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let (name, email): (&str, &str) = (row.get("name"), row.get("email"));
+        if name.is_ascii() && email.is_ascii() {
+            continue;
+        }
+        let query = sqlx::query("UPDATE directory_user SET name_key = $2, email_key = $3 WHERE id = $1");
+        let query = query.bind(row.get::<&str, _>("id")).bind(name.to_lowercase()).bind(email.to_lowercase());
+        let twins = |error| {
+            unavailable(format!("two people of the directory have names that differ in letter case alone: {name}: {error}"))
+        };
+        query.execute(&mut *tx).await.map_err(twins)?;
+    }
+    for row in sqlx::query("SELECT id, name FROM directory_group").fetch_all(&mut *tx).await.map_err(unavailable)? {
+        let query = sqlx::query("UPDATE directory_group SET name_key = $2 WHERE id = $1");
+        let query = query.bind(row.get::<&str, _>("id")).bind(row.get::<&str, _>("name").to_lowercase());
+        query.execute(&mut *tx).await.map_err(unavailable)?;
+    }
+    sqlx::query("PRAGMA user_version = 6").execute(&mut *tx).await.map_err(unavailable)?;
+    tx.commit().await.map_err(unavailable)
 }

@@ -79,6 +79,7 @@ impl Store {
         let file = folder.join("daypass.sqlite");
         let writer = pool(&file, 1).await?;
         sqlx::migrate!("src/store/migrations/system").run(&writer).await.map_err(unavailable)?;
+        directory::renew_keys(&writer).await?;
         let readers = pool(&file, 4).await?;
         let master = keys::master_ring(master_key, random.clone())?;
         let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;

@@ -130,8 +130,8 @@ export class Broker {
     return run(daypass, words, { env: this.env() }).stdout;
   }
 
-  async start(env = {}) {
-    this.running = start(daypass, ['serve'], { env: { ...this.env(), ...env } });
+  async start(env = {}, ...words) {
+    this.running = start(daypass, ['serve', ...words], { env: { ...this.env(), ...env } });
     await until('the broker is ready', async () => {
       if (this.running.child.exitCode !== null) throw new Error(`the broker ended\n${this.running.output.stderr}`);
       try { return (await fetch(`${this.url}/readyz`)).ok; } catch { return false; }

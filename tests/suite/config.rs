@@ -18,6 +18,7 @@ fn the_manual_lists_every_key_with_its_default() {
     defaults.master_key_file.clone_from(&read.master_key_file);
     defaults.tls.clone_from(&read.tls);
     defaults.trusted_proxies.clone_from(&read.trusted_proxies);
+    defaults.passwords = read.passwords.clone();
     assert_eq!(format!("{read:?}"), format!("{defaults:?}"));
     // serde names the keys it knows when it meets one it does not.
     let known = toml::from_str::<Settings>("nothing = 1").unwrap_err().to_string();

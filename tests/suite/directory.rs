@@ -11,7 +11,10 @@ use daypass::{
         scim::{self, PatchUser},
         signin::{
             Answer, BeginSignIn, CompleteSignIn,
-            password::{BeginPasswordChange, ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink, SetPassword},
+            password::{
+                BeginPasswordChange, BeginSetPassword, ChangePassword, LINK_SECONDS, LookUpPasswordLink, MakePasswordLink,
+                SetPassword,
+            },
         },
         sso::GetRoleCredentials,
         sts::GetCallerIdentity,
@@ -23,7 +26,10 @@ use daypass::{
         name::{AccountId, GroupName, UserName},
         session::{PortalSession, Principal},
     },
-    federation::{Arrival, directory::check_new_password},
+    federation::{
+        Arrival, Surroundings,
+        passwords::{PasswordRules, check_new_password},
+    },
     signin::step::Continuation,
 };
 use serde_json::json;
@@ -51,7 +57,8 @@ async fn link(world: &World, id: &str) -> Secret<String> {
 }
 
 async fn set(world: &World, token: &Secret<String>, password: &str) -> Result<(), Error> {
-    world.nobody().call(SetPassword { token: token.clone(), password: password.to_owned().into() }).await
+    let handle = world.nobody().call(BeginSetPassword { token: token.clone(), password: password.to_owned().into() }).await?;
+    world.nobody().call(SetPassword { token: token.clone(), handle }).await
 }
 
 async fn sign_in(world: &World, name: &str, password: &str) -> Result<PortalSession, Error> {
@@ -88,7 +95,8 @@ async fn somebody_invited_sets_a_password_once_and_signs_in() {
     let before = link(&world, &id).await;
     for disabled in [true, false] {
         let (email, display_name) = (KIM.to_owned(), "Kim Park".to_owned());
-        let wish = UpdateUser { id: id.clone(), email, display_name, groups: Vec::new(), disabled };
+        let version = world.version_of(&id).await;
+        let wish = UpdateUser { id: id.clone(), email, display_name, groups: Vec::new(), disabled, version };
         world.root(MANAGEMENT).call(wish).await.unwrap();
     }
     assert_eq!(kind(set(&world, &before, GOOD).await), ErrorKind::NoSuchEntity);
@@ -121,12 +129,14 @@ async fn letting_somebody_go_ends_everything_they_hold() {
         console.call(GetCallerIdentity {}).await.unwrap();
         world.clock.advance(1);
         let root = world.root(MANAGEMENT);
+        let version = world.version_of(&id).await;
         let update = |disabled| UpdateUser {
             id: id.clone(),
             email: KIM.to_owned(),
             display_name: "Kim Park".to_owned(),
             groups: Vec::new(),
             disabled,
+            version,
         };
         match way {
             "disable" => root.call(update(true)).await.unwrap(),
@@ -184,17 +194,22 @@ async fn groups_are_made_and_unknown_ones_refused() {
     root.call(group()).await.unwrap();
     assert_eq!(kind(root.call(group()).await), ErrorKind::AlreadyExists);
     let id = create(&world, KIM).await.unwrap();
-    let update = |names: &[&str]| UpdateUser {
+    let update = |names: &[&str], version| UpdateUser {
         id: id.clone(),
         email: KIM.to_owned(),
         display_name: "Kim".to_owned(),
         groups: groups(names),
         disabled: false,
+        version,
     };
-    root.call(update(&["auditors"])).await.unwrap();
-    assert_eq!(kind(root.call(update(&["nobody"])).await), ErrorKind::NoSuchEntity);
+    let version = world.version_of(&id).await;
+    root.call(update(&["auditors"], version)).await.unwrap();
+    // Somebody else's change is not undone by a form that does not show it.
+    assert_eq!(kind(root.call(update(&[], version)).await), ErrorKind::PreconditionFailed);
+    let version = world.version_of(&id).await;
+    assert_eq!(kind(root.call(update(&["nobody"], version)).await), ErrorKind::NoSuchEntity);
     for email in ["kim", "kim@", "@example.com", "kim @example.com", "a@b@c.example"] {
-        let odd = UpdateUser { email: email.to_owned(), ..update(&[]) };
+        let odd = UpdateUser { email: email.to_owned(), ..update(&[], version) };
         assert_eq!(kind(root.call(odd).await), ErrorKind::InvalidInput, "{email}");
     }
 }
@@ -225,7 +240,7 @@ trust_policy = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Prin
     let id = clerk.call(create("kim", &[])).await.unwrap().id;
     assert_eq!(kind(clerk.call(create("lee", &["admins"])).await), ErrorKind::AccessDenied);
     let (email, display_name) = (KIM.to_owned(), "Kim".to_owned());
-    let promote = UpdateUser { id, email, display_name, groups: groups(&["admins"]), disabled: false };
+    let promote = UpdateUser { id, email, display_name, groups: groups(&["admins"]), disabled: false, version: 1 };
     assert_eq!(kind(clerk.call(promote).await), ErrorKind::AccessDenied);
 }
 
@@ -234,7 +249,7 @@ async fn passwords_are_long_and_not_the_first_that_somebody_would_try() {
     let world = World::empty().await;
     let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: false };
     world.operator().call(ApplyOrganization(wish)).await.unwrap();
-    let jane = world.gateway.broker.store.read().user("jane@example.com").await.unwrap().unwrap();
+    let jane = world.gateway.broker.store.read().search_users("jane@example.com", "", 1).await.unwrap().pop().unwrap();
     for (password, accepted) in [
         ("three otters by the weir", true),
         ("Jane's other cat is Büchner", true),
@@ -247,9 +262,52 @@ async fn passwords_are_long_and_not_the_first_that_somebody_would_try() {
         ("password12345", false),
         ("aaaaaaaaaaaaaaaa", false),
         ("abababababababab", false),
+        ("1Q2W3E4R5T6Y", false),
+        ("roadrunner-acme-99", false),
+        ("the roadrunner ran past acme", true),
+        (&"long ".repeat(13), true),
     ] {
-        let outcome = check_new_password(&password.to_owned().into(), &jane);
+        let outcome = check_new_password(&password.to_owned().into(), &jane, &["Acme".to_owned(), "Roadrunner".to_owned()]);
         assert_eq!(outcome.is_ok(), accepted, "{password}");
     }
-    assert!(check_new_password(&"ab c".repeat(300).into(), &jane).is_err(), "hashing more is only work for us");
+    assert!(check_new_password(&"ab c".repeat(300).into(), &jane, &[]).is_err(), "hashing more is only work for us");
+}
+
+/// Passwords of breaches are refused by five digits of their hash; a service that gives no answer holds nobody up.
+#[tokio::test]
+async fn passwords_of_breaches_are_refused() {
+    // SHA-1 of "three otters by the weir", and a line that is padding.
+    let known = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, GOOD.as_bytes());
+    let known = hex::encode_upper(known);
+    let padding =
+        hex::encode_upper(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, b"quiet harbour lamps"));
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let answer = {
+        let asked = asked.clone();
+        move |axum::extract::Path(prefix): axum::extract::Path<String>| async move {
+            asked.lock().unwrap().push(prefix.clone());
+            let lines = [(&known, 3), (&padding, 0)];
+            let fitting = lines.iter().filter_map(|(hash, count)| Some(format!("{}:{count}\r\n", hash.strip_prefix(&prefix)?)));
+            match prefix.starts_with(&known[..5]) || prefix.starts_with(&padding[..5]) {
+                true => Ok(fitting.collect::<String>()),
+                false => Err(axum::http::StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/range/", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/range/{prefix}", axum::routing::get(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let rules = PasswordRules { words: Vec::new(), breached_url: Some(url.parse().unwrap()) };
+    let world = World::demo_in(Surroundings { password_rules: rules, ..Surroundings::default() }).await;
+    let id = create(&world, KIM).await.unwrap();
+    let token = link(&world, &id).await;
+    let refused = set(&world, &token, GOOD).await.unwrap_err();
+    assert!(refused.public.contains("stolen"), "{refused}");
+    set(&world, &token, "quiet harbour lamps").await.unwrap();
+    set(&world, &link(&world, &id).await, "nobody answers this one").await.unwrap();
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().map(String::len).collect::<Vec<_>>(), [5, 5, 5], "five digits and nothing else: {asked:?}");
+    let events = world.gateway.broker.store.read().audit_events(None, Some("BeginSetPassword"), None, 1).await.unwrap();
+    assert_eq!(events[0].detail["breachedPasswords"], "no answer");
 }

@@ -379,16 +379,18 @@ async fn a_step_of_somebody_who_was_let_go_enrols_nothing() {
     let (world, password) = demo("second_factor = { required = \"always\" }").await;
     let waiting = step(sign_in(&world, &password).await);
     let id = person_id(&world, JANE).await.replace("people:", "");
-    let update = |disabled| UpdateUser {
+    let update = |disabled, version| UpdateUser {
         id: id.clone(),
         email: JANE.to_owned(),
         display_name: "Jane".to_owned(),
         groups: Vec::new(),
         disabled,
+        version,
     };
     world.clock.advance(1);
     for disabled in [true, false] {
-        world.root(MANAGEMENT).call(update(disabled)).await.unwrap();
+        let version = world.version_of(&id).await;
+        world.root(MANAGEMENT).call(update(disabled, version)).await.unwrap();
         let late = enrol(&world.nobody(), &world, Some(waiting.clone())).await.map(drop);
         assert_eq!(kind(late), ErrorKind::StaleStep, "disabled: {disabled}");
     }

@@ -246,6 +246,7 @@ async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_len
     let session = |id: &str, lent_by: Option<&str>| {
         let mut identity = directory_assertion(&["stale"]);
         identity.subject.clone_from(&jane.id);
+        identity.claims.insert("directory:sub".to_owned(), vec![jane.id.clone()]);
         let (started, expires) = (world.clock.now(), world.clock.now().plus_seconds(3600));
         PortalSession {
             id: id.to_owned(),

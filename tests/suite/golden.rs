@@ -242,7 +242,7 @@ macro_rules! samples {
         $visit!(enrolment::ResetFactors, { "person": "people:u-jane" });
         $visit!(directory::SearchUsers, {});
         $visit!(directory::CreateUser, { "user_name": "kim", "email": "kim@example.com", "display_name": "Kim", "groups": [] });
-        $visit!(directory::UpdateUser, { "id": "u-x", "email": "kim@example.com", "display_name": "Kim", "groups": [], "disabled": false });
+        $visit!(directory::UpdateUser, { "id": "u-x", "email": "kim@example.com", "display_name": "Kim", "groups": [], "disabled": false, "version": 1 });
         $visit!(directory::DeleteUser, { "id": "u-x" });
         $visit!(directory::CreateGroup, { "name": "new" });
         $visit!(directory::CreateBearerToken, { "name": "Entra ID", "scope": "users-and-groups", "takeover": false, "days": 90 });
@@ -269,7 +269,8 @@ macro_rules! samples {
         $visit!(scim::GetSchema, { "id": "x" });
         $visit!(password::MakePasswordLink, { "id": "u-x" });
         $visit!(password::LookUpPasswordLink, { "token": "x" });
-        $visit!(password::SetPassword, { "token": "x", "password": "x" });
+        $visit!(password::BeginSetPassword, { "token": "x", "password": "x" });
+        $visit!(password::SetPassword, { "token": "x", "handle": "x" });
         $visit!(password::BeginPasswordChange, { "current": "x", "password": "x" });
         $visit!(password::ChangePassword, { "handle": "x" });
         $visit!(own_sessions::ListOwnSessions, {});

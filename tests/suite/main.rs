@@ -11,6 +11,7 @@
 mod allocations;
 mod anywhere;
 mod apply;
+mod asvs;
 mod config;
 mod crypto;
 mod directory;

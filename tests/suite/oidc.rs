@@ -19,6 +19,7 @@ use base64::{
 };
 use daypass::{
     api::{
+        directory::{CreateUser as CreateLocalUser, DeleteUser, SearchUsers},
         scim::{CreateGroup, CreateUser, PatchUser},
         sign_out::{BackChannelLogout, SignOut},
         signin::{Answer, BeginSignIn, CompleteSignIn},
@@ -713,5 +714,23 @@ async fn the_directory_has_a_say_about_people_of_a_source_that_are_in_it() {
     let back = world.caller(world.gateway.person(session).await.unwrap());
     assert_eq!(back.call(wish()).await.unwrap_err().kind, ErrorKind::InvalidBearer, "what was over stays over");
     world.clock.advance(1);
-    sign_in(&world, &provider, 0).await.unwrap();
+    let session = sign_in(&world, &provider, 0).await.unwrap();
+    world.gateway.person(session.clone()).await.unwrap();
+    // Another one who gets the name gets nothing of what she had.
+    scim(json!({ "id": jane, "resource": { "Operations": [{ "op": "replace", "path": "userName", "value": "jane.doe" }] } }))
+        .await;
+    assert!(world.gateway.person(session.clone()).await.is_err(), "nobody has the name");
+    scim(json!({ "resource": { "schemas": [user], "userName": "jane" } })).await;
+    assert!(world.gateway.person(session).await.is_err(), "somebody else has it");
+    // People made here are not for a provider to speak for.
+    let root = world.root("111122223333");
+    let found = root.call(SearchUsers { text: "jane".to_owned(), after: String::new() }).await.unwrap().users;
+    for person in found.iter().filter(|person| person.provisioned) {
+        root.call(DeleteUser { id: person.id.clone() }).await.unwrap();
+    }
+    let (email, display_name) = ("jane@corp.test".to_owned(), "Jane".to_owned());
+    let local =
+        CreateLocalUser { user_name: "jane@corp.test".to_owned().try_into().unwrap(), email, display_name, groups: Vec::new() };
+    root.call(local).await.unwrap();
+    assert_eq!(code(&sign_in(&world, &provider, 1).await.unwrap_err()), "directory_unknown");
 }

@@ -3,7 +3,7 @@
 use crate::world::{DEMO, MANAGEMENT, World};
 use daypass::{
     api::{
-        directory::{CreateBearerToken, DeleteBearerToken, ListBearerTokens, SearchUsers},
+        directory::{CreateBearerToken, DeleteBearerToken, ListBearerTokens, SearchUsers, UpdateUser},
         scim::{
             CreateGroup, CreateUser, DeleteGroup, DeleteUser, GetGroup, GetUser, ListGroups, ListUsers, PatchGroup, PatchUser,
             PutGroup, PutUser, fits, patched,
@@ -303,6 +303,15 @@ async fn groups_have_members_and_keep_them_when_renamed() {
     assert_eq!(kind(scim::<GetGroup>(&world, json!({ "id": id })).await), ErrorKind::NoSuchEntity);
 }
 
+/// A request of many small steps makes no list that takes long to look through.
+#[test]
+fn a_thousand_operations_make_no_long_list() {
+    let values = |from: usize| (from..from + 60).map(|number| json!(format!("{number}"))).collect::<Vec<_>>();
+    let steps: Vec<Value> = (0..1000).map(|step| json!({ "op": "add", "path": "emails", "value": values(60 * step) })).collect();
+    let before = object(json!({ "schemas": [USER], "userName": "a" }));
+    assert_eq!(kind(patched("User", before, &object(json!({ "Operations": steps })))), ErrorKind::InvalidInput);
+}
+
 /// People and groups that were made here are for the day the provider fails.
 #[tokio::test]
 async fn a_token_reaches_what_a_scim_client_made_and_no_further() {
@@ -333,6 +342,18 @@ async fn a_token_reaches_what_a_scim_client_made_and_no_further() {
         ErrorKind::MissingCredentials,
         "and no token for a signature"
     );
+
+    // Who was put into a group here stays in it, and nobody else is put in.
+    let group = create_group(&world, "by-scim", &[&mallory]).await;
+    let join_jane = json!({ "Operations": [{ "op": "add", "path": "members", "value": [{ "value": jane }] }] });
+    assert_eq!(kind(scim::<PatchGroup>(&world, json!({ "id": group, "resource": join_jane })).await), ErrorKind::AccessDenied);
+    let version = world.version_of(&jane).await;
+    let (email, display_name) = ("jane@example.com".to_owned(), "Jane".to_owned());
+    let groups = vec!["admins".to_owned().try_into().unwrap(), "by-scim".to_owned().try_into().unwrap()];
+    root.call(UpdateUser { id: jane.clone(), email, display_name, groups, disabled: false, version }).await.unwrap();
+    let nobody = json!({ "Operations": [{ "op": "replace", "path": "members", "value": [] }] });
+    scim::<PatchGroup>(&world, json!({ "id": group, "resource": nobody })).await.unwrap();
+    assert_eq!(members(&world, &group).await, [jane.as_str()]);
 
     // With leave, they are taken over.
     let take: PatchGroup = serde_json::from_value(json!({ "id": admins, "resource": join })).unwrap();

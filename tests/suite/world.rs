@@ -88,13 +88,25 @@ impl World {
 
     /// The demo organization, without passwords.
     pub async fn demo() -> Self {
-        let world = Self::empty().await;
+        Self::demo_in(Surroundings::default()).await
+    }
+
+    pub async fn demo_in(surroundings: Surroundings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
+        let gateway = open_in(&folder, clock.clone(), random, surroundings).await.unwrap();
+        let world = Self { gateway, clock, folder };
         world.apply(parse(DEMO, "toml").unwrap(), false).await.unwrap();
         world
     }
 
     pub async fn apply(&self, file: OrganizationFile, prune: bool) -> Result<Plan, Error> {
         self.operator().call(ApplyOrganization(PlanOrganization { file, prune, new_passwords: false })).await
+    }
+
+    /// Of somebody of the directory, as forms send it back.
+    pub async fn version_of(&self, id: &str) -> i64 {
+        self.gateway.broker.store.read().user_by_id(id).await.unwrap().map_or(0, |user| user.stamp.version)
     }
 
     pub fn caller(&self, principal: Principal) -> Persona<'_> {
@@ -157,10 +169,19 @@ impl World {
 }
 
 pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededRandom>) -> Result<Gateway, Error> {
+    open_in(folder, clock, random, Surroundings::default()).await
+}
+
+async fn open_in(
+    folder: &TempDir,
+    clock: Arc<FrozenClock>,
+    random: Arc<SeededRandom>,
+    surroundings: Surroundings,
+) -> Result<Gateway, Error> {
     let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
     let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
-    let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), Surroundings::default())?;
-    let limits = SessionLimits { portal_seconds: 3600, token_seconds: 3600, chained_seconds: 3600 };
+    let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?;
+    let limits = SessionLimits { portal_seconds: 3600, idle_seconds: 1800, token_seconds: 3600, chained_seconds: 3600 };
     Ok(Gateway {
         broker: Broker {
             store,

@@ -20,7 +20,7 @@ use crate::{
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
         organization::{Account, Organization},
     },
-    federation::directory,
+    federation::passwords,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
     policy::{DocumentKind, Policy},
     store::{Snapshot, WriteTx},
@@ -285,7 +285,7 @@ impl Operation for ApplyOrganization {
         for user in draft.new_passwords {
             let password = Secret::new(call.broker.random.text(b"abcdefghijkmnpqrstuvwxyz23456789", 16));
             let hashed = password.clone();
-            let hash = tokio::task::spawn_blocking(move || directory::hash(&hashed)).await.map_err(Error::internal)??;
+            let hash = tokio::task::spawn_blocking(move || passwords::hash(&hashed)).await.map_err(Error::internal)??;
             for write in &mut draft.writes {
                 if let Put::User(put) = write
                     && put.name == user

@@ -29,9 +29,16 @@ pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People
     let users = &people.users;
     let groups: BTreeSet<&GroupName> = file.groups.iter().map(|entry| &entry.name).collect();
     let is_there = |name: &GroupName| people.groups.iter().any(|group| group.name == *name);
-    for group in &groups {
-        let new = Group::new(random.group_id(), (*group).clone());
-        draft.put(format!("group {group}"), is_there(group), Vec::new(), Put::Group(new));
+    for (index, group) in groups.iter().enumerate() {
+        let old = people.groups.iter().find(|old| old.name.key() == group.key());
+        let twin = old.filter(|old| old.name != **group).map(|old| &old.name);
+        if let Some(twin) = twin.or(groups.iter().find(|other| *other != group && other.key() == group.key()).copied()) {
+            return Err(bad(&format!("groups[{index}].name"), format!("{twin} and {group} differ in letter case alone")));
+        }
+        // What the document lists is the operator's own, whoever made it.
+        let parts = old.map(|old| differing(&[("no longer kept by SCIM", old.provisioned)])).unwrap_or_default();
+        let new = Group { provisioned: false, ..old.cloned().unwrap_or_else(|| Group::new(random.group_id(), (*group).clone())) };
+        draft.put(format!("group {group}"), old.is_some(), parts, Put::Group(new));
     }
     for (index, entry) in file.users.iter().enumerate() {
         let folded = entry.name.key();
@@ -48,7 +55,9 @@ pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People
         new.set_display_name(entry.display_name.clone());
         new.password_hash = entry.password_hash.clone().or(new.password_hash);
         new.groups = groups;
-        new.disabled = entry.disabled;
+        // Whom the provider has switched off, the document does not switch on by saying nothing.
+        new.disabled = entry.disabled || old.is_some_and(|old| old.provisioned && old.disabled);
+        new.provisioned = false;
         let first_password = wish.new_passwords && new.password_hash.is_none();
         if first_password {
             draft.new_passwords.push(new.name.clone());
@@ -61,6 +70,7 @@ pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People
                 ("password", first_password || old.password_hash != new.password_hash),
                 ("groups", old.groups != new.groups),
                 ("disabled", old.disabled != new.disabled),
+                ("no longer kept by SCIM", old.provisioned),
             ])
         });
         draft.put(format!("user {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::User(new));

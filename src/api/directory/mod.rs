@@ -79,6 +79,8 @@ pub struct DirectoryUser {
     pub password: bool,
     /// Whether a SCIM client keeps them.
     pub provisioned: bool,
+    /// Grows with each change, of groups as well.
+    pub version: i64,
 }
 
 /// The answer.
@@ -103,6 +105,7 @@ impl From<User> for DirectoryUser {
             disabled: user.disabled,
             password: user.password_hash.is_some(),
             provisioned: user.provisioned,
+            version: user.stamp.version,
         }
     }
 }
@@ -160,9 +163,11 @@ pub(super) fn is_display_name(text: &str) -> bool {
 }
 
 /// What people are called and where they get mail, checked.
-fn checked(email: &str, display_name: &str) -> Result<(String, String), Error> {
+fn checked(email: &str, display_name: &str, without: bool) -> Result<(String, String), Error> {
     let (email, display_name) = (email.trim(), display_name.trim());
-    if !is_email(email) {
+    // Who came by SCIM without an address needs none.
+    let known = is_email(email) || (without && email.is_empty());
+    if !known {
         return Err(Error::invalid("That is not an e-mail address."));
     }
     if !is_display_name(display_name) {
@@ -194,7 +199,7 @@ impl Operation for CreateUser {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CreatedUser, Error> {
-        let (email, display_name) = checked(&self.email, &self.display_name)?;
+        let (email, display_name) = checked(&self.email, &self.display_name, false)?;
         if call.tx.read().user_named(&self.user_name).await?.is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("There is somebody called {} already.", self.user_name)));
         }
@@ -224,6 +229,8 @@ pub struct UpdateUser {
     pub groups: Vec<GroupName>,
     /// Whether they can't sign in.
     pub disabled: bool,
+    /// Of what is being changed, see [`DirectoryUser::version`]: what somebody else changed meanwhile is not undone.
+    pub version: i64,
 }
 
 fn nobody() -> Error {
@@ -251,8 +258,14 @@ impl Operation for UpdateUser {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let (email, display_name) = checked(&self.email, &self.display_name)?;
         let old = call.tx.read().user_by_id(&self.id).await?.ok_or_else(nobody)?;
+        if old.stamp.version != self.version {
+            return Err(Error::new(
+                ErrorKind::PreconditionFailed,
+                "Somebody changed this person meanwhile. Look again, and repeat.",
+            ));
+        }
+        let (email, display_name) = checked(&self.email, &self.display_name, old.email.is_empty())?;
         let groups = sorted(self.groups, &call.tx.read().groups().await?)?;
         call.tx.note("user", &self.id);
         call.tx.note("groups", &groups);
@@ -310,7 +323,7 @@ impl Operation for CreateGroup {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        if call.tx.read().group_named(&self.name).await?.is_some() {
+        if call.tx.read().group_named(&self.name, "").await?.is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("There is a group {} already.", self.name)));
         }
         call.tx.note("group", &self.name);

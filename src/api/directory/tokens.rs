@@ -50,15 +50,16 @@ impl Operation for CreateBearerToken {
     const NAME: &'static str = "CreateBearerToken";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        // Nobody gives away by a token what they may not do themselves.
-        let mut actions = vec!["sso-directory:CreateBearerToken"];
+        // Nobody gives away by a token what they may not do themselves. Who changes people decides about roles, too: a name can
+        // be given to somebody else, and trust policies read departments.
+        let mut actions = vec!["sso-directory:CreateBearerToken", "sso-directory:SearchUsers"];
         if self.scope >= TokenScope::Users {
             actions.extend(["sso-directory:CreateUser", "sso-directory:UpdateUser", "sso-directory:DeleteUser"]);
             actions.extend(["sso-directory:DisableUser", "sso-directory:EnableUser"]);
+            actions.extend(["sso-directory:AddMemberToGroup", "sso-directory:RemoveMemberFromGroup"]);
         }
         if self.scope >= TokenScope::UsersAndGroups {
             actions.extend(["sso-directory:CreateGroup", "sso-directory:UpdateGroup", "sso-directory:DeleteGroup"]);
-            actions.extend(["sso-directory:AddMemberToGroup", "sso-directory:RemoveMemberFromGroup"]);
         }
         administered(scope, &actions)
     }

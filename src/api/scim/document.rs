@@ -11,7 +11,7 @@ pub(super) type Document = Map<String, Value>;
 /// Longest text of an attribute, in bytes.
 const MAX_TEXT: usize = 4096;
 /// Most values of an attribute of a person.
-const MAX_VALUES: usize = 100;
+pub(super) const MAX_VALUES: usize = 100;
 /// Most bytes of a person's attributes, all together.
 pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
 

@@ -5,10 +5,10 @@ use super::{
     document::{Document, Projection, member, read},
     filter::{check_values, selects},
     list::{Listed, Query, SearchRequest, list},
-    meta, names, not_found,
+    meta, names, not_found, note_client,
     patch::{self, Verb},
     provisioner,
-    schema::{GROUP, GROUPS, ResourceType, find},
+    schema::{GROUP, GROUPS, MEMBERS_OF_GROUP, ResourceType},
     tag, within_reach,
 };
 use crate::{
@@ -30,6 +30,8 @@ use std::collections::BTreeSet;
 
 /// Most members of the groups of one answer.
 const MAX_MEMBERS: usize = 200_000;
+/// Most operations of one request that look at all members of a group.
+const MAX_WHOLE: usize = 10;
 /// So many members are named in an audit record.
 const MAX_NOTED: usize = 100;
 
@@ -184,10 +186,14 @@ async fn reached<O: Operation<Mode = Write>>(call: &Call<'_, O>, id: &str, if_ma
     Ok(group)
 }
 
-async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &mut Group) -> Result<(), Error> {
-    let known = call.tx.read().group_named(&group.name).await?;
-    if known.is_some_and(|known| known != group.id) {
+/// `was`: as it was before, none for a new one.
+async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, was: Option<&Group>, group: &mut Group) -> Result<(), Error> {
+    if call.tx.read().group_named(&group.name, &group.id).await?.is_some() {
         return Err(Error::new(ErrorKind::AlreadyExists, "Another group has this displayName."));
+    }
+    note_client(call, was.is_some_and(|was| !was.provisioned));
+    if let Some(was) = was.filter(|was| was.name != group.name) {
+        call.tx.note("was", &was.name);
     }
     call.tx.note("group", &group.id);
     call.tx.note("displayName", &group.name);
@@ -195,30 +201,55 @@ async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &mut Gro
     Ok(())
 }
 
-/// Members come, go, or are all others.
+/// Members come, go (these, or whomever a filter selects), or are all others.
 enum Change {
     Add(BTreeSet<String>),
-    Remove(Option<BTreeSet<String>>),
+    Remove(BTreeSet<String>),
+    RemoveSelected(Option<ValFilter>),
     Replace(BTreeSet<String>),
 }
 
+impl Change {
+    /// Whether all members are looked at for it.
+    const fn is_whole(&self) -> bool {
+        matches!(self, Self::RemoveSelected(_) | Self::Replace(_))
+    }
+}
+
 async fn change<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &str, change: Change) -> Result<(), Error> {
-    let noted = |people: &BTreeSet<String>| people.iter().take(MAX_NOTED).cloned().collect::<Vec<_>>();
     match change {
-        Change::Remove(people) => {
-            call.tx.note("removed", people.as_ref().map_or_else(|| vec!["everybody".to_owned()], noted));
-            return call.tx.remove_members(group, people.as_ref()).await;
+        Change::Remove(people) => remove(call, group, people).await,
+        Change::RemoveSelected(filter) => {
+            let selected = |id: &String| {
+                let entry = json!({ "value": id, "type": "User" });
+                filter
+                    .as_ref()
+                    .is_none_or(|filter| entry.as_object().is_some_and(|entry| selects(&MEMBERS_OF_GROUP, filter, entry)))
+            };
+            let people = call.tx.members(group).await?.into_iter().filter(selected).collect();
+            remove(call, group, people).await
         }
         Change::Replace(people) => {
             let old = call.tx.members(group).await?;
-            let gone: BTreeSet<String> = old.difference(&people).cloned().collect();
             let come: BTreeSet<String> = people.difference(&old).cloned().collect();
-            call.tx.note("removed", noted(&gone));
-            call.tx.remove_members(group, Some(&gone)).await?;
+            remove(call, group, old.difference(&people).cloned().collect()).await?;
             add(call, group, &come, noted(&come)).await
         }
         Change::Add(people) => add(call, group, &people, noted(&people)).await,
     }
+}
+
+/// Takes out whom the token reaches. The others were put in here, and stay.
+async fn remove<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &str, people: BTreeSet<String>) -> Result<(), Error> {
+    let known = call.tx.read().known_among(&people).await?;
+    let reached = known.into_iter().filter(|(_, provisioned)| within_reach(call.caller, *provisioned).is_ok());
+    let gone: BTreeSet<String> = reached.map(|(id, _)| id).collect();
+    call.tx.note("removed", noted(&gone));
+    call.tx.remove_members(group, &gone).await
+}
+
+fn noted(people: &BTreeSet<String>) -> Vec<String> {
+    people.iter().take(MAX_NOTED).cloned().collect()
 }
 
 async fn add<O: Operation<Mode = Write>>(
@@ -227,42 +258,36 @@ async fn add<O: Operation<Mode = Write>>(
     people: &BTreeSet<String>,
     noted: Vec<String>,
 ) -> Result<(), Error> {
-    if let Some(nobody) = call.tx.read().nobody_among(people).await? {
+    let known = call.tx.read().known_among(people).await?;
+    if let Some(nobody) = people.iter().find(|id| !known.contains_key(*id)) {
         return Err(Error::invalid(format!("There is nobody with the id {nobody:?}.")));
     }
+    known.values().try_for_each(|provisioned| within_reach(call.caller, *provisioned))?;
     call.tx.note("added", noted);
     call.tx.add_members(group, people).await
 }
 
 /// What an operation on members means.
-async fn change_of<O: Operation<Mode = Write>>(
-    call: &mut Call<'_, O>,
-    group: &str,
-    operation: &patch::Operation,
-) -> Result<Change, Error> {
+fn change_of(operation: &patch::Operation) -> Result<Change, Error> {
     let path = operation.path.as_deref().unwrap_or_default();
     let leads_nowhere = || Error::new(ErrorKind::InvalidPath, format!("{path} leads nowhere."));
-    let value = operation.value.as_ref();
+    let value = operation.value.as_ref().filter(|value| !value.is_null());
+    let named = || people(value.unwrap_or(&Value::Null));
     match (path.parse::<PatchPath>().map_err(|_| leads_nowhere())?, operation.verb) {
         (PatchPath::Attr(path), _) if path.sub_attr.is_some() => Err(leads_nowhere()),
-        (PatchPath::Attr(_), Verb::Add) => Ok(Change::Add(people(value.unwrap_or(&Value::Null))?)),
-        (PatchPath::Attr(_), Verb::Replace) => Ok(Change::Replace(people(value.unwrap_or(&Value::Null))?)),
-        (PatchPath::Attr(_), Verb::Remove) => Ok(Change::Remove(value.filter(|value| !value.is_null()).map(people).transpose()?)),
+        (PatchPath::Attr(_), Verb::Add) => named().map(Change::Add),
+        (PatchPath::Attr(_), Verb::Replace) => named().map(Change::Replace),
+        (PatchPath::Attr(_), Verb::Remove) if value.is_some() => named().map(Change::Remove),
+        (PatchPath::Attr(_), Verb::Remove) => Ok(Change::RemoveSelected(None)),
         (PatchPath::Value(path), Verb::Remove) if path.sub_attr.is_none() => {
             // By far the most frequent one.
             if let ValFilter::Attr(AttrExp::Comparison(named, CompareOp::Eq, CompValue::Str(id))) = &path.filter
                 && named.name.eq_ignore_ascii_case("value")
             {
-                return Ok(Change::Remove(Some(BTreeSet::from([id.clone()]))));
+                return Ok(Change::Remove(BTreeSet::from([id.clone()])));
             }
-            let attribute = find(GROUPS.attributes, "members").ok_or_else(leads_nowhere)?;
-            check_values(attribute, &path.filter)?;
-            let is_selected = |id: &String| {
-                let entry = json!({ "value": id, "type": "User" });
-                entry.as_object().is_some_and(|entry| selects(attribute, &path.filter, entry))
-            };
-            let members = call.tx.members(group).await?;
-            Ok(Change::Remove(Some(members.into_iter().filter(is_selected).collect())))
+            check_values(&MEMBERS_OF_GROUP, &path.filter)?;
+            Ok(Change::RemoveSelected(Some(path.filter)))
         }
         (PatchPath::Value(_), _) => Err(leads_nowhere()),
     }
@@ -373,7 +398,7 @@ impl Operation for CreateGroup {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let new = Group::new(call.broker.random.group_id(), GroupName::parse("new")?);
         let (mut group, members) = sent(new, &self.resource)?;
-        put(call, &mut group).await?;
+        put(call, None, &mut group).await?;
         change(call, &group.id, Change::Add(members)).await?;
         let base = base(call);
         let members = call.tx.members(&group.id).await?;
@@ -393,8 +418,8 @@ impl Operation for PutGroup {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let old = reached(call, &self.id, self.if_match.as_deref()).await?;
-        let (mut group, members) = sent(old, &self.resource)?;
-        put(call, &mut group).await?;
+        let (mut group, members) = sent(old.clone(), &self.resource)?;
+        put(call, Some(&old), &mut group).await?;
         change(call, &group.id, Change::Replace(members)).await?;
         let base = base(call);
         let members = call.tx.members(&group.id).await?;
@@ -415,19 +440,23 @@ impl Operation for PatchGroup {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let old = reached(call, &self.id, self.if_match.as_deref()).await?;
         let id = old.id.clone();
-        let mut rest = writable(&old);
+        let (mut rest, mut whole) = (writable(&old), 0);
         for operation in patch::operations(&self.resource)? {
             for part in patch::with_paths(&GROUPS, operation)? {
                 if patch::is_about(&GROUPS, part.path.as_deref().unwrap_or_default(), "members")? {
-                    let wanted = change_of(call, &id, &part).await?;
+                    let wanted = change_of(&part)?;
+                    whole += usize::from(wanted.is_whole());
+                    if whole > MAX_WHOLE {
+                        return Err(Error::new(ErrorKind::LimitExceeded, "These are too many changes of all members at once."));
+                    }
                     change(call, &id, wanted).await?;
                 } else {
                     patch::apply(&GROUPS, &mut rest, &part)?;
                 }
             }
         }
-        let mut group = become_document(old, read(&GROUPS, &rest)?)?;
-        put(call, &mut group).await?;
+        let mut group = become_document(old.clone(), read(&GROUPS, &rest)?)?;
+        put(call, Some(&old), &mut group).await?;
         let base = base(call);
         let Some(attributes) = self.attributes else {
             let location = Some(location(&group, &base));
@@ -453,6 +482,7 @@ impl Operation for DeleteGroup {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let group = reached(call, &self.id, self.if_match.as_deref()).await?;
+        note_client(call, false);
         call.tx.note("group", &group.id);
         call.tx.note("displayName", &group.name);
         call.tx.delete_group(&group.id).await?;

@@ -20,6 +20,8 @@ pub(super) const MAX_COUNT: usize = 200;
 const COUNT: usize = 100;
 /// Most resources that are looked at for a filter no index helps with.
 const MAX_SCANNED: usize = 100_000;
+/// Longest filter that no index helps with, in bytes.
+const MAX_UNINDEXED_FILTER: usize = 1024;
 /// So many are read at once.
 const BATCH: u32 = 500;
 
@@ -112,6 +114,9 @@ async fn filtered(listed: &impl Listed, text: &str, skip: usize, count: usize) -
     let kind = listed.kind();
     let filter = filter::parse(kind, text)?;
     let narrow = filter::narrow(kind, &filter);
+    if narrow == Narrow::All && text.len() > MAX_UNINDEXED_FILTER {
+        return Err(Error::new(ErrorKind::LimitExceeded, "The filter is too long for one that looks at everything."));
+    }
     let (mut total, mut page, mut scanned) = (0, Vec::new(), 0);
     let mut slice = Slice { after: String::new(), skip: 0, most: BATCH };
     loop {

@@ -24,7 +24,7 @@ use crate::{
         session::{Caller, Principal},
     },
     gateway::{
-        Access, Call, Entry, Fault, Operation, Protocol, Service,
+        Access, Call, Entry, Fault, Operation, Protocol, Service, Write,
         scim::{Outcome, ScimAnswer},
     },
 };
@@ -155,6 +155,16 @@ fn within_reach(caller: &Caller, provisioned: bool) -> Result<(), Error> {
     match &caller.principal {
         Principal::Provisioner(token) if provisioned || token.takeover => Ok(()),
         _ => Err(Error::new(ErrorKind::AccessDenied, "This was not made by a SCIM client, and this token may not take it over.")),
+    }
+}
+
+/// What every change has on record: which token, and whether it took something over that was made here.
+fn note_client<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, taken_over: bool) {
+    if let Principal::Provisioner(token) = &call.caller.principal {
+        call.tx.note("token", &token.id);
+    }
+    if taken_over {
+        call.tx.note("takenOver", true);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changes to a part of a resource (RFC 7644, section 3.5.2).
 
 use super::{
-    document::{Document, attribute, member, one, value_of},
+    document::{Document, MAX_VALUES, attribute, member, one, value_of},
     filter::{Place, check_values, selects},
     schema::{Attribute, COMMON, Kind, Mutability, ResourceType, find},
 };
@@ -205,10 +205,19 @@ fn whole(holder: &mut Document, attribute: &Attribute, operation: &Operation) ->
                 if !old.contains(&value) {
                     old.push(value);
                 }
+                bounded(attribute, old)?;
             }
         }
         (_, Some(Value::Object(old)), Value::Object(new)) => old.extend(new),
         (_, _, value) => drop(holder.insert(name.to_owned(), value)),
+    }
+    Ok(())
+}
+
+/// Checked at each step: a thousand operations must not make a list that takes long to look through.
+fn bounded(attribute: &Attribute, values: &[Value]) -> Result<(), Error> {
+    if values.len() > MAX_VALUES {
+        return Err(Error::invalid(format!("{} has at most {MAX_VALUES} values.", attribute.name)));
     }
     Ok(())
 }
@@ -281,6 +290,7 @@ fn selected(
                 _ => {}
             }
             values.push(made.into());
+            bounded(attribute, values)?;
         }
         (_, Some(below)) => {
             let value = one(below, sent)?;

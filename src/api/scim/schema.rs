@@ -278,8 +278,12 @@ static MANAGER: &[Attribute] = &[
 
 static GROUP_ATTRIBUTES: &[Attribute] = &[
     Attribute::text("displayName", "directory:groups in trust policies; 1 to 128 characters").required().unique(),
-    Attribute::new("members", Kind::Complex(MEMBERS), "Who is in it: people, no groups").multi(),
+    MEMBERS_OF_GROUP,
 ];
+
+/// Who is in a group.
+pub(super) const MEMBERS_OF_GROUP: Attribute =
+    Attribute::new("members", Kind::Complex(MEMBERS), "Who is in it: people, no groups").multi();
 
 static MEMBERS: &[Attribute] = &[
     Attribute::text("value", "The person's id").exact().immutable(),

@@ -4,7 +4,7 @@ use super::{
     Scim, answer, base, check_match,
     document::{Document, MAX_DOCUMENT, Projection, read},
     list::{Listed, Query, SearchRequest, list},
-    meta, names, not_found, patched, provisioner,
+    meta, names, not_found, note_client, patched, provisioner,
     schema::{PEOPLE, ResourceType, USER},
     tag, within_reach,
 };
@@ -23,6 +23,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Lists people.
 #[derive(Debug, Deserialize)]
@@ -179,6 +180,7 @@ fn become_document(mut user: User, mut document: Document) -> Result<User, Error
 /// Writes somebody, and shows them.
 async fn write<O: Operation<Mode = Write>>(
     call: &mut Call<'_, O>,
+    was: Option<&User>,
     mut user: User,
     outcome: Outcome,
 ) -> Result<ScimAnswer, Error> {
@@ -186,9 +188,16 @@ async fn write<O: Operation<Mode = Write>>(
     if known.is_some_and(|known| known != user.id) {
         return Err(Error::new(ErrorKind::AlreadyExists, "Somebody else has this userName."));
     }
+    note_client(call, was.is_some_and(|was| !was.provisioned));
     call.tx.note("user", &user.id);
     call.tx.note("userName", &user.name);
     call.tx.note("disabled", user.disabled);
+    if let Some(was) = was.filter(|was| was.name != user.name) {
+        call.tx.note("was", &was.name);
+    }
+    let (before, after) = (was.map(writable).unwrap_or_default(), writable(&user));
+    let changed = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
+    call.tx.note("changed", changed.collect::<BTreeSet<_>>());
     user.stamp = call.tx.put_user(&user).await?;
     let groups = call.tx.read().memberships(std::slice::from_ref(&user.id)).await?.remove(&user.id).unwrap_or_default();
     let base = base(call);
@@ -293,7 +302,7 @@ impl Operation for CreateUser {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let name = UserName::parse("new")?;
         let user = become_document(User::new(call.broker.random.user_id(), name), read(&PEOPLE, &self.resource)?)?;
-        write(call, user, Outcome::Created).await
+        write(call, None, user, Outcome::Created).await
     }
 }
 
@@ -308,9 +317,9 @@ impl Operation for PutUser {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
-        let user = reached(call, &self.id, self.if_match.as_deref()).await?;
-        let user = become_document(user, read(&PEOPLE, &self.resource)?)?;
-        write(call, user, Outcome::Found).await
+        let was = reached(call, &self.id, self.if_match.as_deref()).await?;
+        let user = become_document(was.clone(), read(&PEOPLE, &self.resource)?)?;
+        write(call, Some(&was), user, Outcome::Found).await
     }
 }
 
@@ -325,10 +334,10 @@ impl Operation for PatchUser {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
-        let user = reached(call, &self.id, self.if_match.as_deref()).await?;
-        let document = patched(PEOPLE.name, writable(&user), &self.resource)?;
-        let user = become_document(user, document)?;
-        write(call, user, Outcome::Found).await
+        let was = reached(call, &self.id, self.if_match.as_deref()).await?;
+        let document = patched(PEOPLE.name, writable(&was), &self.resource)?;
+        let user = become_document(was.clone(), document)?;
+        write(call, Some(&was), user, Outcome::Found).await
     }
 }
 
@@ -344,6 +353,7 @@ impl Operation for DeleteUser {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let user = reached(call, &self.id, self.if_match.as_deref()).await?;
+        note_client(call, false);
         call.tx.note("user", &user.id);
         call.tx.note("userName", &user.name);
         call.tx.delete_user(&user.id).await?;

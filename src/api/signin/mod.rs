@@ -76,6 +76,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<enrolment::ResetFactors>(),
     Entry::inner::<password::MakePasswordLink>(),
     Entry::inner::<password::LookUpPasswordLink>(),
+    Entry::inner::<password::BeginSetPassword>(),
     Entry::inner::<password::SetPassword>(),
     Entry::inner::<password::BeginPasswordChange>(),
     Entry::inner::<password::ChangePassword>(),

@@ -3,7 +3,6 @@
 use super::{Signin, administered};
 use crate::{
     domain::{Error, ErrorKind, Secret, Timestamp, directory::User},
-    federation::directory,
     gateway::{Access, Broker, Call, Issue, Operation, Read, Scope, Write},
     store::PASSWORD_LINK,
 };
@@ -106,13 +105,39 @@ impl Operation for LookUpPasswordLink {
     }
 }
 
+/// Checks a new password for whom a link is for. Hashing takes its time, and holds no pen; what is refused costs no link.
+#[derive(Debug, Deserialize)]
+pub struct BeginSetPassword {
+    /// From the link.
+    pub token: Secret<String>,
+    /// The new password.
+    pub password: Secret<String>,
+}
+
+impl Operation for BeginSetPassword {
+    type Service = Signin;
+    type Mode = Issue;
+    type Output = String;
+    const NAME: &'static str = "BeginSetPassword";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Public { because: "the link that an administrator made is the proof" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+        let user = find(call.broker, &self.token).await?;
+        call.tx.note("user", &user.id);
+        park(call, user, &self.password).await
+    }
+}
+
 /// Uses a link up: the password is set, and everything the person holds ends.
 #[derive(Debug, Deserialize)]
 pub struct SetPassword {
     /// From the link.
     pub token: Secret<String>,
-    /// The new password.
-    pub password: Secret<String>,
+    /// From [`BeginSetPassword`].
+    pub handle: String,
 }
 
 impl Operation for SetPassword {
@@ -127,23 +152,34 @@ impl Operation for SetPassword {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let user = find(call.broker, &self.token).await?;
-        // What the policy refuses costs no link, and a link one hash at most.
-        let hash = hashed(&self.password, &user).await?;
-        // Meanwhile another link may have taken its place. With everything else, this one ends.
-        let user = find(call.broker, &self.token).await.map(|now| User { password_hash: Some(hash), ..now })?;
-        put(call, &user).await
+        put(call, user, &self.handle).await
     }
 }
 
-async fn hashed(password: &Secret<String>, user: &User) -> Result<Secret<String>, Error> {
-    directory::check_new_password(password, user)?;
-    let password = password.clone();
-    tokio::task::spawn_blocking(move || directory::hash(&password)).await.map_err(Error::internal)?
+/// Looks at a new password, and keeps its hash until it is written.
+async fn park<O: Operation<Mode = Issue>>(
+    call: &mut Call<'_, O>,
+    user: User,
+    password: &Secret<String>,
+) -> Result<String, Error> {
+    let new = call.broker.federation.new_password(password, &user).await?;
+    if new.unasked {
+        call.tx.note("breachedPasswords", "no answer");
+    }
+    let (handle, until) = (call.broker.random.token(), call.caller.origin.time.plus_seconds(CHANGE_SECONDS));
+    let change = PasswordChange { user_id: user.id, old: user.password_hash, new: new.hash };
+    call.broker.store.ephemeral().put(CHANGE, &handle, &change, until).await?;
+    Ok(handle)
 }
 
-async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, user: &User) -> Result<(), Error> {
+/// Writes a password that was kept, where nobody wrote another one meanwhile. Everything the person holds ends.
+async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, user: User, handle: &str) -> Result<(), Error> {
+    let change: Option<PasswordChange> = call.broker.store.ephemeral().take(CHANGE, handle).await?;
+    let fits = |change: &PasswordChange| change.user_id == user.id && user.password_hash == change.old;
+    let change = change.filter(fits).ok_or_else(|| Error::invalid("The password was changed meanwhile. Try again."))?;
     call.tx.note("user", &user.id);
-    call.tx.put_user(user).await?;
+    let user = User { password_hash: Some(change.new), ..user };
+    call.tx.put_user(&user).await?;
     call.tx.end_person_of_directory(&user.id).await
 }
 
@@ -151,10 +187,14 @@ async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, user: &User) ->
 #[derive(Serialize, Deserialize)]
 struct PasswordChange {
     user_id: String,
-    #[serde(serialize_with = "Secret::reveal")]
-    old: Secret<String>,
+    #[serde(serialize_with = "reveal")]
+    old: Option<Secret<String>>,
     #[serde(serialize_with = "Secret::reveal")]
     new: Secret<String>,
+}
+
+fn reveal<S: serde::Serializer>(hash: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    hash.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 /// Checks the caller's password and the one that is to come. Hashing takes its time, and holds no pen.
@@ -190,14 +230,8 @@ impl Operation for BeginPasswordChange {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
         let user = own(call).await?;
         call.tx.note("user", &user.id);
-        directory::check_new_password(&self.password, &user)?;
         call.broker.federation.check_password(&user, self.current, call.caller.origin.source_ip).await?;
-        let new = hashed(&self.password, &user).await?;
-        let old = user.password_hash.ok_or_else(no_password)?;
-        let (handle, until) = (call.broker.random.token(), call.caller.origin.time.plus_seconds(CHANGE_SECONDS));
-        let change = PasswordChange { user_id: user.id, old, new };
-        call.broker.store.ephemeral().put(CHANGE, &handle, &change, until).await?;
-        Ok(handle)
+        park(call, user, &self.password).await
     }
 }
 
@@ -220,9 +254,6 @@ impl Operation for ChangePassword {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let user = own(call).await?;
-        let change: Option<PasswordChange> = call.broker.store.ephemeral().take(CHANGE, &self.handle).await?;
-        let fits = |change: &PasswordChange| change.user_id == user.id && user.password_hash.as_ref() == Some(&change.old);
-        let change = change.filter(fits).ok_or_else(|| Error::invalid("Your password was changed meanwhile."))?;
-        put(call, &User { password_hash: Some(change.new), ..user }).await
+        put(call, user, &self.handle).await
     }
 }

@@ -96,6 +96,7 @@ impl Operation for AssumeRoot {
             expires: None,
             mfa: None,
             person: call.scope.principal().person_behind(),
+            directory_user: call.scope.principal().directory_user().map(str::to_owned),
             source_identity,
             tags: SessionTags::default(),
             session_policy: None,

@@ -40,7 +40,7 @@ pub(super) struct Paging {
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(paging): Query<Paging>) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(&pages).await?;
     let frame = frame(&pages, &console, "audit");
     match pages.gateway.call(&caller, LookupEvents { next_token: paging.before, ..LookupEvents::default() }).await {
         Ok(found) => {

@@ -55,7 +55,7 @@ pub(super) async fn run(
     Path(name): Path<String>,
     Form(form): Form<DryRunForm>,
 ) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let identity = if form.claims.trim().is_empty() {
         Ok(SimulatedIdentity::SignIn(form.sign_in.clone()))
     } else {
@@ -85,7 +85,7 @@ async fn page(
     result: Option<Simulation>,
     problem: String,
 ) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let role = pages.gateway.call(&caller, GetRole { role_name: role_name(name)? }).await?.role;
     let mut providers = Vec::new();
     if let Ok(list) = pages.gateway.call(&caller, ListSAMLProviders {}).await {

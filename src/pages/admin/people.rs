@@ -79,6 +79,7 @@ struct PersonForm {
     display_name: String,
     groups: Vec<String>,
     disabled: bool,
+    version: i64,
 }
 
 impl PersonForm {
@@ -91,6 +92,7 @@ impl PersonForm {
                 "display_name" => form.display_name = value.into_owned(),
                 "groups" => form.groups.push(value.into_owned()),
                 "disabled" => form.disabled = true,
+                "version" => form.version = value.parse().unwrap_or_default(),
                 _ => {}
             }
         }
@@ -107,7 +109,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
 }
 
 async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let outcome = pages.gateway.call(&caller, SearchUsers { text: filter.text.clone(), after: filter.after.clone() }).await;
     let snapshot = pages.gateway.snapshot();
     let directory = |source: &&std::sync::Arc<crate::domain::iam::IdentityProvider>| {
@@ -150,7 +152,7 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> P
 
 /// Somebody new, with the link that lets them set a password.
 pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, RawForm(body): RawForm) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let form = PersonForm::read(&body);
     match create(&pages, &caller, &form).await {
         Ok(link) => page(&pages, &browser, Filter::default(), Said::link(form.display_name, link)).await,
@@ -170,12 +172,12 @@ async fn create(pages: &Pages, caller: &Caller, form: &PersonForm) -> Result<Pas
 }
 
 pub(super) async fn update(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>, RawForm(body): RawForm) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let form = PersonForm::read(&body);
     let outcome = match form.groups() {
         Ok(groups) => {
-            let PersonForm { email, display_name, disabled, .. } = form;
-            pages.gateway.call(&caller, UpdateUser { id: id.clone(), email, display_name, groups, disabled }).await
+            let PersonForm { email, display_name, disabled, version, .. } = form;
+            pages.gateway.call(&caller, UpdateUser { id: id.clone(), email, display_name, groups, disabled, version }).await
         }
         Err(error) => Err(error),
     };
@@ -190,14 +192,14 @@ async fn after(pages: &Pages, browser: &Browser, outcome: Result<(), Error>, id:
 }
 
 pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let outcome = pages.gateway.call(&caller, DeleteUser { id }).await;
     after(&pages, &browser, outcome, "people").await
 }
 
 /// A link for somebody who forgot their password.
 pub(super) async fn password_link(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     match pages.gateway.call(&caller, MakePasswordLink { id: id.clone() }).await {
         Ok(link) => page(&pages, &browser, Filter::default(), Said::link(id, link)).await,
         Err(error) => page(&pages, &browser, Filter::default(), Said::problem(beside(error)?)).await,
@@ -205,7 +207,7 @@ pub(super) async fn password_link(State(pages): State<Pages>, browser: Browser, 
 }
 
 pub(super) async fn create_group(State(pages): State<Pages>, browser: Browser, RawForm(body): RawForm) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let name = url::form_urlencoded::parse(&body).find(|(name, _)| name == "name").map(|(_, value)| value.trim().to_owned());
     let outcome = match GroupName::parse(&name.unwrap_or_default()) {
         Ok(name) => pages.gateway.call(&caller, CreateGroup { name }).await,
@@ -225,7 +227,7 @@ pub(super) struct TokenForm {
 }
 
 pub(super) async fn create_token(State(pages): State<Pages>, browser: Browser, Form(form): Form<TokenForm>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let wish = CreateBearerToken { name: form.name, scope: form.scope, takeover: form.takeover.is_some(), days: form.days };
     let said = match pages.gateway.call(&caller, wish).await {
         Ok(token) => Said { token: Some(token), ..Said::default() },
@@ -235,7 +237,7 @@ pub(super) async fn create_token(State(pages): State<Pages>, browser: Browser, F
 }
 
 pub(super) async fn delete_token(State(pages): State<Pages>, browser: Browser, Path(id): Path<String>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let outcome = pages.gateway.call(&caller, DeleteBearerToken { id }).await;
     after(&pages, &browser, outcome, "scim").await
 }

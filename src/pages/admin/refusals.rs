@@ -26,13 +26,13 @@ pub(super) struct Pasted {
 }
 
 pub(super) async fn form(State(pages): State<Pages>, browser: Browser) -> Page {
-    let (_, console) = browser.console().await?;
+    let (_, console) = browser.console(&pages).await?;
     let frame = frame(&pages, &console, "refusals");
     Ok(render(&RefusalsPage { frame, message: String::new(), explained: None, problem: String::new() }))
 }
 
 pub(super) async fn explain(State(pages): State<Pages>, browser: Browser, Form(pasted): Form<Pasted>) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(&pages).await?;
     // People paste the whole error: the message is the last word of it.
     let encoded_message = pasted.message.split_whitespace().next_back().unwrap_or_default().to_owned();
     let outcome = pages.gateway.call(&caller, DecodeAuthorizationMessage { encoded_message }).await;

@@ -33,7 +33,7 @@ pub(super) struct Paging {
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(paging): Query<Paging>) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(&pages).await?;
     let frame = frame(&pages, &console, "roles");
     match pages.gateway.call(&caller, ListRoles { marker: paging.marker, ..ListRoles::default() }).await {
         Ok(list) => Ok(render(&RolesPage { frame, roles: list.roles, next: list.marker, refused: String::new() })),
@@ -84,7 +84,7 @@ pub(super) async fn show(
 }
 
 async fn page(pages: &Pages, browser: &Browser, name: &str, edited: Option<String>, saved: bool, problem: String) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let role_name = role_name(name)?;
     let role = pages.gateway.call(&caller, GetRole { role_name: role_name.clone() }).await?.role;
     let inline = ListRolePolicies { role_name: role_name.clone(), marker: None, max_items: None };
@@ -113,7 +113,7 @@ pub(super) async fn save_trust(
     Path(name): Path<String>,
     Form(form): Form<TrustForm>,
 ) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let update = UpdateAssumeRolePolicy { role_name: role_name(&name)?, policy_document: form.policy_document.clone() };
     match pages.gateway.call(&caller, update).await {
         Ok(()) => Ok(Redirect::to(&format!("/admin/roles/{name}?saved=true")).into_response()),

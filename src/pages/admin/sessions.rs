@@ -68,7 +68,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
 }
 
 async fn page(pages: &Pages, browser: &Browser, filter: Filter, reset: Option<ResetLink>) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let person = Some(filter.person.trim().to_owned()).filter(|person| !person.is_empty());
     let outcome = pages.gateway.call(&caller, ListSessions { role_arn: None, person: person.clone() }).await;
     let factors = match &person {
@@ -114,7 +114,7 @@ pub(super) struct Whose {
 
 /// A link for somebody who lost every second factor.
 pub(super) async fn reset_factors(State(pages): State<Pages>, browser: Browser, Form(whose): Form<Whose>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let link = pages.gateway.call(&caller, ResetFactors { person: whose.person.clone() }).await?;
     page(&pages, &browser, Filter { person: whose.person, ended: String::new() }, Some(link)).await
 }
@@ -126,7 +126,7 @@ pub(super) struct Ending {
 }
 
 pub(super) async fn end(State(pages): State<Pages>, browser: Browser, Form(ending): Form<Ending>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let who = match (ending.session, ending.person) {
         (Some(session), None) => Revoked::Session(session),
         (None, Some(person)) => Revoked::Person(person),

@@ -45,7 +45,7 @@ impl Filter {
 }
 
 pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(filter): Query<Filter>) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(&pages).await?;
     let wish = ListSignIns {
         person: filter.person.trim().to_owned(),
         source: filter.source.trim().to_owned(),
@@ -106,7 +106,7 @@ pub(super) async fn try_mapping(
     Path(event_id): Path<String>,
     Form(form): Form<MappingForm>,
 ) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let mut tried = Tried::default();
     let outcome = match form.source {
         Some(name) => {
@@ -127,7 +127,7 @@ pub(super) async fn try_mapping(
 }
 
 async fn page(pages: &Pages, browser: &Browser, event_id: String, lines: Option<String>, tried: Tried) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let found = pages.gateway.call(&caller, GetSignIn { event_id }).await?;
     let identity = found.attempt.identity.as_ref();
     let claims = |identity: &IdentityAssertion| {

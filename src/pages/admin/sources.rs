@@ -70,7 +70,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser) -> Page {
 }
 
 pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let mut shown = Shown::default();
     match pages.gateway.call(&caller, PreviewSource { name: None, text: form.text.clone() }).await {
         Ok(preview) => shown.preview = Some(preview),
@@ -81,7 +81,7 @@ pub(super) async fn preview(State(pages): State<Pages>, browser: Browser, Form(f
 }
 
 pub(super) async fn create(State(pages): State<Pages>, browser: Browser, Form(mut form): Form<NewSource>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let mut shown = Shown::default();
     match create_previewed(&pages, &caller, &mut form, &mut shown).await {
         Ok(()) => return Ok(Redirect::to(&format!("/admin/sources#source-{}", form.name.trim())).into_response()),
@@ -113,7 +113,7 @@ fn name(text: &str) -> Result<ProviderName, Error> {
 }
 
 pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, Form(form): Form<NewSource>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     let outcome = match name(&form.name) {
         Ok(name) => {
             let protocol = form.protocol.unwrap_or(SourceProtocol::Saml);
@@ -131,7 +131,7 @@ pub(super) async fn invite(State(pages): State<Pages>, browser: Browser, Form(fo
 }
 
 pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(name): Path<ProviderName>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     match pages.gateway.call(&caller, DeleteSource { name }).await {
         Ok(()) => Ok(Redirect::to("/admin/sources").into_response()),
         Err(error) => {
@@ -142,7 +142,7 @@ pub(super) async fn delete(State(pages): State<Pages>, browser: Browser, Path(na
 }
 
 async fn page(pages: &Pages, browser: &Browser, shown: Shown) -> Page {
-    let (caller, console) = browser.console().await?;
+    let (caller, console) = browser.console(pages).await?;
     let outcome = pages.gateway.call(&caller, ListSources {}).await;
     let frame = frame(pages, &console, "sources");
     let Shown { form, preview, link, problem } = shown;
@@ -162,7 +162,7 @@ async fn page(pages: &Pages, browser: &Browser, shown: Shown) -> Page {
 
 /// The whole way to the provider and back, without a session at its end. Its checks are shown afterwards.
 pub(super) async fn test(State(pages): State<Pages>, browser: Browser, Path(name): Path<ProviderName>) -> Page {
-    let (caller, _) = browser.console().await?;
+    let (caller, _) = browser.console(&pages).await?;
     // Who may not see the sources has no business trying them.
     pages.gateway.call(&caller, ListSources {}).await?;
     sign_in::test(&pages, &browser, name.to_string()).await

@@ -179,6 +179,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
             session_policy_arns: Vec::new(),
             federated_provider: None,
             directory_user: None,
+            began: None,
             person: None,
             bound: Timestamp(i64::MAX),
             claims: BTreeMap::new(),

@@ -1,0 +1,288 @@
+// What somebody with a browser, a site of their own, or a stolen cookie tries. Each test is an attack; the ASVS table
+// (tests/data/asvs.json) names them.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { launch } from '../testbed/browser/browser.mjs';
+import * as e2e from './harness.mjs';
+
+let broker, passwords;
+const browsers = [];
+const servers = [];
+const JANE = 'jane@example.com';
+
+before(async () => {
+  broker = new e2e.Broker(await e2e.freePort());
+  ({ passwords } = broker.apply(fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8'), '--new-passwords'));
+  await broker.start();
+});
+
+after(async () => {
+  await Promise.all(browsers.map((opened) => opened.close()));
+  servers.forEach((server) => server.close());
+  await broker?.kill('SIGTERM');
+});
+
+async function browser(options) {
+  const opened = await launch(options);
+  browsers.push(opened);
+  return opened.page;
+}
+
+async function signInWith(page) {
+  await page.goto(`${broker.url}/sign-in`);
+  await page.getByLabel('User name or e-mail').fill(JANE);
+  await page.getByLabel('Password', { exact: true }).fill(passwords[JANE]);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+}
+
+// A site of the attacker's.
+async function site(page) {
+  const server = http.createServer((request, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end(page(request)));
+  servers.push(server);
+  const port = await e2e.freePort();
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  return `http://evil.test:${port}`;
+}
+
+// A browser of few words: it keeps one cookie, and goes nowhere by itself.
+class Visitor {
+  constructor(to = broker, cookie = '') { Object.assign(this, { to, cookie, origin: to.url }); }
+
+  async ask(place, { form, headers = {}, method = form ? 'POST' : 'GET' } = {}) {
+    const sent = { ...(this.cookie && { cookie: this.cookie }), ...(method === 'POST' && { origin: this.origin }), ...headers };
+    const body = form && new URLSearchParams(form);
+    const answer = await fetch(`${this.to.address ?? this.to.url}${place}`, { method, headers: sent, body, redirect: 'manual' });
+    const set = answer.headers.getSetCookie().find((line) => /^(__Host-)?daypass=/.test(line));
+    if (set) { this.cookie = set.split(';')[0]; this.set = set; }
+    return answer;
+  }
+
+  async signIn(user, password) {
+    const form = await (await this.ask('/sign-in/people')).text();
+    const handle = form.match(/name="handle" value="([^"]+)"/)[1];
+    return this.ask('/sign-in/people', { form: { handle, user_name: user, password } });
+  }
+
+  async isSignedIn() { return (await this.ask('/portal')).status === 200; }
+}
+
+async function signedIn(user = JANE) {
+  const visitor = new Visitor();
+  await visitor.signIn(user, passwords[user]);
+  assert.ok(await visitor.isSignedIn());
+  return visitor;
+}
+
+// Every address that pages answer to, by method, as the program itself lists them.
+function routes(method) {
+  const found = [];
+  const look = (folder) => fs.readdirSync(folder, { withFileTypes: true }).forEach((entry) => {
+    const place = path.join(folder, entry.name);
+    if (entry.isDirectory()) return look(place);
+    const text = fs.readFileSync(place, 'utf8');
+    for (const [, route, handlers] of text.matchAll(/\.route\(\s*"([^"]+)",\s*([^\n]+)/g)) {
+      if (new RegExp(`\\b${method}\\(`).test(handlers)) found.push(route.replace(/\{[^}]+\}/g, 'x'));
+    }
+  });
+  look(path.join(e2e.root, 'src/pages'));
+  assert.ok(found.length > 20, `${found.length} addresses`);
+  return found;
+}
+
+test('session fixation: the cookie of before the sign-in is worth nothing after it', async () => {
+  const victim = new Visitor();
+  await victim.ask('/sign-in/people');
+  const planted = victim.cookie;
+  assert.notEqual(planted, '');
+  await victim.signIn(JANE, passwords[JANE]);
+  assert.notEqual(victim.cookie, planted);
+  assert.ok(await victim.isSignedIn());
+  assert.ok(!(await new Visitor(broker, planted).isSignedIn()));
+  // One that the broker never gave out is not taken.
+  const made = new Visitor(broker, 'daypass=AAAAAAAAAAAAAAAAAAAAAA');
+  await made.signIn('sam@example.com', passwords['sam@example.com']);
+  assert.notEqual(made.cookie, 'daypass=AAAAAAAAAAAAAAAAAAAAAA');
+});
+
+test('request forgery: no form of another site does anything, at any address', async () => {
+  const jane = await signedIn();
+  // These take what others send, by design, and grant nothing by themselves.
+  const open = ['/saml/acs', '/saml/logout', '/federation', '/oidc/x/backchannel-logout'];
+  const foreign = [{ origin: 'https://evil.test' }, { origin: 'null' }, { origin: broker.url, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, { 'sec-fetch-site': 'none' }, { origin: `${broker.url}.evil.test` }];
+  for (const place of routes('post').filter((place) => !open.includes(place))) {
+    for (const headers of foreign) {
+      const answer = await jane.ask(place, { form: {}, headers: { origin: '', ...headers } });
+      assert.equal(answer.status, 403, `${place} ${JSON.stringify(headers)}`);
+    }
+  }
+  assert.ok(await jane.isSignedIn(), 'nobody signed her out');
+  const itself = await jane.ask('/sign-out', { form: {} });
+  assert.equal(itself.status, 303);
+});
+
+test('request forgery: in a real browser, the cookie stays at home', async () => {
+  const page = await browser();
+  await signInWith(page);
+  await page.goto(await site(() => `<form method="post" action="${broker.url}/sign-out"><button>Win</button></form>`));
+  await page.getByRole('button', { name: 'Win' }).click();
+  await page.getByText('sent from another site').waitFor();
+  await page.goto(`${broker.url}/portal`);
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+});
+
+test('clickjacking: no page shows in a frame', async () => {
+  const page = await browser();
+  const evil = await site((request) => `<iframe src="${broker.url}${request.url}"></iframe>`);
+  for (const place of ['/sign-in', '/portal', '/device', '/readyz', '/static/icon.svg']) {
+    await page.goto(`${evil}${place}`);
+    const frame = page.frames()[1];
+    await e2e.until('the frame is refused', () => frame.url().startsWith('chrome-error:'), 10_000);
+  }
+});
+
+test('every answer says what browsers may do with it', async () => {
+  const [nobody, jane] = [new Visitor(), await signedIn()];
+  const places = [...routes('get'), '/healthz', '/readyz', '/nowhere', '/scim/v2/Users', '/', '/assignment/accounts'];
+  for (const visitor of [nobody, jane]) {
+    for (const place of places) {
+      const answer = await visitor.ask(place);
+      const header = (name) => answer.headers.get(name) ?? '';
+      const policy = header('content-security-policy');
+      assert.match(policy, /default-src '(none|self)'/, place);
+      assert.match(policy, /frame-ancestors 'none'/, place);
+      assert.equal(header('x-content-type-options'), 'nosniff', place);
+      assert.equal(header('access-control-allow-origin'), '', place);
+      if (!place.startsWith('/static/')) assert.equal(header('cross-origin-resource-policy'), 'same-origin', place);
+      if (!header('content-type').startsWith('text/html')) continue;
+      assert.match(policy, /object-src 'none'|default-src 'none'/, place);
+      assert.match(policy, /base-uri 'none'/, place);
+      assert.match(policy, /require-trusted-types-for 'script'/, place);
+      assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval|\*/, place);
+      assert.equal(header('referrer-policy'), 'no-referrer', place);
+      assert.equal(header('cross-origin-opener-policy'), 'same-origin', place);
+      assert.equal(header('cache-control'), 'no-store', place);
+      assert.doesNotMatch(await answer.text(), /<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:/, place);
+    }
+  }
+});
+
+test('behind TLS the cookie is a __Host- one, and browsers are told to stay there', async () => {
+  const port = await e2e.freePort();
+  const secure = new e2e.Broker(port);
+  secure.url = `https://127.0.0.1:${port}`;
+  const demo = secure.apply(fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8'), '--new-passwords');
+  secure.url = secure.address = `http://127.0.0.1:${port}`;
+  await secure.start({ DAYPASS_PUBLIC_URL: `https://127.0.0.1:${port}` });
+  try {
+    const visitor = new Visitor(secure);
+    visitor.origin = `https://127.0.0.1:${port}`;
+    const answer = await visitor.signIn(JANE, demo.passwords[JANE]);
+    assert.match(visitor.set, /^__Host-daypass=[\w-]{22,}; (?=.*HttpOnly)(?=.*Secure)(?=.*SameSite=Lax)(?=.*Path=\/(;|$))(?!.*Domain)/);
+    assert.match(answer.headers.get('strict-transport-security'), /max-age=31536000; includeSubDomains/);
+  } finally {
+    await secure.kill('SIGTERM');
+  }
+});
+
+test('open redirect: nothing in an address leads out', async () => {
+  const jane = await signedIn();
+  const evils = ['https://evil.test/', '//evil.test/', '/\\evil.test/', '/%5cevil.test', 'https:evil.test', '/portal/../..//evil.test'];
+  const own = new URL(broker.url).host;
+  for (const visitor of [new Visitor(), jane]) {
+    for (const evil of evils) {
+      const value = encodeURIComponent(evil);
+      for (const place of [`/sign-in?next=${value}&continuation=${value}&return_to=${value}`, `/${evil}`, `/federation?Action=login&Destination=${value}&SigninToken=x`, `/authorize?redirect_uri=${value}&response_type=code&client_id=x`, `/v1/authorize?redirect_uri=${value}&response_type=code&client_id=x`, `/signed-out?RelayState=${value}`, `/saml/logout?SAMLResponse=x&RelayState=${value}`, `/oidc/x/callback?state=${value}`]) {
+        let answer;
+        try { answer = await visitor.ask(new URL(place, broker.url).host === own ? place : encodeURI(place)); } catch { continue; }
+        const location = answer.headers.get('location');
+        if (location) assert.equal(new URL(location, broker.url).host, own, `${place} led to ${location}`);
+      }
+    }
+  }
+});
+
+test('a stolen cookie ends with the session, and is out of reach for scripts', async () => {
+  const page = await browser();
+  await signInWith(page);
+  assert.equal(await page.evaluate('document.cookie'), '');
+  const [cookie] = await page.context().cookies();
+  assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, 'Lax']);
+  const thief = new Visitor(broker, `${cookie.name}=${cookie.value}`);
+  assert.ok(await thief.isSignedIn(), 'a copy is as good as the original');
+  assert.equal((await thief.ask('/security/password', { form: { current: 'guess', password: 'another good one, twice' } })).status, 200);
+  assert.ok(await new Visitor(broker, thief.cookie).isSignedIn(), 'but it changes no password');
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.waitForURL(/signed-out|sign-in/);
+  assert.ok(!(await thief.isSignedIn()));
+});
+
+test('a browser that is not used is signed out', async () => {
+  const visitor = await signedIn();
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(3600));
+  assert.ok(await visitor.isSignedIn(), 'an hour is no long time');
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(3600 + 7100));
+  assert.ok(await visitor.isSignedIn(), 'it was used meanwhile');
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(3600 + 7100 + 7200));
+  assert.ok(!(await visitor.isSignedIn()));
+  await broker.kill('SIGTERM');
+  await broker.start();
+});
+
+test('brute force: a guesser is slowed down, and a colleague at another address is not', async () => {
+  const file = path.join(path.dirname(broker.data), 'daypass.toml');
+  fs.writeFileSync(file, 'trusted_proxies = ["127.0.0.1"]\n');
+  await broker.kill('SIGTERM');
+  await broker.start({}, '--config', file);
+  const from = (address) => {
+    const visitor = new Visitor();
+    const ask = visitor.ask.bind(visitor);
+    visitor.ask = (place, options = {}) => ask(place, { ...options, headers: { ...options.headers, 'x-forwarded-for': address } });
+    return visitor;
+  };
+  const guesser = from('192.0.2.1');
+  let said = '';
+  for (let guess = 0; guess < 8 && !said.includes('Too many attempts'); guess += 1) said = await (await guesser.signIn(JANE, `guess ${guess}`)).text();
+  assert.match(said, /Too many attempts/);
+  const right = await guesser.signIn(JANE, passwords[JANE]);
+  assert.match(await right.text(), /Too many attempts/, 'not even with the right one');
+  const jane = from('192.0.2.2');
+  await jane.signIn(JANE, passwords[JANE]);
+  assert.equal((await jane.ask('/portal')).status, 200);
+  await broker.kill('SIGTERM');
+  await broker.start();
+});
+
+// Of the work that the broker does, not of the clock: processor time of all its threads.
+test('enumeration: an unknown name costs as much work, and is told as much, as a known one', async () => {
+  const pid = broker.running.child.pid;
+  const work = () => fs.readdirSync(`/proc/${pid}/task`).reduce((sum, task) => {
+    try { return sum + Number(fs.readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]); } catch { return sum; }
+  }, 0);
+  const invited = '\n[[users]]\nname = "lee@example.com"\nemail = "lee@example.com"\ndisplay_name = "Lee"\ngroups = []\n';
+  broker.apply(fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8') + invited);
+  const classes = { known: JANE, unknown: 'nobody@example.com', 'without a password': 'lee@example.com', 'no address at all': 'zzz' };
+  const costs = {};
+  const answers = {};
+  for (let round = 0; round < 4; round += 1) {
+    for (const [name, user] of Object.entries(classes)) {
+      const visitor = new Visitor();
+      await visitor.ask('/sign-in/people');
+      const before = work();
+      const answer = await visitor.signIn(user, 'not the password of anybody');
+      (costs[name] ??= []).push(work() - before);
+      const text = (await answer.text()).replaceAll(user, '…').replaceAll(/value="[\w-]{20,}"/g, '').replaceAll(/[0-9a-f-]{36}|[A-Z0-9]{4}-[A-Z0-9]{4}/g, '');
+      answers[name] = `${answer.status} ${text}`;
+    }
+  }
+  const median = (all) => all.sort((a, b) => a - b)[Math.floor(all.length / 2)];
+  const medians = Object.values(costs).map(median);
+  assert.ok(Math.max(...medians) < 1.25 * Math.min(...medians), JSON.stringify(costs));
+  for (const name of Object.keys(classes)) assert.equal(answers[name], answers.known, name);
+});
