@@ -48,7 +48,7 @@ bench:
 
 # Fifteen minutes for each fuzz target; wants a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz).
 FUZZ_SECONDS = 900
-FUZZ_TARGETS = policy_parser policy_evaluator saml_response saml_metadata redirect_query id_token discovery
+FUZZ_TARGETS = policy_parser policy_evaluator saml_response saml_metadata redirect_query id_token discovery scim
 fuzz:
 	cd tests/fuzz && for target in $(FUZZ_TARGETS); do mkdir -p corpus/$$target seeds/$$target; \
 	  cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
@@ -57,4 +57,4 @@ fuzz:
 # Pages in light, dark and phone width, into target/screenshots, to be looked at.
 screenshots: test-env
 	cargo build --locked
-	. target/test-env && "$$E2E_NODE" tests/e2e/screenshots.mjs target/screenshots
+	. target/test-env && E2E_SCREENSHOTS=target/screenshots "$$E2E_NODE" --test --test-force-exit tests/e2e/pages.test.mjs

@@ -24,7 +24,7 @@
 //! the step. The provider posts to `/saml/acs`; the bytes wait under a one-time handle while the browser comes back with its
 //! cookie. `CompleteSignIn` has [`crypto::xmldsig`] reduce the document to the bytes that were signed (two verifiers must agree, one
 //! of them in a [`crypto::cage`]), the store burns the assertion, [`federation::saml`] checks the profile and makes an `IdentityAssertion`, [`signin`] decides what follows: a portal session. The portal asks
-//! each role's trust policy; "Open console" issues a role session against the permit and opens the admin pages as that role.
+//! each role's trust policy; "Open the console" issues a role session against the permit and opens the admin pages as that role.
 //!
 //! **`aws sso login`.** `POST /client/register`, `POST /device_authorization`, `POST /token` are `RegisterClient`,
 //! `StartDeviceAuthorization`, `CreateToken` ([`api::sso_oidc`]); the person approves on `/device`. The access token opens

@@ -1,30 +1,68 @@
-// Pictures of every page in light, dark and phone width, for people to look at.   node screenshots.mjs FOLDER
+// Every page in light, dark and phone width: nothing that axe finds, nothing on the console, nothing that the content security
+// policy stops. Pictures for people to look at are in target/screenshots (or E2E_SCREENSHOTS).
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
 import fs from 'node:fs';
 import path from 'node:path';
-import { fillLogin, launch } from '../testbed/browser/browser.mjs';
+import { axe, fillLogin, launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
-const out = process.argv[2] ?? 'target/screenshots';
-fs.mkdirSync(out, { recursive: true });
-const broker = new e2e.Broker(await e2e.freePort());
-// Passkeys belong to a name; an address has none.
-broker.url = `http://localhost:${broker.port}`;
-const saml = await e2e.testbed('idp-simplesamlphp.sh');
-const document = e2e.organization({ metadataFile: saml.info.IDP_METADATA_FILE, issuer: 'http://127.0.0.1:1', clientSecret: 'x' });
-const demo = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8');
-const { passwords } = broker.apply(demo.replace(/\[\[identity_sources\]\][^[]*/, (own) => `${own}\n${document.match(/\[\[identity_sources\]\]\nname = "corp"[^]*?(?=\[\[identity_sources\]\]\nname = "cloud")/)[0]}`), '--new-passwords');
-await broker.start();
-fs.writeFileSync(path.join(out, 'sp.xml'), await (await fetch(`${broker.url}/saml/metadata`)).text());
-saml.command('add-sp', path.join(out, 'sp.xml'));
+const out = process.env.E2E_SCREENSHOTS ?? path.join(e2e.root, 'target/screenshots');
+// Titles of pages that were seen, and of those that can't be held still.
+const seen = new Set();
+const PASSING = ['hand_over.html', 'onward.html'];
+let broker, saml, passwords;
+
+before(async () => {
+  fs.mkdirSync(out, { recursive: true });
+  broker = new e2e.Broker(await e2e.freePort());
+  // Passkeys belong to a name; an address has none.
+  broker.url = `http://localhost:${broker.port}`;
+  saml = await e2e.testbed('idp-simplesamlphp.sh');
+  const document = e2e.organization({ metadataFile: saml.info.IDP_METADATA_FILE, issuer: 'http://127.0.0.1:1', clientSecret: 'x' });
+  const corp = document.match(/\[\[identity_sources\]\]\nname = "corp"[^]*?(?=\[\[identity_sources\]\]\nname = "cloud")/)[0].replace('type = "saml"', 'type = "saml"\nallow_idp_initiated = true');
+  const demo = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8');
+  ({ passwords } = broker.apply(demo.replace(/\[\[identity_sources\]\][^[]*/, (own) => `${own}\n${corp}`), '--new-passwords'));
+  await broker.start();
+  fs.writeFileSync(path.join(out, 'sp.xml'), await (await fetch(`${broker.url}/saml/metadata`)).text());
+  saml.command('add-sp', path.join(out, 'sp.xml'));
+});
+
+after(async () => {
+  await broker?.kill('SIGTERM');
+  await saml?.stop();
+});
+
+async function register() {
+  const post = async (place, body) => (await fetch(`${broker.url}${place}`, { method: 'POST', body: JSON.stringify(body) })).json();
+  const client = await post('/client/register', { clientName: 'aws-cli', clientType: 'public', redirectUris: ['http://127.0.0.1/oauth/callback'], grantTypes: ['authorization_code', 'refresh_token'], issuerUrl: broker.url, scopes: ['sso:account:access'] });
+  const device = await post('/device_authorization', { clientId: client.clientId, clientSecret: client.clientSecret, startUrl: broker.url });
+  return { client, device };
+}
 
 const looks = [
   ['light', { colorScheme: 'light' }],
   ['dark', { colorScheme: 'dark' }],
   ['phone', { colorScheme: 'light', viewport: { width: 360, height: 740 } }],
 ];
-for (const [look, options] of looks) {
-  const { page, close } = await launch(options);
-  const shot = (name) => page.screenshot({ path: path.join(out, `${name}-${look}.png`), fullPage: true });
+for (const [look, options] of looks) test(`every page in ${look}`, async () => {
+  const problems = [];
+  const open = async () => {
+    const opened = await launch(options);
+    const { page } = opened;
+    // A status is no problem of the page's.
+    page.on('console', (message) => message.type() === 'error' && !message.text().startsWith('Failed to load resource') && problems.push(`${page.url()}: ${message.text()}`));
+    page.on('pageerror', (error) => problems.push(`${page.url()}: ${error}`));
+    const shot = async (name) => {
+      seen.add((await page.title()).replace(/ · Daypass$/, ''));
+      await page.screenshot({ path: path.join(out, `${name}-${look}.png`), fullPage: true });
+      for (const violation of await axe(page)) problems.push(`${name}: ${violation.id}: ${violation.nodes.join(', ')}`);
+      const wide = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+      if (wide > 0) problems.push(`${name}: ${wide} pixels too wide`);
+    };
+    return { ...opened, shot };
+  };
+  const { page, shot, close } = await open();
   await page.goto(`${broker.url}/sign-in`); await shot('1-sign-in');
   await page.goto(`${broker.url}/sign-in/people`);
   await page.getByLabel('User name or e-mail').fill('jane@example.com');
@@ -37,7 +75,11 @@ for (const [look, options] of looks) {
   await page.getByText('Why do I have this?').first().click(); await shot('3-portal');
   await page.getByRole('button', { name: /Copy credentials for Developer/ }).click();
   await page.locator('summary').first().click(); await shot('4-credentials');
+  const { client, device } = await register();
   await page.goto(`${broker.url}/device`); await shot('5-device');
+  await page.goto(`${broker.url}/device?user_code=${device.userCode}`); await shot('5-device-asked');
+  const query = new URLSearchParams({ response_type: 'code', client_id: client.clientId, redirect_uri: 'http://127.0.0.1:1/oauth/callback', state: 'x', code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256', scopes: 'sso:account:access' });
+  await page.goto(`${broker.url}/authorize?${query}`); await shot('5-authorize');
   await page.goto(`${broker.url}/portal`);
   await page.getByRole('button', { name: /Open the console as Administrator/ }).click();
   await page.getByRole('heading', { name: 'Roles', exact: true }).waitFor(); await shot('6-roles');
@@ -77,6 +119,13 @@ for (const [look, options] of looks) {
   await page.getByRole('button', { name: /^End everything/ }).waitFor(); await shot('9-sessions-of');
   await page.getByRole('link', { name: 'People', exact: true }).click();
   await page.getByText('Jane Doe').first().click(); await shot('9-people');
+  await page.locator('#scim').getByLabel('Name of the new token').fill(`Entra ID, ${look}`);
+  await page.getByRole('button', { name: 'Make a token' }).click();
+  await page.locator('#token').waitFor(); await shot('9-people-token');
+  const sam = page.locator('li').filter({ hasText: 'sam@example.com' });
+  await sam.locator('summary').first().click();
+  await sam.getByRole('button', { name: /Make a link/ }).click();
+  const setPassword = await page.locator('#link').innerText();
   await page.getByRole('link', { name: 'Refusals' }).click();
   await page.getByLabel('Encoded authorization message').fill('AQAAAA');
   await page.getByRole('button', { name: 'Explain' }).click(); await shot('9-refusals');
@@ -94,19 +143,34 @@ for (const [look, options] of looks) {
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByRole('button', { name: 'I have them; continue' }).waitFor(); await shot('13-recovery-codes');
   await page.getByRole('button', { name: 'I have them; continue' }).click();
-  const other = await launch(options);
+  const other = await open();
   await other.page.goto(`${broker.url}/sign-in/people`);
   await other.page.getByLabel('User name or e-mail').fill('jane@example.com');
   await other.page.getByLabel('Password', { exact: true }).fill(passwords['jane@example.com']);
   await other.page.getByRole('button', { name: 'Sign in' }).click();
   await other.page.getByLabel('Code of your').waitFor();
-  await other.page.screenshot({ path: path.join(out, `13-second-factor-${look}.png`), fullPage: true });
+  await other.shot('13-second-factor');
   await other.close();
   await page.goto(`${broker.url}/security`); await shot('13-security');
   await page.getByRole('button', { name: 'Remove Authenticator app' }).click();
   await page.getByText('You have none here').waitFor();
+  // An hour later, a first factor wants a fresh sign-in.
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(3600));
+  await page.goto(`${broker.url}/second-factor/enrol`); await shot('13-again');
+  await broker.kill('SIGTERM');
+  await broker.start();
+  await page.goto(setPassword); await shot('14-set-password');
+  await page.goto(`${broker.url}/signed-out`); await shot('14-signed-out');
   await close();
-}
-await broker.kill('SIGTERM');
-await saml.stop();
-process.exit(0);
+  assert.deepEqual(problems, []);
+});
+
+test('no page was left out', () => {
+  const folder = path.join(e2e.root, 'templates');
+  const pages = fs.readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.html'));
+  const titles = pages.map((file) => [file, fs.readFileSync(path.join(folder, file), 'utf8').match(/\{% block title %\}([^]*?)\{% endblock %\}/)?.[1]]);
+  const dynamic = (title) => new RegExp(`^${title.replace(/[.*+?^$()|[\]\\]/g, '\\$&').replace(/\{\{.*?\}\}/g, '.+')}$`);
+  const missing = titles.filter(([file, title]) => title && !PASSING.includes(file) && ![...seen].some((one) => dynamic(title).test(one)));
+  assert.deepEqual(missing, []);
+});
