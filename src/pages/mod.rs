@@ -6,6 +6,7 @@ pub mod admin;
 pub mod approve;
 pub mod console;
 mod departure;
+mod form_token;
 mod issuer;
 pub mod portal;
 mod second_factor;
@@ -18,7 +19,7 @@ use crate::{
         Error, ErrorKind, Timestamp,
         session::{Caller, PortalSession, Principal, RequestOrigin},
     },
-    gateway::Gateway,
+    gateway::{Gateway, wire::MAX_BODY},
     signin::step::Continuation,
     store::recordings,
 };
@@ -91,9 +92,9 @@ pub async fn not_found() -> Response {
     headers(PageError(Error::new(ErrorKind::NoSuchEntity, "There is no such page.")).into_response()).await
 }
 
-/// A form may only be posted from our own pages. The exceptions answer providers and signed callers, and grant
-/// nothing by themselves.
-async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Response {
+/// A form may only be posted from our own pages, with the token that they carry. The exceptions answer providers and signed
+/// callers, and grant nothing by themselves.
+async fn guard(State(pages): State<Pages>, session: Session, mut request: Request, next: Next) -> Response {
     let posts = request.method() != Method::GET && request.method() != Method::HEAD;
     let path = request.uri().path();
     let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&path) || path.ends_with("/backchannel-logout");
@@ -102,12 +103,32 @@ async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Resp
             Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");
         return PageError(error).into_response();
     }
+    if posts && !foreign_by_design {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
+        match form_token::is_right(&session, &body).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = "This form is of an earlier visit. Open the page again, and repeat what you did.";
+                return PageError(Error::new(ErrorKind::AccessDenied, message)).into_response();
+            }
+            Err(error) => return PageError::from(error).into_response(),
+        }
+        request = Request::from_parts(parts, body.into());
+    }
     let reference = request.extensions().get::<Arc<RequestOrigin>>().map(|origin| recordings::reference(&origin.request_id));
     let mut response = next.run(request).await;
     // A page about a failure names the request: with that, an administrator finds what happened.
-    match response.extensions_mut().remove::<Failed>() {
-        Some(failed) => failed.page(reference.as_deref()),
-        None => response,
+    if let Some(failed) = response.extensions_mut().remove::<Failed>() {
+        response = failed.page(reference.as_deref());
+    }
+    // These come without a cookie: a session made for their answers would take the place of the one that the browser has.
+    if foreign_by_design {
+        return response;
+    }
+    match form_token::add(&session, &*pages.gateway.broker.random, response).await {
+        Ok(response) => response,
+        Err(error) => PageError::from(error).into_response(),
     }
 }
 
@@ -163,6 +184,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Browser {
 }
 
 impl Browser {
+    /// Another handle for the session, and other tokens in its forms: whoever knew those of before knows nothing.
+    pub(crate) async fn rotate(&self) -> Result<(), PageError> {
+        self.session.cycle_id().await?;
+        self.session.remove::<String>(form_token::KEY).await?;
+        Ok(())
+    }
+
     fn caller(&self, principal: Principal) -> Caller {
         Caller { principal, origin: self.origin.clone() }
     }

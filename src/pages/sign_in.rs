@@ -219,7 +219,7 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
         SignInOutcome::Session(session) => begin_session(browser, &session).await?,
         SignInOutcome::Factor { handle } => {
             // Half signed in is another privilege than not at all.
-            browser.session.cycle_id().await?;
+            browser.rotate().await?;
             browser.session.insert(FACTOR_STEP, handle).await?;
             return Ok(Redirect::to("/second-factor").into_response());
         }
@@ -232,7 +232,7 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 
 /// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
 pub(super) async fn begin_session(browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
-    browser.session.cycle_id().await?;
+    browser.rotate().await?;
     for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE] {
         browser.session.remove_value(key).await?;
     }

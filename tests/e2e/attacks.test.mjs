@@ -52,12 +52,16 @@ async function site(page) {
 class Visitor {
   constructor(to = broker, cookie = '') { Object.assign(this, { to, cookie, origin: to.url }); }
 
-  async ask(place, { form, headers = {}, method = form ? 'POST' : 'GET' } = {}) {
+  // Forms carry the token of the page that was seen last, as in a browser; `bare` ones don't.
+  async ask(place, { form, headers = {}, bare = false, method = form ? 'POST' : 'GET' } = {}) {
     const sent = { ...(this.cookie && { cookie: this.cookie }), ...(method === 'POST' && { origin: this.origin }), ...headers };
-    const body = form && new URLSearchParams(form);
+    const body = form && new URLSearchParams({ ...form, ...(!bare && this.token && { form_token: this.token }) });
     const answer = await fetch(`${this.to.address ?? this.to.url}${place}`, { method, headers: sent, body, redirect: 'manual' });
     const set = answer.headers.getSetCookie().find((line) => /^(__Host-)?daypass=/.test(line));
     if (set) { this.cookie = set.split(';')[0]; this.set = set; }
+    if ((answer.headers.get('content-type') ?? '').startsWith('text/html')) {
+      this.token = (await answer.clone().text()).match(/name="form_token" value="([^"]+)"/)?.[1] ?? this.token;
+    }
     return answer;
   }
 
@@ -96,11 +100,12 @@ function routes(method) {
 test('session fixation: the cookie of before the sign-in is worth nothing after it', async () => {
   const victim = new Visitor();
   await victim.ask('/sign-in/people');
-  const planted = victim.cookie;
+  const [planted, token] = [victim.cookie, victim.token];
   assert.notEqual(planted, '');
   await victim.signIn(JANE, passwords[JANE]);
   assert.notEqual(victim.cookie, planted);
   assert.ok(await victim.isSignedIn());
+  assert.notEqual(victim.token, token, 'and so is the token of its forms');
   assert.ok(!(await new Visitor(broker, planted).isSignedIn()));
   // One that the broker never gave out is not taken.
   const made = new Visitor(broker, 'daypass=AAAAAAAAAAAAAAAAAAAAAA');
@@ -117,6 +122,15 @@ test('request forgery: no form of another site does anything, at any address', a
     for (const headers of foreign) {
       const answer = await jane.ask(place, { form: {}, headers: { origin: '', ...headers } });
       assert.equal(answer.status, 403, `${place} ${JSON.stringify(headers)}`);
+    }
+  }
+  // Nor does a form of our own origin that is of no page of this browser's.
+  const sam = await signedIn('sam@example.com');
+  assert.notEqual(sam.token, jane.token);
+  for (const place of routes('post').filter((place) => !open.includes(place))) {
+    for (const form of [{}, { form_token: '' }, { form_token: sam.token }]) {
+      const answer = await jane.ask(place, { form, bare: true });
+      assert.equal(answer.status, 403, `${place} ${JSON.stringify(form)}`);
     }
   }
   assert.ok(await jane.isSignedIn(), 'nobody signed her out');
