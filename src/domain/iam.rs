@@ -152,6 +152,21 @@ pub struct SecondFactor {
     /// believed. Without any, the source is not.
     #[serde(default)]
     pub believed: Vec<String>,
+    /// The only authenticators that people may enrol from now on, where there are any: their makers vouch for them.
+    #[serde(default)]
+    pub authenticators: Vec<Authenticator>,
+}
+
+/// A model of authenticator (WebAuthn level 3, section 6.5: attestation).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authenticator {
+    /// What it is called.
+    pub name: String,
+    /// Its AAGUID, as its maker or the FIDO metadata service says it.
+    pub aaguid: String,
+    /// The root certificate of its maker, PEM.
+    pub certificate: String,
 }
 
 /// Who gives a second factor at the sign-in.

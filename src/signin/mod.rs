@@ -104,7 +104,8 @@ impl SignIn<Identified> {
     }
 }
 
-/// Decides what follows identity.
+/// Decides what follows identity. What follows a session is its continuation: choosing a role in the portal, or consenting
+/// to a command line's request, which asks for a decision each time and is checked again then.
 #[must_use]
 pub fn next(sign_in: SignIn<Identified>, factors: FactorState) -> Next {
     let FactorState { required, asserted, enrolled, grace, anew } = factors;

@@ -2,14 +2,15 @@
 
 use crate::{
     crypto::sha256,
-    domain::{Error, ErrorKind, Secret, factor::FactorKind},
+    domain::{Error, ErrorKind, Secret, factor::FactorKind, iam::Authenticator},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use webauthn_rs::prelude::{
-    DiscoverableAuthentication, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, Uuid, Webauthn, WebauthnBuilder, WebauthnError,
+    AttestationCaList, AttestationCaListBuilder, AttestedPasskeyRegistration, DiscoverableAuthentication, Passkey,
+    PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Uuid, Webauthn,
+    WebauthnBuilder, WebauthnError,
 };
 
 /// The ceremonies, for one origin.
@@ -21,6 +22,8 @@ pub struct Passkeys(Webauthn);
 pub enum Ceremony {
     /// A passkey is being made.
     Registration(Box<PasskeyRegistration>),
+    /// A passkey is being made, and its maker has to vouch for it.
+    AttestedRegistration(Box<AttestedPasskeyRegistration>),
     /// One of a person's passkeys is asked for.
     Authentication(Box<PasskeyAuthentication>),
     /// Any passkey is asked for, and says whose it is.
@@ -67,6 +70,21 @@ fn handle(person: &str) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+/// The models that are allowed, as the library wants them.
+///
+/// # Errors
+/// `InvalidInput`: no AAGUID, or no certificate.
+pub fn models(allowed: &[Authenticator]) -> Result<AttestationCaList, Error> {
+    let mut list = AttestationCaListBuilder::new();
+    for model in allowed {
+        let aaguid = Uuid::parse_str(&model.aaguid)
+            .map_err(|_| Error::invalid(format!("{}: {:?} is no AAGUID", model.name, model.aaguid)))?;
+        list.insert_device_pem(model.certificate.as_bytes(), aaguid, model.name.clone(), Default::default())
+            .map_err(|error| Error::invalid(format!("{}: its certificate can't be read: {error:?}", model.name)))?;
+    }
+    Ok(list.build())
+}
+
 impl Passkeys {
     /// For the origin people see. None where passkeys can't be: an address without a host name.
     #[must_use]
@@ -76,31 +94,62 @@ impl Passkeys {
         builder.rp_name("Daypass").build().ok().map(Self)
     }
 
-    /// Asks for a new passkey; those the person has are not made again.
+    /// Asks for a new passkey, of one of these models where there are any; those the person has are not made again.
     ///
     /// # Errors
     /// `Internal`.
-    pub fn register(&self, person: &str, name: &str, display: &str, present: &[&Secret<String>]) -> Result<Challenge, Error> {
+    pub fn register(
+        &self,
+        person: &str,
+        name: &str,
+        display: &str,
+        present: &[&Secret<String>],
+        allowed: &[Authenticator],
+    ) -> Result<Challenge, Error> {
         let present: Result<Vec<_>, Error> = present.iter().map(|state| read(state).map(|key| key.cred_id().clone())).collect();
-        let begun = self.0.start_passkey_registration(handle(person), name, display, Some(present?));
-        let (challenge, state) = begun.map_err(Error::internal)?;
+        let (handle, present) = (handle(person), Some(present?));
+        let (challenge, ceremony) = if allowed.is_empty() {
+            let begun = self.0.start_passkey_registration(handle, name, display, present);
+            begun.map(|(challenge, state)| (challenge, Ceremony::Registration(Box::new(state))))
+        } else {
+            let begun = self.0.start_attested_passkey_registration(handle, name, display, present, models(allowed)?, None);
+            begun.map(|(challenge, state)| (challenge, Ceremony::AttestedRegistration(Box::new(state))))
+        }
+        .map_err(Error::internal)?;
         let options = options(&challenge, |options| {
             // So that it can sign in without a name, where the authenticator has room for that.
             if let Some(selection) = options.get_mut("authenticatorSelection").and_then(serde_json::Value::as_object_mut) {
                 selection.insert("residentKey".to_owned(), "preferred".into());
             }
+            // Wished for, not insisted on: many a good authenticator has no such policy, and we ask for its owner each time.
+            if let Some(extensions) = options.get_mut("extensions").and_then(serde_json::Value::as_object_mut) {
+                extensions.remove("enforceCredentialProtectionPolicy");
+            }
         })?;
-        Ok(Challenge { options, ceremony: Ceremony::Registration(Box::new(state)) })
+        Ok(Challenge { options, ceremony })
     }
 
-    /// Checks a new passkey.
+    /// Checks a new passkey. `attested`: its maker has to vouch for it, however the ceremony began.
     ///
     /// # Errors
     /// `InvalidAuthenticationCode`.
-    pub fn registered(&self, ceremony: &Ceremony, answer: &Secret<String>) -> Result<FactorKind, Error> {
-        let Ceremony::Registration(state) = ceremony else { return Err(refused("passkey_other_ceremony")) };
+    pub fn registered(&self, ceremony: &Ceremony, answer: &Secret<String>, attested: bool) -> Result<FactorKind, Error> {
         let answer: RegisterPublicKeyCredential = credential(answer)?;
-        kept(&self.0.finish_passkey_registration(&answer, state).map_err(refusal)?)
+        match ceremony {
+            Ceremony::Registration(state) if !attested => {
+                kept(&self.0.finish_passkey_registration(&answer, state).map_err(refusal)?)
+            }
+            Ceremony::AttestedRegistration(state) => {
+                let made = self.0.finish_attested_passkey_registration(&answer, state).map_err(|error| Error {
+                    public: "This authenticator is not one of those that your organization allows.".to_owned(),
+                    ..refusal(error)
+                })?;
+                kept(&made.into())
+            }
+            Ceremony::Registration(_) | Ceremony::Authentication(_) | Ceremony::Discovery(_) => {
+                Err(refused("passkey_other_ceremony"))
+            }
+        }
     }
 
     /// Asks for one of these passkeys.
@@ -154,7 +203,7 @@ impl Passkeys {
                 }
                 self.0.finish_discoverable_authentication_v2(&answer, *asked, &passkey).map_err(refusal)?
             }
-            Ceremony::Registration(_) => return Err(refused("passkey_other_ceremony")),
+            Ceremony::Registration(_) | Ceremony::AttestedRegistration(_) => return Err(refused("passkey_other_ceremony")),
         };
         if result.cred_id() != passkey.cred_id() || !result.user_verified() {
             return Err(refused("passkey_unverified: another credential, or its owner was not verified"));

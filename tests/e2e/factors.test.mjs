@@ -1,6 +1,8 @@
 // Second factors in a real browser, with an authenticator inside it: passkeys, codes, recovery, starting anew.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import fs from 'node:fs';
+import path from 'node:path';
 import { axe, launch, virtualAuthenticator } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
@@ -199,4 +201,53 @@ test('lost: an administrator gives a link, the person starts anew with an app; w
   await jane.page.getByRole('alert').getByText('not known here').waitFor();
   const { stdout, stderr } = broker.running.output;
   assert.ok(!(stdout + stderr).includes(link.split('/').pop()), 'the token of a link is in no log');
+});
+
+// Chromium's own authenticator has a certificate that it issues to itself. An authority of that name and key is made of it.
+async function maker() {
+  const { page } = await browser();
+  await page.goto(`${broker.url}/sign-in`);
+  await virtualAuthenticator(page);
+  const attestation = Buffer.from(await page.evaluate(async () => {
+    const rp = { name: 'x' };
+    const user = { id: new Uint8Array(16), name: 'x', displayName: 'x' };
+    const made = await navigator.credentials.create({ publicKey: { challenge: new Uint8Array(32), rp, user, pubKeyCredParams: [{ type: 'public-key', alg: -7 }], attestation: 'direct' } });
+    return [...new Uint8Array(made.response.attestationObject)];
+  }));
+  // CBOR: x5c is a list of one byte string; the AAGUID stands behind 37 bytes of authData.
+  const certificate = attestation.indexOf('x5c') + 3;
+  const der = attestation.subarray(certificate + 4, certificate + 4 + attestation.readUInt16BE(certificate + 2));
+  const at = attestation.indexOf('authData') + 8 + 2 + 37;
+  const aaguid = attestation.subarray(at, at + 16).toString('hex').replace(/(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  const folder = e2e.folder();
+  const file = (name) => path.join(folder, name);
+  fs.writeFileSync(file('leaf.der'), der);
+  fs.writeFileSync(file('ca.cnf'), 'basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n');
+  const openssl = (...words) => e2e.run('openssl', words).stdout;
+  fs.writeFileSync(file('key.pub'), openssl('x509', '-inform', 'DER', '-in', file('leaf.der'), '-noout', '-pubkey'));
+  const authority = (name, subject, ...key) => {
+    openssl('x509', '-new', ...key, '-subj', subject, '-CA', file('signer.pem'), '-CAkey', file('signer.key'), '-days', '3650', '-extfile', file('ca.cnf'), '-out', file(name));
+    return fs.readFileSync(file(name), 'utf8');
+  };
+  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', file('signer.key'), '-out', file('signer.pem'), '-subj', '/CN=Signer', '-days', '3650');
+  const own = authority('own.pem', '/C=US/O=Chromium/OU=Authenticator Attestation/CN=Batch Certificate', '-force_pubkey', file('key.pub'));
+  return { aaguid, own, stranger: fs.readFileSync(file('signer.pem'), 'utf8') };
+}
+
+test('only authenticators that the organization allows are enrolled: their maker vouches for them', async () => {
+  const { aaguid, own, stranger } = await maker();
+  const allowing = (certificate, model) => organization('never').replace('second_factor = { required = "never" }', `[identity_sources.second_factor]\nrequired = "never"\n[[identity_sources.second_factor.authenticators]]\nname = "Test key"\naaguid = "${model}"\ncertificate = '''${certificate}'''`);
+  const other = '00000000-0000-0000-0000-000000000001';
+  for (const [certificate, model, accepted] of [[stranger, aaguid, false], [own, other, false], [own, aaguid, true]]) {
+    broker.apply(allowing(certificate, model));
+    const { page } = await browser();
+    await virtualAuthenticator(page);
+    await password(page, 'root@e2e.test');
+    await page.goto(`${broker.url}/second-factor/enrol`);
+    await page.getByText('Your organization allows: Test key.').waitFor();
+    assert.equal(await page.getByRole('heading', { name: 'Authenticator app' }).count(), 0);
+    await page.getByRole('button', { name: 'Make a passkey' }).click();
+    if (accepted) await page.getByRole('heading', { name: 'Keep your recovery codes' }).waitFor();
+    else await page.getByRole('alert').getByText('not one of those that your organization allows').waitFor();
+  }
 });

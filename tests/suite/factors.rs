@@ -472,3 +472,24 @@ async fn a_person_sees_where_they_are_signed_in_and_ends_it() {
     assert_eq!(kind(sam.call(EndOwnSession { id: Some(here.id.clone()) }).await), ErrorKind::NoSuchEntity);
     world.gateway.person(here).await.unwrap();
 }
+
+/// Where only certain models will do, an app does not, whatever the page shows. With a real authenticator:
+/// `tests/e2e/factors.test.mjs`.
+#[tokio::test]
+async fn where_only_certain_models_will_do_an_app_does_not() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let root = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+    let root = crate::idp::pem(root.der()).replace("PRIVATE KEY", "CERTIFICATE");
+    let model = |aaguid: &str, certificate: &str| {
+        format!("second_factor.authenticators = [{{ name = \"Key\", aaguid = \"{aaguid}\", certificate = {certificate:?} }}]")
+    };
+    let (world, password) = demo(&model("01020304-0506-0708-0102-030405060708", &root)).await;
+    let jane = person(&world, &session(sign_in(&world, &password).await)).await;
+    assert_eq!(kind(enrol(&jane, &world, None).await.map(drop)), ErrorKind::InvalidInput);
+    for (aaguid, certificate) in [("no aaguid", root.as_str()), ("01020304-0506-0708-0102-030405060708", "no certificate")] {
+        let text = DEMO.replace("type = \"directory\"", &format!("type = \"directory\"\n{}", model(aaguid, certificate)));
+        let wish = PlanOrganization { file: parse(&text, "toml").unwrap(), prune: false, new_passwords: false };
+        let refused = world.operator().call(ApplyOrganization(wish)).await.unwrap_err();
+        assert!(refused.public.contains("identity_sources[0].second_factor.authenticators"), "{refused}");
+    }
+}

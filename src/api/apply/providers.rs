@@ -13,6 +13,7 @@ use crate::{
         session::SessionTags,
     },
     federation::metadata,
+    signin::passkey,
     store::Snapshot,
 };
 use serde::Deserialize;
@@ -328,6 +329,8 @@ pub(super) fn provider(key: &str, entry: &ProviderEntry, owner: ProviderOwner) -
         }
         _ => ProviderKind::Oidc(Box::new(oidc_provider(key, entry, sign_in)?)),
     };
+    passkey::models(&entry.second_factor.authenticators)
+        .map_err(|error| bad(&format!("{key}.second_factor.authenticators"), error.public))?;
     if let Some(named) = &entry.directory_user
         && (kind == ProviderKind::Directory || !sign_in || (named != "subject" && !named.contains(':')))
     {

@@ -9,7 +9,8 @@ use crate::{
     domain::{
         Error, ErrorKind, Secret, Timestamp,
         factor::{Factor, FactorKind, MAX_FACTORS},
-        session::PortalSession,
+        iam::Authenticator,
+        session::{IdentityAssertion, PortalSession},
     },
     gateway::{Access, Call, Issue, Operation, Read, Scope, Write},
     signin::{
@@ -74,6 +75,8 @@ pub struct Enrolment {
     pub person: String,
     /// For the browser's authenticator; none where passkeys can't be.
     pub passkey: Option<PasskeyChallenge>,
+    /// Models that are allowed, by name; none: all, and authenticator apps.
+    pub allowed: Vec<String>,
     /// Names the authenticator app's seed.
     pub totp_handle: String,
     /// The seed in base32, to type.
@@ -103,10 +106,11 @@ impl Operation for BeginEnrolment {
         check_just_given(&subject, &factors, &call.scope.snapshot, now)?;
         let account = short(identity.email.as_deref().unwrap_or_else(|| identity.display_name()));
         let present = factors.iter().filter_map(|factor| factor.kind.passkey_state());
+        let allowed = allowed(&call.scope.snapshot, identity);
         let passkey = match Passkeys::at(&broker.federation.addresses.public_url) {
             Some(passkeys) => {
                 let shown = short(identity.display_name());
-                let asked = passkeys.register(&person, &account, &shown, &present.collect::<Vec<_>>())?;
+                let asked = passkeys.register(&person, &account, &shown, &present.collect::<Vec<_>>(), allowed)?;
                 Some(challenge(broker, &person, asked).await?)
             }
             None => None,
@@ -122,8 +126,14 @@ impl Operation for BeginEnrolment {
         let organization = call.tx.snapshot.organization.as_ref().map_or("Daypass", |organization| organization.name.as_str());
         let (text, picture) = totp::shown(&seed, &short(organization), &account)?;
         let person = identity.display_name().to_owned();
-        Ok(Enrolment { person, passkey, totp_handle: handle, seed: text, picture })
+        let allowed = allowed.iter().map(|model| model.name.clone()).collect();
+        Ok(Enrolment { person, passkey, allowed, totp_handle: handle, seed: text, picture })
     }
+}
+
+/// The models that people of this source may enrol; none: any.
+fn allowed<'s>(snapshot: &'s Snapshot, identity: &IdentityAssertion) -> &'s [Authenticator] {
+    snapshot.source_of(identity).map(|source| source.second_factor.authenticators.as_slice()).unwrap_or_default()
 }
 
 /// Authenticators have room for 64 bytes of a name, and a picture should stay readable.
@@ -216,7 +226,8 @@ impl Operation for CompleteEnrolment {
             ));
         }
         let id = broker.random.uuid();
-        let kind = self.answer.verified(call, &person, &id, now).await?;
+        let attested = !allowed(&call.scope.snapshot, subject.identity()).is_empty();
+        let kind = self.answer.verified(call, &person, &id, now, attested).await?;
         let name = checked_name(&self.name, &kind)?;
         call.tx.note("factor", &id);
         call.tx.note("kind", kind.word());
@@ -246,11 +257,15 @@ impl EnrolmentAnswer {
         person: &str,
         id: &str,
         now: Timestamp,
+        attested: bool,
     ) -> Result<FactorKind, Error> {
         let wrong = |public: &str| Error::new(ErrorKind::InvalidAuthenticationCode, public);
         let late = || wrong("This took too long. Start again.");
         let ephemeral = call.broker.store.ephemeral();
         match self {
+            Self::Totp { .. } if attested => {
+                Err(Error::invalid("Your organization allows authenticators of certain models alone."))
+            }
             Self::Totp { handle, code } => {
                 // Looked at only: who mistypes the code tries again with the same picture.
                 let found: Option<(String, Secret<Vec<u8>>)> = ephemeral.get(SEED, &handle).await?;
@@ -266,7 +281,8 @@ impl EnrolmentAnswer {
             Self::Passkey { handle, credential } => {
                 let ceremony = factor::take_ceremony(ephemeral, &handle, person).await?;
                 let passkeys = Passkeys::at(&call.broker.federation.addresses.public_url);
-                passkeys.ok_or_else(|| wrong("Passkeys can't be used at this address."))?.registered(&ceremony, &credential)
+                let passkeys = passkeys.ok_or_else(|| wrong("Passkeys can't be used at this address."))?;
+                passkeys.registered(&ceremony, &credential, attested)
             }
         }
     }
