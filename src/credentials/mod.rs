@@ -201,7 +201,9 @@ impl Origin {
                 person: Some(identity.person()),
                 ..Self::default()
             },
-            GrantBasis::User(user) => Self { person: user.person.clone(), ..Self::default() },
+            GrantBasis::User(user) => {
+                Self { person: user.person.clone(), directory_user: user.directory_user.clone(), ..Self::default() }
+            }
         }
     }
 }

@@ -144,7 +144,7 @@ impl Revocations {
         let covers = |scope| self.covers(scope, session.issued);
         // A chained session may have been made on a node that had not heard of it yet.
         let began = session.began.unwrap_or(session.issued);
-        covers(RevocationScope::Everything)
+        self.covers(RevocationScope::Everything, began)
             || covers(RevocationScope::Session(session.access_key_id.clone()))
             || covers(RevocationScope::Role(session.role_id.clone()))
             || session

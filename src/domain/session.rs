@@ -333,7 +333,8 @@ pub struct RoleSession {
     /// When it was issued.
     #[serde(rename = "t")]
     pub issued: Timestamp,
-    /// When the first session of its chain was issued, where that was another one: what ended that, ends this.
+    /// When the first session of its chain was issued, where that was another one: what ended everything of
+    /// its person then, ends this.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Timestamp>,
     /// When it ends.

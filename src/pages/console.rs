@@ -44,7 +44,7 @@ async fn federation(
             let token = Secret::new(one("SigninToken").unwrap_or_default());
             let opened = pages.gateway.call(&browser.anonymous(), ConsoleLogin { signin_token: token }).await?;
             let destination = destination(&pages.origin, one("Destination").as_deref());
-            browser.rotate().await?;
+            browser.rotate(&pages).await?;
             browser.session.insert(CONSOLE, Console { session: opened.session, until: opened.until }).await?;
             Ok(Redirect::to(&destination).into_response())
         }

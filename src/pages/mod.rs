@@ -97,7 +97,8 @@ pub async fn not_found() -> Response {
 async fn guard(State(pages): State<Pages>, session: Session, mut request: Request, next: Next) -> Response {
     let posts = request.method() != Method::GET && request.method() != Method::HEAD;
     let path = request.uri().path();
-    let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&path) || path.ends_with("/backchannel-logout");
+    let foreign_by_design = ["/saml/acs", "/saml/logout", "/federation"].contains(&path)
+        || (path.starts_with("/oidc/") && path.ends_with("/backchannel-logout"));
     if posts && !foreign_by_design && !same_origin(&request, &pages.origin) {
         let error =
             Error::new(ErrorKind::AccessDenied, "This form was sent from another site. Open the page here and try again.");
@@ -105,7 +106,9 @@ async fn guard(State(pages): State<Pages>, session: Session, mut request: Reques
     }
     if posts && !foreign_by_design {
         let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
+        let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
         match form_token::is_right(&session, &body).await {
             Ok(true) => {}
             Ok(false) => {
@@ -185,9 +188,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Browser {
 
 impl Browser {
     /// Another handle for the session, and other tokens in its forms: whoever knew those of before knows nothing.
-    pub(crate) async fn rotate(&self) -> Result<(), PageError> {
+    pub(crate) async fn rotate(&self, pages: &Pages) -> Result<(), PageError> {
         self.session.cycle_id().await?;
-        self.session.remove::<String>(form_token::KEY).await?;
+        self.session.insert(form_token::KEY, pages.gateway.broker.random.token()).await?;
+        // Whoever signs in uses the browser now.
+        self.session.insert(SEEN, self.origin.time).await?;
         Ok(())
     }
 

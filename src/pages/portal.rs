@@ -213,7 +213,7 @@ async fn console(State(pages): State<Pages>, browser: Browser, Form(wish): Form<
 async fn open_console(pages: &Pages, browser: &Browser, caller: &Caller, wish: &Wish) -> Page {
     let open = OpenConsole { account_id: wish.account_id.clone(), role_name: wish.role_name.clone() };
     let opened = pages.gateway.call(caller, open).await?;
-    browser.rotate().await?;
+    browser.rotate(pages).await?;
     browser.session.insert(CONSOLE, Console { session: opened.session, until: opened.until }).await?;
     Ok(Redirect::to("/admin").into_response())
 }

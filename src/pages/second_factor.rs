@@ -102,7 +102,7 @@ async fn give(State(pages): State<Pages>, browser: Browser, Form(form): Form<Giv
 /// Where the person was: a sign-in goes on, or the role or page that asked for the factor.
 async fn go_on(pages: &Pages, browser: &Browser, session: Option<&PortalSession>, continuation: &Continuation) -> Page {
     if let Some(session) = session {
-        begin_session(browser, session).await?;
+        begin_session(pages, browser, session).await?;
         return Ok(Redirect::to(&continuation.path()).into_response());
     }
     match After::take(browser).await? {
@@ -231,7 +231,7 @@ async fn enrolled(State(pages): State<Pages>, browser: Browser, Form(form): Form
     }
     // The codes come first; then the person goes on.
     if let Some(session) = &done.session {
-        begin_session(&browser, session).await?;
+        begin_session(&pages, &browser, session).await?;
         // Who came to set one up has.
         let next = if done.continuation == Continuation::Enrolment { "/security".to_owned() } else { done.continuation.path() };
         After::keep(&browser, Waiting::Page(next)).await?;

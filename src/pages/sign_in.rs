@@ -216,10 +216,10 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
     }
     let completed = outcome?;
     match completed.outcome {
-        SignInOutcome::Session(session) => begin_session(browser, &session).await?,
+        SignInOutcome::Session(session) => begin_session(pages, browser, &session).await?,
         SignInOutcome::Factor { handle } => {
             // Half signed in is another privilege than not at all.
-            browser.rotate().await?;
+            browser.rotate(pages).await?;
             browser.session.insert(FACTOR_STEP, handle).await?;
             return Ok(Redirect::to("/second-factor").into_response());
         }
@@ -231,8 +231,8 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 }
 
 /// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
-pub(super) async fn begin_session(browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
-    browser.rotate().await?;
+pub(super) async fn begin_session(pages: &Pages, browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
+    browser.rotate(pages).await?;
     for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE] {
         browser.session.remove_value(key).await?;
     }
@@ -273,7 +273,7 @@ async fn passkey_given(State(pages): State<Pages>, browser: Browser, Form(form):
     match pages.gateway.call(&browser.anonymous(), wish).await {
         Ok(given) => {
             let session = given.session.ok_or_else(|| Error::internal("a passkey without a session"))?;
-            begin_session(&browser, &session).await?;
+            begin_session(&pages, &browser, &session).await?;
             Ok(Redirect::to(&given.continuation.path()).into_response())
         }
         Err(error) if matches!(error.kind, ErrorKind::InvalidAuthenticationCode | ErrorKind::RejectedIdentity) => {

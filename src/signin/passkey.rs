@@ -140,9 +140,14 @@ impl Passkeys {
                 kept(&self.0.finish_passkey_registration(&answer, state).map_err(refusal)?)
             }
             Ceremony::AttestedRegistration(state) => {
-                let made = self.0.finish_attested_passkey_registration(&answer, state).map_err(|error| Error {
-                    public: "This authenticator is not one of those that your organization allows.".to_owned(),
-                    ..refusal(error)
+                let made = self.0.finish_attested_passkey_registration(&answer, state).map_err(|error| match &error {
+                    WebauthnError::MismatchedChallenge | WebauthnError::InvalidRPOrigin | WebauthnError::UserNotVerified => {
+                        refusal(error)
+                    }
+                    _ => Error {
+                        public: "This authenticator is not one of those that your organization allows.".to_owned(),
+                        ..refusal(error)
+                    },
                 })?;
                 kept(&made.into())
             }

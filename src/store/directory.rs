@@ -75,7 +75,11 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn put_group(&mut self, group: &Group) -> Result<Stamp, Error> {
-        self.touch_members(&group.id).await?;
+        let renamed = sqlx::query("SELECT 1 FROM directory_group WHERE id = $1 AND name <> $2");
+        let renamed = renamed.bind(group.id.clone()).bind(group.name.to_string());
+        if renamed.fetch_optional(&mut *self.tx).await.map_err(unavailable)?.is_some() {
+            self.touch_members(&group.id).await?;
+        }
         let query = sqlx::query(
             "INSERT INTO directory_group (id, name, name_key, external_id, provisioned, created, modified)
              VALUES ($1, $2, $3, $4, $5, $6, $6)

@@ -88,7 +88,7 @@ function routes(method) {
     const place = path.join(folder, entry.name);
     if (entry.isDirectory()) return look(place);
     const text = fs.readFileSync(place, 'utf8');
-    for (const [, route, handlers] of text.matchAll(/\.route\(\s*"([^"]+)",\s*([^\n]+)/g)) {
+    for (const [, route, handlers] of text.matchAll(/\.route\(\s*"([^"]+)",\s*((?:(?!\.route\()[^\n])+)/g)) {
       if (new RegExp(`\\b${method}\\(`).test(handlers)) found.push(route.replace(/\{[^}]+\}/g, 'x'));
     }
   });
@@ -244,6 +244,11 @@ test('a browser that is not used is signed out', async () => {
   assert.ok(await visitor.isSignedIn(), 'it was used meanwhile');
   await broker.kill('SIGTERM');
   await broker.start(e2e.clockAhead(3600 + 7100 + 7200));
+  // The sign-in page stayed open: whoever signs in there now uses the browser.
+  await visitor.signIn(JANE, passwords[JANE]);
+  assert.ok(await visitor.isSignedIn());
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(3600 + 7100 + 2 * 7200));
   assert.ok(!(await visitor.isSignedIn()));
   await broker.kill('SIGTERM');
   await broker.start();

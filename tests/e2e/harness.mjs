@@ -14,6 +14,8 @@ export const daypass = process.env.DAYPASS ?? path.join(root, 'target/debug/dayp
 export const people = JSON.parse(fs.readFileSync(path.join(root, 'tests/testbed/users.json'), 'utf8'));
 export const passwordOf = (uid) => people.find((person) => person.uid === uid).password;
 
+// One for each program that was started.
+process.setMaxListeners(100);
 const folders = [];
 process.on('exit', () => folders.forEach((folder) => fs.rmSync(folder, { recursive: true, force: true })));
 

@@ -354,6 +354,9 @@ async fn a_token_reaches_what_a_scim_client_made_and_no_further() {
     let nobody = json!({ "Operations": [{ "op": "replace", "path": "members", "value": [] }] });
     scim::<PatchGroup>(&world, json!({ "id": group, "resource": nobody })).await.unwrap();
     assert_eq!(members(&world, &group).await, [jane.as_str()]);
+    let rename = json!({ "Operations": [{ "op": "replace", "path": "displayName", "value": "other" }] });
+    assert_eq!(kind(scim::<PatchGroup>(&world, json!({ "id": group, "resource": rename })).await), ErrorKind::AccessDenied);
+    assert_eq!(kind(scim::<DeleteGroup>(&world, json!({ "id": group })).await), ErrorKind::AccessDenied);
 
     // With leave, they are taken over.
     let take: PatchGroup = serde_json::from_value(json!({ "id": admins, "resource": join })).unwrap();
@@ -365,6 +368,20 @@ async fn a_token_reaches_what_a_scim_client_made_and_no_further() {
     scim::<GetUser>(&world, json!({ "id": mallory })).await.unwrap();
     let again = world.apply(parse(DEMO, "toml").unwrap(), true).await.unwrap();
     assert_eq!(again.changes, []);
+}
+
+/// Whom the provider has switched off, no document switches on by listing them, however often.
+#[tokio::test]
+async fn a_document_that_lists_somebody_does_not_switch_them_on() {
+    let world = World::demo().await;
+    let kim = create(&world, "kim").await;
+    let off = json!({ "Operations": [{ "op": "replace", "path": "active", "value": false }] });
+    scim::<PatchUser>(&world, json!({ "id": kim, "resource": off })).await.unwrap();
+    let listed = format!("{DEMO}\n[[users]]\nname = \"kim\"\nemail = \"kim@example.com\"\ndisplay_name = \"Kim\"\n");
+    for _ in 0..3 {
+        world.apply(parse(&listed, "toml").unwrap(), false).await.unwrap();
+        assert_eq!(scim::<GetUser>(&world, json!({ "id": kim })).await.unwrap()["active"], false);
+    }
 }
 
 #[tokio::test]

@@ -56,8 +56,10 @@ pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People
         new.password_hash = entry.password_hash.clone().or(new.password_hash);
         new.groups = groups;
         // Whom the provider has switched off, the document does not switch on by saying nothing.
-        new.disabled = entry.disabled || old.is_some_and(|old| old.provisioned && old.disabled);
-        new.provisioned = false;
+        let kept_off = old.is_some_and(|old| old.provisioned && old.disabled);
+        new.disabled = entry.disabled || kept_off;
+        // The provider's until it switches them on again; else the document's own.
+        new.provisioned = kept_off;
         let first_password = wish.new_passwords && new.password_hash.is_none();
         if first_password {
             draft.new_passwords.push(new.name.clone());
@@ -70,7 +72,7 @@ pub(super) fn people(draft: &mut Draft, wish: &PlanOrganization, people: &People
                 ("password", first_password || old.password_hash != new.password_hash),
                 ("groups", old.groups != new.groups),
                 ("disabled", old.disabled != new.disabled),
-                ("no longer kept by SCIM", old.provisioned),
+                ("no longer kept by SCIM", old.provisioned && !kept_off),
             ])
         });
         draft.put(format!("user {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::User(new));

@@ -193,6 +193,7 @@ async fn put<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, was: Option<&Gr
     }
     note_client(call, was.is_some_and(|was| !was.provisioned));
     if let Some(was) = was.filter(|was| was.name != group.name) {
+        all_within_reach(call, &group.id).await?;
         call.tx.note("was", &was.name);
     }
     call.tx.note("group", &group.id);
@@ -237,6 +238,13 @@ async fn change<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &str,
         }
         Change::Add(people) => add(call, group, &people, noted(&people)).await,
     }
+}
+
+/// Refuses what changes the groups of somebody whom the token may not reach: a group of such people stays, by its name.
+async fn all_within_reach<O: Operation<Mode = Write>>(call: &mut Call<'_, O>, group: &str) -> Result<(), Error> {
+    let members = call.tx.members(group).await?;
+    let known = call.tx.read().known_among(&members).await?;
+    known.values().try_for_each(|provisioned| within_reach(call.caller, *provisioned))
 }
 
 /// Takes out whom the token reaches. The others were put in here, and stay.
@@ -482,6 +490,7 @@ impl Operation for DeleteGroup {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ScimAnswer, Error> {
         let group = reached(call, &self.id, self.if_match.as_deref()).await?;
+        all_within_reach(call, &group.id).await?;
         note_client(call, false);
         call.tx.note("group", &group.id);
         call.tx.note("displayName", &group.name);
