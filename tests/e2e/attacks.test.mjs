@@ -14,9 +14,7 @@ const servers = [];
 const JANE = 'jane@example.com';
 
 before(async () => {
-  broker = new e2e.Broker(await e2e.freePort());
-  ({ passwords } = broker.apply(fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8'), '--new-passwords'));
-  await broker.start();
+  ({ broker, passwords } = await e2e.demo());
 });
 
 after(async () => {
@@ -32,10 +30,7 @@ async function browser(options) {
 }
 
 async function signInWith(page) {
-  await page.goto(`${broker.url}/sign-in`);
-  await page.getByLabel('User name or e-mail').fill(JANE);
-  await page.getByLabel('Password', { exact: true }).fill(passwords[JANE]);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await e2e.signInByPassword(page, broker, JANE, passwords[JANE]);
   await page.getByRole('heading', { name: 'Your roles' }).waitFor();
 }
 
@@ -159,9 +154,11 @@ test('clickjacking: no page shows in a frame', async () => {
 });
 
 test('every answer says what browsers may do with it', async () => {
-  const [nobody, jane] = [new Visitor(), await signedIn()];
+  const [nobody, jane, console] = [new Visitor(), await signedIn(), await signedIn()];
+  await console.ask('/portal/console', { form: { account_id: '111122223333', role_name: 'Administrator' } });
+  assert.equal((await console.ask('/admin/people')).status, 200);
   const places = [...routes('get'), '/healthz', '/readyz', '/nowhere', '/scim/v2/Users', '/', '/assignment/accounts'];
-  for (const visitor of [nobody, jane]) {
+  for (const visitor of [nobody, jane, console]) {
     for (const place of places) {
       const answer = await visitor.ask(place);
       const header = (name) => answer.headers.get(name) ?? '';

@@ -273,6 +273,22 @@ export async function samlAssertion(browser, saml, broker, sp = `${broker.url}/s
 }
 
 // Signs a directory person in, in a browser page that shows our sign-in page or nothing yet.
+// A broker with the demo organization and its new passwords.
+export async function demo() {
+  const broker = new Broker(await freePort());
+  const { passwords } = broker.apply(fs.readFileSync(path.join(root, 'config/demo.toml'), 'utf8'), '--new-passwords');
+  await broker.start();
+  return { broker, passwords };
+}
+
+// Where the directory is the only way in, its form is the sign-in page.
+export async function signInByPassword(page, broker, user, password) {
+  await page.goto(`${broker.url}/sign-in`);
+  await page.getByLabel('User name or e-mail').fill(user);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
 export async function signInDirectory(page, broker, user, password) {
   await page.goto(`${broker.url}/sign-in`);
   await page.getByRole('link', { name: 'Password' }).click();

@@ -11,6 +11,8 @@ const out = process.env.E2E_SCREENSHOTS ?? path.join(e2e.root, 'target/screensho
 // Titles of pages that were seen, and of those that can't be held still.
 const seen = new Set();
 const PASSING = ['hand_over.html', 'onward.html'];
+// Titles that say nothing of the page: one that it has in these tests.
+const NAMED = { 'admin/role.html': 'Administrator', 'error.html': 'Not found' };
 let broker, saml, passwords;
 
 before(async () => {
@@ -171,6 +173,6 @@ test('no page was left out', () => {
   const pages = fs.readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.html'));
   const titles = pages.map((file) => [file, fs.readFileSync(path.join(folder, file), 'utf8').match(/\{% block title %\}([^]*?)\{% endblock %\}/)?.[1]]);
   const dynamic = (title) => new RegExp(`^${title.replace(/[.*+?^$()|[\]\\]/g, '\\$&').replace(/\{\{.*?\}\}/g, '.+')}$`);
-  const missing = titles.filter(([file, title]) => title && !PASSING.includes(file) && ![...seen].some((one) => dynamic(title).test(one)));
+  const missing = titles.filter(([file, title]) => title && !PASSING.includes(file) && ![...seen].some((one) => dynamic(NAMED[file] ?? title).test(one)));
   assert.deepEqual(missing, []);
 });

@@ -15,17 +15,10 @@ async function browser(options) {
   return opened.page;
 }
 
-async function signIn(page, user, password) {
-  await page.goto(`${broker.url}/sign-in`);
-  await page.getByLabel('User name or e-mail').fill(user);
-  await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-}
+const signIn = (page, user, password) => e2e.signInByPassword(page, broker, user, password);
 
 before(async () => {
-  broker = new e2e.Broker(await e2e.freePort());
-  ({ passwords } = broker.apply(fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8'), '--new-passwords'));
-  await broker.start();
+  ({ broker, passwords } = await e2e.demo());
 });
 
 after(async () => {
