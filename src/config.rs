@@ -71,8 +71,10 @@ pub struct SessionSettings {
     pub portal_seconds: i64,
     /// A browser that is not used for so long is signed out, in seconds.
     pub idle_seconds: i64,
-    /// Life of the access tokens that command lines get, in seconds.
+    /// How long a command line stays signed in, in seconds.
     pub token_seconds: i64,
+    /// Life of one access token of a command line that renews it, in seconds.
+    pub access_token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds: 900 to 43200.
     pub chained_seconds: u32,
 }
@@ -162,6 +164,7 @@ impl Default for SessionSettings {
             portal_seconds: 8 * 3600,
             idle_seconds: 2 * 3600,
             token_seconds: 8 * 3600,
+            access_token_seconds: 3600,
             chained_seconds: MAX_CHAINED_SESSION_SECONDS,
         }
     }
@@ -223,7 +226,8 @@ impl Settings {
         if self.public_url.path() != "/" || self.public_url.query().is_some() {
             return Err(bad("public_url: expected an origin without a path, such as https://daypass.example.com"));
         }
-        if !(900..=86_400).contains(&self.sessions.portal_seconds) || !(900..=86_400).contains(&self.sessions.token_seconds) {
+        let SessionSettings { portal_seconds, token_seconds, access_token_seconds, .. } = self.sessions;
+        if [portal_seconds, token_seconds, access_token_seconds].iter().any(|seconds| !(900..=86_400).contains(seconds)) {
             return Err(bad("sessions: expected 900 to 86400 seconds"));
         }
         if !(1..=3650).contains(&self.sign_ins.kept_days) {
@@ -259,8 +263,9 @@ impl Settings {
             private_hosts: self.outbound.private_hosts.clone(),
         };
         let federation = Arc::new(Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?);
-        let SessionSettings { portal_seconds, idle_seconds, token_seconds, chained_seconds } = self.sessions;
-        let limits = SessionLimits { portal_seconds, idle_seconds, token_seconds, chained_seconds };
+        let SessionSettings { portal_seconds, idle_seconds, token_seconds, access_token_seconds, chained_seconds } =
+            self.sessions;
+        let limits = SessionLimits { portal_seconds, idle_seconds, token_seconds, access_token_seconds, chained_seconds };
         Ok(Gateway {
             broker: Broker {
                 store,

@@ -174,8 +174,14 @@ fn router(settings: &Settings, gateway: Gateway) -> Router {
     let pages = pages::router(Pages { gateway: gateway.clone(), origin: origin.into() }).layer(sessions);
 
     let mut api = Router::new().route("/", get(|| async { Redirect::to("/portal") }));
-    for entry in TABLES.iter().flat_map(|table| table.iter()) {
-        let (Some((method, path)), Some(serve)) = (entry.route, entry.serve) else { continue };
+    let routed = || TABLES.iter().flat_map(|table| table.iter()).filter_map(|entry| Some((entry.route?, entry.serve?)));
+    for ((method, path), serve) in routed() {
+        // Two operations may share a path: a pair of the query string tells one of them (`?aws_iam=t`).
+        if path.contains('?') {
+            continue;
+        }
+        let of_path = |other: &'static str| other.strip_prefix(path)?.strip_prefix('?');
+        let special = routed().find_map(|((_, other), serve)| Some((of_path(other)?, serve)));
         let filter = match method {
             "GET" => MethodFilter::GET,
             "DELETE" => MethodFilter::DELETE,
@@ -185,6 +191,9 @@ fn router(settings: &Settings, gateway: Gateway) -> Router {
         };
         let handler = move |State(gateway): State<Gateway>, labels: RawPathParams, request: Request| async move {
             let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let query = request.uri().query().unwrap_or_default();
+            let serve =
+                special.filter(|(pair, _)| query.split('&').any(|given| given == *pair)).map_or(serve, |(_, serve)| serve);
             match wire(request).await {
                 Ok(request) => serve(gateway, request.with_labels(labels)).await,
                 Err(refused) => refused,

@@ -8,6 +8,7 @@ pub mod iam;
 pub mod keys;
 pub mod metadata;
 pub mod organizations;
+mod refresh;
 pub mod rolesanywhere;
 pub mod scim;
 pub mod sign_out;

@@ -1,6 +1,7 @@
 //! Cryptography at the edges: signatures in, sealed bytes out. Pure, like `domain` and `policy`.
 
 pub mod cage;
+pub mod dpop;
 pub mod jose;
 mod refusal;
 pub mod seal;

@@ -411,6 +411,8 @@ pub enum Principal {
     User(Arc<UserSession>),
     /// Whoever holds the key of a certificate, which signed the request: nobody has vouched for them yet.
     Certificate(Arc<PresentedCertificate>),
+    /// Whoever holds a key, shown by a DPoP proof (RFC 9449): its thumbprint (RFC 7638). Nobody has vouched for them yet.
+    DpopKey(Arc<str>),
     /// A person with a portal session: may see and take roles, nothing else.
     Person(Arc<PortalSession>),
     /// A company's SCIM client: keeps people and groups of the directory.
@@ -426,7 +428,12 @@ impl Principal {
         match self {
             Self::Session(session) => Some(&session.tags),
             Self::User(user) => Some(&user.tags),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+            Self::Anonymous
+            | Self::Certificate(_)
+            | Self::DpopKey(_)
+            | Self::Person(_)
+            | Self::Provisioner(_)
+            | Self::Operator => None,
         }
     }
     /// Source identity of who signed.
@@ -435,7 +442,12 @@ impl Principal {
         match self {
             Self::Session(session) => session.source_identity.as_ref(),
             Self::User(user) => user.source_identity.as_ref(),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+            Self::Anonymous
+            | Self::Certificate(_)
+            | Self::DpopKey(_)
+            | Self::Person(_)
+            | Self::Provisioner(_)
+            | Self::Operator => None,
         }
     }
     /// Whose sessions are ended together with this one: `<provider>:<subject>`, or the unique id of an IAM user.
@@ -444,7 +456,12 @@ impl Principal {
         match self {
             Self::Session(session) => session.person.clone(),
             Self::User(user) => user.person.clone(),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+            Self::Anonymous
+            | Self::Certificate(_)
+            | Self::DpopKey(_)
+            | Self::Person(_)
+            | Self::Provisioner(_)
+            | Self::Operator => None,
         }
     }
     /// Who that is in the directory, by id, where they are in it.
@@ -453,7 +470,12 @@ impl Principal {
         match self {
             Self::Session(session) => session.directory_user.as_deref(),
             Self::User(user) => user.directory_user.as_deref(),
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+            Self::Anonymous
+            | Self::Certificate(_)
+            | Self::DpopKey(_)
+            | Self::Person(_)
+            | Self::Provisioner(_)
+            | Self::Operator => None,
         }
     }
     /// When the credentials of who signed end; none for those that don't.
@@ -462,7 +484,12 @@ impl Principal {
         match self {
             Self::Session(session) => Some(session.expires),
             Self::User(user) => user.expires,
-            Self::Anonymous | Self::Certificate(_) | Self::Person(_) | Self::Provisioner(_) | Self::Operator => None,
+            Self::Anonymous
+            | Self::Certificate(_)
+            | Self::DpopKey(_)
+            | Self::Person(_)
+            | Self::Provisioner(_)
+            | Self::Operator => None,
         }
     }
 }
@@ -491,6 +518,7 @@ impl Caller {
             Principal::User(user) => Some(&user.account),
             Principal::Anonymous
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Operator => None,
@@ -504,6 +532,7 @@ impl Caller {
             Principal::User(user) => Some((user.arn(), user.unique_id())),
             Principal::Anonymous
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Operator => None,
@@ -517,6 +546,7 @@ impl Caller {
             Principal::Anonymous
             | Principal::Session(_)
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Operator => None,
@@ -531,6 +561,7 @@ impl Caller {
             | Principal::Session(_)
             | Principal::User(_)
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Provisioner(_)
             | Principal::Operator => None,
         }
@@ -550,6 +581,7 @@ impl Caller {
             Principal::Session(session) => session.arn().to_string(),
             Principal::User(user) => user.arn().to_string(),
             Principal::Certificate(certificate) => format!("x509:{}", certificate.serial),
+            Principal::DpopKey(thumbprint) => format!("dpop:{thumbprint}"),
             Principal::Person(person) => {
                 format!("{}:{}", person.identity.provider.name, person.identity.session_name())
             }

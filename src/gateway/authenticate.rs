@@ -5,6 +5,7 @@ use super::{Gateway, unknown_key};
 use crate::{
     credentials::{self, Opened},
     crypto::{
+        dpop::{self, DpopProof},
         same,
         sigv4::{Authorization, CertifiedRequest, HttpRequest, SigningKey},
         x509,
@@ -17,6 +18,11 @@ use crate::{
 };
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The service whose callers may show a key.
+const SIGN_IN: &str = "signin";
+/// DPoP proofs that were shown.
+const SHOWN: &str = "dpop-proof";
 
 impl Gateway {
     /// The broker itself, or whoever runs a command on its machine.
@@ -50,8 +56,27 @@ impl Gateway {
             return x509::possession(&signed, request, service, now).map(|held| Principal::Certificate(Arc::new(held)));
         }
         match Authorization::read(request)? {
-            None => Ok(Principal::Anonymous),
+            None => match request.header("dpop") {
+                Some(proof) if service == SIGN_IN => self.key_of(proof, request, now).await,
+                _ => Ok(Principal::Anonymous),
+            },
             Some(authorization) => self.verify(&authorization, request, service, now),
+        }
+    }
+
+    /// The key that a DPoP proof shows. Each proof is good once (RFC 9449 section 11.1).
+    async fn key_of(&self, proof: &str, request: HttpRequest<'_>, now: Timestamp) -> Result<Principal, Error> {
+        let again = || Error::invalid("The DPoP proof is not valid: it was shown before");
+        if request.headers.iter().filter(|(name, _)| *name == "dpop").count() > 1 {
+            return Err(Error::invalid("The DPoP proof is not valid: there is more than one"));
+        }
+        let address = self.broker.federation.addresses.at(request.path);
+        let proof = DpopProof::verify(proof, request.method, &address, now)?;
+        let name = format!("{} {}", proof.thumbprint, proof.id);
+        let until = now.plus_seconds(2 * dpop::MAX_SKEW_SECONDS);
+        match self.broker.store.ephemeral().put_new(SHOWN, &name, &(), until).await? {
+            true => Ok(Principal::DpopKey(proof.thumbprint.into())),
+            false => Err(again()),
         }
     }
 
@@ -107,6 +132,7 @@ impl Gateway {
             },
             Principal::Anonymous
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Operator => None,
@@ -144,6 +170,7 @@ impl KnownSession {
             Principal::User(user) => &user.access_key_id,
             Principal::Anonymous
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Operator => "",

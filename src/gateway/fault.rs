@@ -9,8 +9,10 @@ pub struct Fault {
     pub status: u16,
     /// The error's name on this wire, for example `SignatureDoesNotMatch`.
     pub code: &'static str,
-    /// The OAuth error, where the service has one (`authorization_pending`).
+    /// The error of an OAuth endpoint, where the service has one (`authorization_pending`).
     pub oauth: Option<&'static str>,
+    /// The member of the body that the message stands in; OAuth has its own.
+    pub message_member: &'static str,
     /// A sentence; always the public one.
     pub message: String,
 }
@@ -19,11 +21,18 @@ impl Fault {
     /// A fault with the error's public message.
     #[must_use]
     pub fn new(status: u16, code: &'static str, error: &Error) -> Self {
-        Self { status, code, oauth: None, message: error.public.clone() }
+        Self { status, code, oauth: None, message_member: "message", message: error.public.clone() }
     }
-    /// Adds the OAuth error.
+    /// Adds the OAuth error, and puts the message where OAuth has it (RFC 6749 section 5.2).
     #[must_use]
     pub const fn oauth(mut self, error: &'static str) -> Self {
+        self.oauth = Some(error);
+        self.message_member = "error_description";
+        self
+    }
+    /// Adds the error of AWS Sign-In, which keeps `message`.
+    #[must_use]
+    pub const fn reason(mut self, error: &'static str) -> Self {
         self.oauth = Some(error);
         self
     }

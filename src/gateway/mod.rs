@@ -52,8 +52,10 @@ pub struct SessionLimits {
     pub portal_seconds: i64,
     /// A browser that is not used for so long is signed out, in seconds.
     pub idle_seconds: i64,
-    /// Life of the access tokens that command lines get, in seconds.
+    /// How long a command line stays signed in, in seconds.
     pub token_seconds: i64,
+    /// Life of one access token of a command line that renews it, in seconds.
+    pub access_token_seconds: i64,
     /// Longest session of a role taken from another role's session, in seconds.
     pub chained_seconds: u32,
 }
@@ -155,6 +157,7 @@ impl Gateway {
             Principal::Session(_)
             | Principal::User(_)
             | Principal::Certificate(_)
+            | Principal::DpopKey(_)
             | Principal::Person(_)
             | Principal::Provisioner(_)
             | Principal::Anonymous
@@ -194,7 +197,11 @@ impl Gateway {
             }
             (
                 Access::Caller { .. } | Access::Signed(_),
-                Principal::Anonymous | Principal::Certificate(_) | Principal::Person(_) | Principal::Provisioner(_),
+                Principal::Anonymous
+                | Principal::Certificate(_)
+                | Principal::DpopKey(_)
+                | Principal::Person(_)
+                | Principal::Provisioner(_),
             ) => Err(missing_credentials()),
             (Access::Provisioner { needs, because }, Principal::Provisioner(token)) => match token.scope >= needs {
                 true => Ok(Permit::open(because)),

@@ -61,6 +61,7 @@ impl Scope {
                 | Principal::User(_)
                 | Principal::Anonymous
                 | Principal::Certificate(_)
+                | Principal::DpopKey(_)
                 | Principal::Provisioner(_)
                 | Principal::Operator => base_context(&self.caller.origin),
             };
@@ -84,6 +85,7 @@ impl Scope {
                 Principal::User(user) => user_context(&mut context, user, self.caller.origin.time),
                 Principal::Anonymous
                 | Principal::Certificate(_)
+                | Principal::DpopKey(_)
                 | Principal::Person(_)
                 | Principal::Provisioner(_)
                 | Principal::Operator => {}

@@ -268,7 +268,7 @@ pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<B
         ),
         Protocol::Json { .. } => serde_json::json!({ "__type": fault.code, "message": fault.message }).to_string(),
         Protocol::Rest | Protocol::Scim => match fault.oauth {
-            Some(error) => serde_json::json!({ "error": error, "error_description": fault.message }).to_string(),
+            Some(error) => serde_json::json!({ "error": error, fault.message_member: fault.message }).to_string(),
             None => serde_json::json!({ "message": fault.message }).to_string(),
         },
     };

@@ -28,39 +28,27 @@ pub(super) fn router() -> Router<Pages> {
         .route("/portal/console", post(console))
 }
 
-struct AccountCard {
-    id: String,
-    name: String,
-    roles: Vec<RoleLine>,
+/// An account with the roles that the person may take in it.
+pub(super) struct AccountCard {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) roles: Vec<RoleLine>,
 }
 
-struct RoleLine {
-    name: String,
-    description: String,
+pub(super) struct RoleLine {
+    pub(super) name: String,
+    pub(super) description: String,
     because: String,
     hours: String,
     /// Whether a second factor is asked for first.
-    step_up: bool,
+    pub(super) step_up: bool,
 }
 
-#[derive(Template)]
-#[template(path = "portal.html")]
-struct PortalPage {
-    organization: String,
-    person: String,
-    email: String,
-    until: String,
-    accounts: Vec<AccountCard>,
-    role_count: usize,
-    console_open: Option<String>,
-}
-
-async fn portal(State(pages): State<Pages>, browser: Browser) -> Page {
-    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
-    let offers = pages.gateway.call(&caller, ListRoleOffers {}).await?.offers;
+/// All of them, by the accounts' names.
+pub(super) async fn account_cards(pages: &Pages, caller: &Caller) -> Result<Vec<AccountCard>, PageError> {
+    let offers = pages.gateway.call(caller, ListRoleOffers {}).await?.offers;
     let snapshot = pages.gateway.snapshot();
     let mut accounts: Vec<AccountCard> = Vec::new();
-    let role_count = offers.len();
     for PortalRole { offer, step_up } in offers {
         let role = &offer.role.role;
         let line = RoleLine {
@@ -80,6 +68,26 @@ async fn portal(State(pages): State<Pages>, browser: Browser) -> Page {
         }
     }
     accounts.sort_by_key(|card| card.name.to_lowercase());
+    Ok(accounts)
+}
+
+#[derive(Template)]
+#[template(path = "portal.html")]
+struct PortalPage {
+    organization: String,
+    person: String,
+    email: String,
+    until: String,
+    accounts: Vec<AccountCard>,
+    role_count: usize,
+    console_open: Option<String>,
+}
+
+async fn portal(State(pages): State<Pages>, browser: Browser) -> Page {
+    let caller = browser.person_or_sign_in(&pages, Continuation::Portal).await?;
+    let accounts = account_cards(&pages, &caller).await?;
+    let role_count = accounts.iter().map(|card| card.roles.len()).sum();
+    let snapshot = pages.gateway.snapshot();
     let session = caller.person().ok_or_else(|| Error::internal("a portal without a person"))?;
     Ok(render(&PortalPage {
         organization: snapshot.organization.as_ref().map(|organization| organization.name.clone()).unwrap_or_default(),

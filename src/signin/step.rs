@@ -32,6 +32,11 @@ pub enum Continuation {
         /// The raw query of `/authorize`; it is checked again when the person comes back.
         query: String,
     },
+    /// Lending a role to `aws login`.
+    Login {
+        /// The raw query of `/v1/authorize`; it is checked again when the person comes back.
+        query: String,
+    },
 }
 
 impl Continuation {
@@ -62,6 +67,7 @@ impl Continuation {
                 format!("/device?{query}")
             }
             Self::Authorize { query } => format!("/authorize?{query}"),
+            Self::Login { query } => format!("/v1/authorize?{query}"),
         }
     }
 }

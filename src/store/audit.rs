@@ -86,7 +86,7 @@ impl AuditRecord {
             account,
             principal: caller.describe(),
             // Anybody can make a certificate.
-            stranger: matches!(caller.principal, Principal::Anonymous | Principal::Certificate(_)),
+            stranger: matches!(caller.principal, Principal::Anonymous | Principal::Certificate(_) | Principal::DpopKey(_)),
             source_ip: caller.origin.source_ip.to_string(),
             user_agent: caller.origin.user_agent.clone(),
             request_id: caller.origin.request_id.clone(),

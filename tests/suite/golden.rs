@@ -34,7 +34,6 @@ fn reason(service: &str, operation: &str) -> &'static str {
     let has = |words: &[&str]| words.iter().any(|word| operation.contains(word));
     match service {
         "rolesanywhere" if has(&["Tag", "Notification", "Subject", "Mapping"]) => "not served: nothing here needs it",
-        "sso-oidc" => "not served yet: token exchange for signed callers",
         "access-analyzer" => "not served yet: findings about access",
         "cloudtrail" => "not served: only reading the log is the broker's part",
         "organizations" => "not served yet: OUs, guardrails and account changes",
@@ -225,6 +224,9 @@ macro_rules! samples {
         $visit!(CompleteSignIn, { "source": null, "binding": null, "answer": { "Parked": { "handle": "x" } } });
         $visit!(LookUpDevice, { "user_code": "ABCD-EFGH" });
         $visit!(DecideDevice, { "user_code": "ABCD-EFGH", "approve": true });
+        $visit!(CreateTokenWithIAM, { "clientId": "arn:aws:sso::111122223333:application/ssoins-1/apl-1", "grantType": "refresh_token" });
+        $visit!(CreateOAuth2Token, { "clientId": "arn:aws:signin:::devtools/same-device", "grantType": "refresh_token" });
+        $visit!(IssueLoginCredentials, { "account": "111122223333", "name": "Administrator" });
         $visit!(LookUpClient, { "request": {} });
         $visit!(Authorize, { "request": {}, "approve": true });
         $visit!(GetSigninToken, { "credentials": { "sessionId": "x", "sessionKey": "x", "sessionToken": "x" }, "session_duration": null });

@@ -12,6 +12,7 @@ mod allocations;
 mod anywhere;
 mod apply;
 mod asvs;
+mod command_lines;
 mod config;
 mod crypto;
 mod directory;

@@ -181,7 +181,13 @@ async fn open_in(
     let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
     let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
     let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?;
-    let limits = SessionLimits { portal_seconds: 3600, idle_seconds: 1800, token_seconds: 3600, chained_seconds: 3600 };
+    let limits = SessionLimits {
+        portal_seconds: 3600,
+        idle_seconds: 1800,
+        token_seconds: 3600,
+        access_token_seconds: 1800,
+        chained_seconds: 3600,
+    };
     Ok(Gateway {
         broker: Broker {
             store,

@@ -1,14 +1,21 @@
 //! A person lends their session to a command line: by device code, or by authorization code.
 
-use super::Signin;
+use super::{
+    Signin,
+    oauth::{CARRIED_CODE_SECONDS, CONFIRMATION, CROSS_DEVICE, SAME_DEVICE},
+};
 use crate::{
-    api::sso_oidc::{AUTHORIZATION_CODE_SECONDS, CODE, DECISION, DEVICE, USER_CODE, loopback, registration},
+    api::{
+        sso::GetRoleCredentials,
+        sso_oidc::{AUTHORIZATION_CODE_SECONDS, CODE, DECISION, DEVICE, USER_CODE, loopback, registration},
+    },
     domain::{
-        Error, ErrorKind, Timestamp,
-        sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
+        Error, ErrorKind, Secret, Timestamp,
+        sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, LentRole},
     },
     gateway::{Access, Broker, Call, Issue, Operation, Read, Scope},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// What a person is about to approve.
@@ -109,24 +116,49 @@ pub struct AuthorizationRequest {
     pub state: String,
     /// PKCE.
     pub code_challenge: String,
-    /// `S256`.
+    /// `S256`; `aws login` writes `SHA-256`.
     pub code_challenge_method: String,
 }
 
-fn check(broker: &Broker, request: &AuthorizationRequest, now: Timestamp) -> Result<OAuthClient, Error> {
-    let client = registration(broker, &request.client_id, now).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidClient, "This command line is not registered here any more. Start the sign-in again.")
-    })?;
+/// Who asks, and what for.
+#[derive(Debug, Serialize)]
+pub struct AskingClient {
+    /// The client's own words for itself.
+    pub name: String,
+    /// Whether it asks for one role (`aws login`) and not for all.
+    pub one_role: bool,
+    /// Whether the person carries the code over by hand.
+    pub carried: bool,
+}
+
+fn check(broker: &Broker, request: &AuthorizationRequest, now: Timestamp) -> Result<AskingClient, Error> {
+    let (client, registered, method) = match request.client_id.as_str() {
+        SAME_DEVICE => {
+            let wanted = loopback(&request.redirect_uri).is_some_and(|uri| uri.path() == "/oauth/callback");
+            (AskingClient { name: "aws login".to_owned(), one_role: true, carried: false }, wanted, "SHA-256")
+        }
+        CROSS_DEVICE => {
+            let wanted = request.redirect_uri == broker.federation.addresses.at(CONFIRMATION);
+            (AskingClient { name: "aws login --remote".to_owned(), one_role: true, carried: true }, wanted, "SHA-256")
+        }
+        id => {
+            let client = registration(broker, id, now).ok_or_else(|| {
+                let message = "This command line is not registered here any more. Start the sign-in again.";
+                Error::new(ErrorKind::InvalidClient, message)
+            })?;
+            let wanted = loopback(&request.redirect_uri);
+            let registered = client.redirect_uris.iter().any(|uri| wanted.is_some() && loopback(uri) == wanted);
+            (AskingClient { name: client.name, one_role: false, carried: false }, registered, "S256")
+        }
+    };
     // Nothing is sent to an address that was not registered, not even an error.
-    let wanted = loopback(&request.redirect_uri);
-    let registered = client.redirect_uris.iter().any(|uri| wanted.is_some() && loopback(uri) == wanted);
     if !registered {
         return Err(Error::new(ErrorKind::InvalidRedirect, "The address to return to is not one this command line registered."));
     }
-    let pkce = request.code_challenge_method == "S256" && request.code_challenge.len() == 43;
+    let pkce = request.code_challenge_method == method && request.code_challenge.len() == 43;
     if request.response_type != "code" || !pkce || request.state.is_empty() || request.state.len() > 512 {
         return Err(Error::invalid(
-            "The request of the command line is not complete (code, state and an S256 challenge are needed).",
+            "The request of the command line is not complete (code, state and an SHA-256 challenge are needed).",
         ));
     }
     Ok(client)
@@ -142,60 +174,93 @@ pub struct LookUpClient {
 impl Operation for LookUpClient {
     type Service = Signin;
     type Mode = Read;
-    type Output = String;
+    type Output = AskingClient;
     const NAME: &'static str = "LookUpClient";
 
     fn access(&self, _scope: &Scope) -> Result<Access, Error> {
         Ok(Access::Person { because: "the request came from the person's own machine" })
     }
 
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
-        Ok(check(call.broker, &self.request, call.caller.origin.time)?.name)
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<AskingClient, Error> {
+        check(call.broker, &self.request, call.caller.origin.time)
     }
 }
 
-/// Answers an authorization request. Returns where to send the browser.
+/// Answers an authorization request.
 #[derive(Debug, Deserialize)]
 pub struct Authorize {
     /// The request.
     pub request: AuthorizationRequest,
     /// Yes or no.
     pub approve: bool,
+    /// The one role that is lent, for a client that asks for one.
+    #[serde(default)]
+    pub role: Option<LentRole>,
+}
+
+/// What becomes of it.
+#[derive(Debug, Serialize)]
+pub enum Authorized {
+    /// The browser goes there.
+    Redirect(String),
+    /// The person carries this over: `state` and `code`, as base64.
+    Carried(#[serde(serialize_with = "Secret::reveal")] Secret<String>),
+    /// Nothing more happens.
+    Refused,
 }
 
 impl Operation for Authorize {
     type Service = Signin;
     type Mode = Issue;
-    type Output = String;
+    type Output = Authorized;
     const NAME: &'static str = "Authorize";
 
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Person { because: "a person may lend their own session to a command line" })
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        // Only a role that the person can take can be lent: its trust policy is asked, and again with every use.
+        match &self.role {
+            Some(role) if self.approve => Ok(GetRoleCredentials::access_to(scope, &role.account, role.name.as_str())),
+            _ => Ok(Access::Person { because: "a person may lend their own session to a command line" }),
+        }
     }
 
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<String, Error> {
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<Authorized, Error> {
         let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?.clone();
-        let client = check(call.broker, &self.request, call.caller.origin.time)?;
+        let now = call.caller.origin.time;
+        let client = check(call.broker, &self.request, now)?;
         call.tx.note("clientName", &client.name);
         call.tx.note("approved", self.approve);
-        let mut target =
-            url::Url::parse(&self.request.redirect_uri).map_err(|_| Error::invalid("the redirect address is malformed"))?;
-        if self.approve {
+        let state = self.request.state;
+        let given = if self.approve {
+            if client.one_role != self.role.is_some() {
+                return Err(Error::invalid("Choose the role that the command line gets."));
+            }
             let code = call.broker.random.token();
             let grant = AuthorizationCode {
                 client_id: self.request.client_id,
-                redirect_uri: self.request.redirect_uri,
+                redirect_uri: self.request.redirect_uri.clone(),
                 code_challenge: self.request.code_challenge,
                 session,
+                role: self.role,
             };
-            let expires = call.caller.origin.time.plus_seconds(AUTHORIZATION_CODE_SECONDS);
-            call.broker.store.ephemeral().put(CODE, &code, &grant, expires).await?;
-            target.query_pairs_mut().append_pair("code", &code);
+            let seconds = if client.carried { CARRIED_CODE_SECONDS } else { AUTHORIZATION_CODE_SECONDS };
+            call.broker.store.ephemeral().put(CODE, &code, &grant, now.plus_seconds(seconds)).await?;
+            ("code", code)
         } else {
-            target.query_pairs_mut().append_pair("error", "access_denied");
+            ("error", "access_denied".to_owned())
+        };
+        if client.carried {
+            let mut answer = url::form_urlencoded::Serializer::new(String::new());
+            let answer = answer.append_pair("state", &state).append_pair(given.0, &given.1).finish();
+            return Ok(match self.approve {
+                true => Authorized::Carried(Secret::new(STANDARD.encode(answer))),
+                false => Authorized::Refused,
+            });
         }
+        let mut target =
+            url::Url::parse(&self.request.redirect_uri).map_err(|_| Error::invalid("the redirect address is malformed"))?;
         let issuer = call.broker.federation.addresses.at("");
-        target.query_pairs_mut().append_pair("state", &self.request.state).append_pair("iss", &issuer);
-        Ok(target.to_string())
+        // `iss`: RFC 9207.
+        target.query_pairs_mut().append_pair(given.0, &given.1).append_pair("state", &state).append_pair("iss", &issuer);
+        Ok(Authorized::Redirect(target.to_string()))
     }
 }

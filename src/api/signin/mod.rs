@@ -5,20 +5,26 @@ mod approval;
 mod console;
 pub mod enrolment;
 pub mod factor;
+mod oauth;
 pub mod own_sessions;
 pub mod password;
 
 pub use answer::{
     Answer, ArriveUnsolicited, ArrivedPerson, CompleteSignIn, CompletedSignIn, LookUpArrival, ParkSamlResponse, SignInOutcome,
 };
-pub use approval::{AuthorizationRequest, Authorize, DecideDevice, DeviceRequest, LookUpClient, LookUpDevice};
+pub use approval::{
+    AskingClient, AuthorizationRequest, Authorize, Authorized, DecideDevice, DeviceRequest, LookUpClient, LookUpDevice,
+};
 pub use console::{ConsoleLogin, ConsoleSession, GetSigninToken, OpenConsole, SigninTokenAnswer};
+pub use oauth::{
+    CONFIRMATION, CROSS_DEVICE, CreateOAuth2Token, IssueLoginCredentials, LoginCredentials, OAuth2Token, SAME_DEVICE,
+};
 
 use crate::{
     crypto::sha256_hex,
     domain::{Error, ErrorKind, Secret},
     federation::Departure,
-    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
+    gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service},
     policy::evaluate::Check,
     signin::{
         passkey::Passkeys,
@@ -36,8 +42,51 @@ impl Service for Signin {
     const SIGNING_NAME: &'static str = "signin";
     const PROTOCOL: Protocol = Protocol::Rest;
     fn fault(error: &Error) -> Fault {
-        let (status, code) = json_code(error.kind);
-        Fault::new(status, code, error)
+        let (status, code, reason) = match error.kind {
+            ErrorKind::ExpiredCode => (401, "AccessDeniedException", "AUTHCODE_EXPIRED"),
+            ErrorKind::InvalidGrant
+            | ErrorKind::InvalidBearer
+            | ErrorKind::ExpiredCredentials
+            | ErrorKind::UnknownKey
+            | ErrorKind::BadSignature
+            | ErrorKind::MissingCredentials
+            | ErrorKind::StaleStep
+            | ErrorKind::ExpiredIdentityToken => (401, "AccessDeniedException", "TOKEN_EXPIRED"),
+            ErrorKind::AccessDenied
+            | ErrorKind::StepUpRequired
+            | ErrorKind::RejectedIdentity
+            | ErrorKind::InvalidIdentityToken => (403, "AccessDeniedException", "INSUFFICIENT_PERMISSIONS"),
+            ErrorKind::SlowDown | ErrorKind::AuthorizationPending | ErrorKind::LimitExceeded => {
+                (429, "TooManyRequestsError", "INVALID_REQUEST")
+            }
+            ErrorKind::IdentityProviderUnreachable | ErrorKind::Unavailable => (503, "InternalServerException", "server_error"),
+            ErrorKind::Internal => (500, "InternalServerException", "server_error"),
+            ErrorKind::InvalidInput
+            | ErrorKind::InvalidSyntax
+            | ErrorKind::InvalidFilter
+            | ErrorKind::InvalidPath
+            | ErrorKind::NoTarget
+            | ErrorKind::ReadOnlyAttribute
+            | ErrorKind::PreconditionFailed
+            | ErrorKind::InvalidParameterValue
+            | ErrorKind::UnknownOperation
+            | ErrorKind::MalformedPolicy
+            | ErrorKind::PolicyTooLarge
+            | ErrorKind::NoSuchEntity
+            | ErrorKind::AlreadyExists
+            | ErrorKind::DeleteConflict
+            | ErrorKind::IncompleteSignature
+            | ErrorKind::InvalidAuthorizationMessage
+            | ErrorKind::InvalidAuthenticationCode
+            | ErrorKind::FeatureDisabled
+            | ErrorKind::SessionDurationEscalation
+            | ErrorKind::TokenTooLarge
+            | ErrorKind::ExpiredTradeInToken
+            | ErrorKind::InvalidClient
+            | ErrorKind::UnsupportedGrant
+            | ErrorKind::InvalidRedirect => (400, "ValidationException", "INVALID_REQUEST"),
+        };
+        Fault::new(status, code, error).reason(reason)
     }
 }
 
@@ -48,8 +97,10 @@ pub(super) fn administered(scope: &Scope, actions: &[&'static str]) -> Result<Ac
     Ok(Access::Signed(checks.collect()))
 }
 
-/// What pages call.
+/// What pages call, and what `aws login` does.
 pub const TABLE: &[Entry] = &[
+    Entry::rest::<CreateOAuth2Token>("POST", "/v1/token"),
+    Entry::inner::<IssueLoginCredentials>(),
     Entry::inner::<BeginSignIn>(),
     Entry::inner::<ListIdentitySources>(),
     Entry::inner::<ParkSamlResponse>(),

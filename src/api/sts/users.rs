@@ -34,6 +34,7 @@ fn long_term<'s>(scope: &'s Scope, operation: &str) -> Result<&'s Arc<UserSessio
         }
         Principal::Anonymous
         | Principal::Certificate(_)
+        | Principal::DpopKey(_)
         | Principal::Person(_)
         | Principal::Provisioner(_)
         | Principal::Operator => {

@@ -1,14 +1,19 @@
 //! AWS SSO OIDC: how command lines get a person's access token (RFC 8628 device code, RFC 7636 PKCE).
 
-use super::signin::own_sessions;
+mod iam;
+mod token;
+
+pub use iam::{CreateTokenWithIAM, TokenWithIAM};
+pub use token::{CreateToken, Token};
+pub(super) use token::{DECISION, lent, redeem_code, revealed};
+
 use crate::{
     crypto::{same, seal::Purpose, sha256_hex},
     domain::{
         Error, ErrorKind, Secret, Timestamp,
-        session::PortalSession,
-        sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, OAuthClient},
+        sso::{DeviceAuthorization, OAuthClient},
     },
-    gateway::{Access, BEARER, Broker, Call, Entry, Fault, Issue, Operation, Protocol, Read, Scope, Service},
+    gateway::{Access, Broker, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -24,6 +29,8 @@ pub const DEVICE_CODE_SECONDS: i64 = 600;
 pub const POLL_SECONDS: i64 = 1;
 /// Life of an authorization code, in seconds.
 pub const AUTHORIZATION_CODE_SECONDS: i64 = 60;
+/// What a client asks for that wants its tokens renewed (IAM Identity Center user guide, "AWS CLI").
+const ACCOUNT_ACCESS: &str = "sso:account:access";
 
 pub(super) const DEVICE: &str = "device-code";
 pub(super) const USER_CODE: &str = "user-code";
@@ -92,6 +99,7 @@ pub const TABLE: &[Entry] = &[
     Entry::rest::<RegisterClient>("POST", "/client/register"),
     Entry::rest::<StartDeviceAuthorization>("POST", "/device_authorization"),
     Entry::rest::<CreateToken>("POST", "/token"),
+    Entry::rest::<CreateTokenWithIAM>("POST", "/token?aws_iam=t"),
 ];
 
 /// Registers a public client.
@@ -102,13 +110,13 @@ pub struct RegisterClient {
     pub client_name: String,
     /// `public`.
     pub client_type: String,
-    /// Any; tokens open the portal API, nothing else.
+    /// Tokens open the portal API, nothing else, whatever is asked for; `sso:account:access` asks for refresh tokens.
     #[serde(default)]
     pub scopes: Vec<String>,
     /// Where codes may go: loopback addresses.
     #[serde(default)]
     pub redirect_uris: Vec<String>,
-    /// Informative: the grants a client means to use.
+    /// The grants a client means to use. One that lists some and not `refresh_token` gets none of those.
     #[serde(default)]
     pub grant_types: Vec<String>,
     /// The start URL, an opaque name of this broker to the client.
@@ -167,8 +175,14 @@ impl Operation for RegisterClient {
         let (broker, now) = (call.broker, call.caller.origin.time);
         let secret = broker.random.token();
         let expires = now.plus_seconds(REGISTRATION_SECONDS);
-        let client =
-            OAuthClient { name: self.client_name, secret_hash: sha256_hex(&secret), redirect_uris: self.redirect_uris, expires };
+        let can_refresh = self.grant_types.is_empty() || self.grant_types.iter().any(|grant| grant == "refresh_token");
+        let client = OAuthClient {
+            name: self.client_name,
+            secret_hash: sha256_hex(&secret),
+            redirect_uris: self.redirect_uris,
+            refreshes: can_refresh && self.scopes.iter().any(|scope| scope == ACCOUNT_ACCESS),
+            expires,
+        };
         // The id is the registration, sealed: strangers may register as often as they like, and nothing is kept.
         let plain = serde_json::to_vec(&client).map_err(Error::internal)?;
         let sealed = broker.store.ring().seal(Purpose::OAuthClient, "", &plain).map_err(Error::internal)?;
@@ -253,140 +267,6 @@ impl Operation for StartDeviceAuthorization {
             expires_in: DEVICE_CODE_SECONDS,
             interval: POLL_SECONDS,
         })
-    }
-}
-
-/// Exchanges a device code or an authorization code for an access token.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CreateToken {
-    /// From the registration.
-    pub client_id: String,
-    /// From the registration.
-    pub client_secret: Secret<String>,
-    /// `authorization_code` or `urn:ietf:params:oauth:grant-type:device_code`.
-    pub grant_type: String,
-    /// Of the device grant.
-    pub device_code: Option<Secret<String>>,
-    /// Of the code grant.
-    pub code: Option<Secret<String>>,
-    /// Of the code grant.
-    pub redirect_uri: Option<String>,
-    /// Of the code grant.
-    pub code_verifier: Option<Secret<String>>,
-    /// Of the refresh grant, which is refused: no refresh tokens are given out.
-    pub refresh_token: Option<Secret<String>>,
-    /// Not used: tokens open the portal API, nothing else.
-    #[serde(default)]
-    pub scope: Vec<String>,
-}
-
-/// The token.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Token {
-    /// Opaque.
-    #[serde(serialize_with = "Secret::reveal")]
-    pub access_token: Secret<String>,
-    /// `Bearer`.
-    pub token_type: &'static str,
-    /// Seconds.
-    pub expires_in: i64,
-}
-
-impl Operation for CreateToken {
-    type Service = SsoOidc;
-    type Mode = Issue;
-    type Output = Token;
-    const NAME: &'static str = "CreateToken";
-
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Public { because: "the code that a signed-in person approved is the proof" })
-    }
-
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<Token, Error> {
-        let (broker, now) = (call.broker, call.caller.origin.time);
-        let client = client(broker, &self.client_id, &self.client_secret, now)?;
-        call.tx.note("clientName", &client.name);
-        let approved = match self.grant_type.as_str() {
-            "urn:ietf:params:oauth:grant-type:device_code" => {
-                let code = self.device_code.as_ref().ok_or_else(|| Error::invalid("deviceCode is missing"))?;
-                redeem_device(broker, &self.client_id, code, now).await?
-            }
-            "authorization_code" => self.redeem_code(broker).await?,
-            _ => return Err(Error::new(ErrorKind::UnsupportedGrant, "the grant type is authorization_code or device_code")),
-        };
-        // Meanwhile the person may have signed out, or their provider may have ended it.
-        let approved = broker.person(approved).await?;
-        if call.tx.snapshot.revocations.end_portal(&approved) {
-            return Err(Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended"));
-        }
-        let expires = approved.expires.min(now.plus_seconds(broker.limits.token_seconds));
-        let session = PortalSession {
-            id: broker.random.uuid(),
-            vouched: Some(approved.vouched()),
-            factor_given: approved.factor_given,
-            lent_by: Some(approved.id),
-            at_provider: approved.at_provider,
-            started: now,
-            expires,
-            identity: approved.identity,
-        };
-        call.tx.note("session", &session.id);
-        call.tx.note("subject", &session.identity.subject);
-        let token = broker.random.token();
-        broker.store.ephemeral().put(BEARER, &token, &session, expires).await?;
-        own_sessions::remember(broker.store.ephemeral(), &session, &call.caller.origin, Some(client.name)).await?;
-        Ok(Token { access_token: Secret::new(token), token_type: "Bearer", expires_in: expires.seconds_since(now) })
-    }
-}
-
-async fn redeem_device(broker: &Broker, client_id: &str, code: &Secret<String>, now: Timestamp) -> Result<PortalSession, Error> {
-    let ephemeral = broker.store.ephemeral();
-    let expired = || Error::new(ErrorKind::ExpiredCode, "The device code has expired or was used");
-    let mut device: DeviceAuthorization = ephemeral.get(DEVICE, code.expose()).await?.ok_or_else(expired)?;
-    if device.client_id != client_id {
-        return Err(Error::new(ErrorKind::InvalidGrant, "The device code belongs to another client"));
-    }
-    // The person's decision is kept under a key of its own, so that a poll can't undo it.
-    if let Some(decision) = ephemeral.take::<DeviceDecision>(DECISION, code.expose()).await? {
-        ephemeral.delete(DEVICE, code.expose()).await?;
-        return match decision {
-            DeviceDecision::Approved(session) => Ok(*session),
-            DeviceDecision::Denied => Err(Error::new(ErrorKind::AccessDenied, "The person refused this device")),
-        };
-    }
-    if now < device.next_poll {
-        return Err(Error::new(ErrorKind::SlowDown, "Slow down"));
-    }
-    // Half a second of grace: clients poll on the tick.
-    device.next_poll = now.plus_seconds(POLL_SECONDS);
-    device.next_poll.0 -= 500;
-    ephemeral.replace(DEVICE, code.expose(), &device, device.expires).await?;
-    Err(Error::new(ErrorKind::AuthorizationPending, "The person has not decided yet"))
-}
-
-/// Where a person's decision waits for the client's next poll.
-pub(super) const DECISION: &str = "device-decision";
-
-impl CreateToken {
-    async fn redeem_code(&self, broker: &Broker) -> Result<PortalSession, Error> {
-        let wrong = || Error::new(ErrorKind::InvalidGrant, "The authorization code is not valid");
-        let (Some(code), Some(redirect), Some(verifier)) = (&self.code, &self.redirect_uri, &self.code_verifier) else {
-            return Err(Error::invalid("code, redirectUri and codeVerifier are needed"));
-        };
-        let grant: AuthorizationCode = broker.store.ephemeral().take(CODE, code.expose()).await?.ok_or_else(wrong)?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose().as_bytes());
-        let challenge = URL_SAFE_NO_PAD.encode(digest);
-        let length = (43..=128).contains(&verifier.expose().len());
-        if grant.client_id != self.client_id
-            || grant.redirect_uri != *redirect
-            || !length
-            || !same(&challenge, &grant.code_challenge)
-        {
-            return Err(wrong());
-        }
-        Ok(grant.session)
     }
 }
 
