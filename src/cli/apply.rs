@@ -1,6 +1,6 @@
 //! `daypass apply`
 
-use super::{Failure, SettingsArguments};
+use super::{Failure, SettingsArguments, terminal};
 use crate::{
     api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization, ProviderEntry, Verb},
     config::variable,
@@ -10,7 +10,6 @@ use crate::{
 use clap::Args;
 use std::{
     fs,
-    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -57,15 +56,25 @@ impl Apply {
             let line = line_of(&text, &error.public).map(|line| format!("line {line}, ")).unwrap_or_default();
             Failure::from(Error { public: format!("{}: {line}{}", self.file.display(), error.public), ..error })
         })?;
-        print(&plan);
+        if !terminal::json() {
+            print(&plan);
+        }
+        if terminal::json() && (plan.changes.is_empty() || self.plan) {
+            return terminal::print_json(&plan);
+        }
         if plan.changes.is_empty() || self.plan {
             return Ok(());
         }
-        if !self.yes && !confirmed()? {
+        if !self.yes && !terminal::confirmed("Apply?")? {
             return Err(Failure::new("nothing was changed"));
         }
         let applied = apply(&gateway, file, self.prune, self.new_passwords).await?;
         gateway.broker.store.close().await;
+        if terminal::json() {
+            let passwords = applied.passwords.iter().map(|(user, password)| (user.to_string(), password.expose().clone()));
+            let passwords: std::collections::BTreeMap<_, _> = passwords.collect();
+            return terminal::print_json(&serde_json::json!({ "applied": applied, "passwords": passwords }));
+        }
         println!("Applied {}.", count(applied.changes.len(), "change"));
         if !applied.passwords.is_empty() {
             println!("\nNew passwords, shown only now:");
@@ -181,15 +190,4 @@ fn print(plan: &Plan) {
 
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-fn confirmed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new("nobody is there to ask").hint("add --yes to apply without asking"));
-    }
-    print!("Apply? [y/N] ");
-    let mut answer = String::new();
-    let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
-    read.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

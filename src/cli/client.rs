@@ -1,72 +1,19 @@
-//! A broker as the command line sees it, and what the command line keeps: one session file, readable by its owner alone.
+//! A broker as the command line sees it.
 
 use super::Failure;
-use crate::{
-    config::{variable, write_private},
-    domain::{Secret, Timestamp},
-};
+use crate::domain::Secret;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-/// Who is signed in where.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedSession {
-    pub(super) url: String,
-    #[serde(serialize_with = "Secret::reveal")]
-    pub(super) access_token: Secret<String>,
-    pub(super) expires: Timestamp,
-}
-
-/// `$DAYPASS_HOME`, else `$XDG_STATE_HOME/daypass`, else `~/.local/state/daypass`.
-pub(super) fn home() -> Result<PathBuf, Failure> {
-    let state = variable("XDG_STATE_HOME").map(PathBuf::from);
-    let default = || variable("HOME").map(|home| Path::new(&home).join(".local/state"));
-    let folder =
-        variable("DAYPASS_HOME").map(PathBuf::from).or_else(|| state.or_else(default).map(|state| state.join("daypass")));
-    folder.ok_or_else(|| Failure::new("there is no place to keep the session").hint("set HOME or DAYPASS_HOME"))
-}
-
-impl SavedSession {
-    fn file() -> Result<PathBuf, Failure> {
-        Ok(home()?.join("session.json"))
-    }
-
-    pub(super) fn save(&self) -> Result<(), Failure> {
-        let file = Self::file()?;
-        keep(&file, self)
-    }
-
-    /// The saved session, if it still lives.
-    pub(super) fn load(now: Timestamp) -> Result<Self, Failure> {
-        let text = fs::read_to_string(Self::file()?).map_err(|_| Failure::signed_out("you are not signed in"))?;
-        let session: Self = serde_json::from_str(&text).map_err(|_| Failure::signed_out("the saved session can't be read"))?;
-        if session.expires <= now {
-            return Err(Failure::signed_out("your session has expired"));
-        }
-        Ok(session)
-    }
-}
-
-/// Writes JSON that only its owner can read.
-pub(super) fn keep(file: &Path, value: &impl Serialize) -> Result<(), Failure> {
-    if let Some(folder) = file.parent() {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
-    }
-    let text = serde_json::to_string(value).map_err(|error| Failure::new(error.to_string()))?;
-    write_private(file, &text).map_err(Failure::from)
-}
+use std::time::Duration;
 
 /// HTTP to a broker.
+#[derive(Clone)]
 pub(super) struct BrokerClient {
     http: reqwest::Client,
     url: String,
 }
+
+/// What AWS says of a role that one has not got.
+const NO_ACCESS: &str = "No access";
 
 /// A refusal by the broker: its name on the wire, and its sentence.
 pub(super) struct Refused {
@@ -139,9 +86,24 @@ impl BrokerClient {
         let request = self.http.get(format!("{}{path}?{query}", self.url)).header("x-amz-sso_bearer_token", token.expose());
         self.send(request).await?.map_err(|refused| match refused.status {
             401 => Failure::signed_out("your session has ended"),
-            403 => Failure::refused("you may not take this role, or there is no such role").hint("run: daypass whoami"),
+            // Where a second factor is missing, the broker says where to give it.
+            403 if refused.message != NO_ACCESS => Failure::refused(refused.message),
+            403 => Failure::refused("you may not take this role, or there is no such role").hint("run: daypass roles"),
             _ => Failure::new(refused.message),
         })
+    }
+
+    /// Ends the session of a token.
+    pub(super) async fn log_out(&self, token: &Secret<String>) -> Result<Result<(), Refused>, Failure> {
+        let request = self.http.post(format!("{}/logout", self.url)).header("x-amz-sso_bearer_token", token.expose());
+        Ok(self.send::<serde_json::Value>(request).await?.map(drop))
+    }
+
+    /// What a plain look at an address brings: the status, the `Date` header, the body.
+    pub(super) async fn look(&self, path: &str) -> Result<(u16, Option<String>, String), reqwest::Error> {
+        let response = self.http.get(format!("{}{path}", self.url)).send().await?;
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok((response.status().as_u16(), date, response.text().await?))
     }
 
     async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<Result<T, Refused>, Failure> {
@@ -156,7 +118,8 @@ impl BrokerClient {
         let body = response.bytes().await.map_err(unreachable)?;
         if (200..300).contains(&status) {
             let strange = |_| Failure::new(format!("{} does not answer like a Daypass broker", self.url));
-            return Ok(Ok(serde_json::from_slice(&body).map_err(strange)?));
+            let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+            return Ok(Ok(serde_json::from_slice(body).map_err(strange)?));
         }
         let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = ["error_description", "message"].iter().find_map(|key| fields.get(key)?.as_str());
@@ -166,12 +129,12 @@ impl BrokerClient {
 }
 
 /// The last cause says most.
-fn cause(error: &dyn std::error::Error) -> String {
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), cause)
 }
 
 /// Credentials of a role, from the portal API.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RoleCredentials {
     pub(super) access_key_id: String,
@@ -181,17 +144,4 @@ pub(super) struct RoleCredentials {
     pub(super) session_token: Secret<String>,
     /// Epoch milliseconds.
     pub(super) expiration: i64,
-}
-
-impl SavedSession {
-    pub(super) async fn role_credentials(&self, account: &str, role: &str) -> Result<RoleCredentials, Failure> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer {
-            role_credentials: RoleCredentials,
-        }
-        let client = BrokerClient::new(&self.url)?;
-        let query = [("account_id", account), ("role_name", role)];
-        Ok(client.get::<Answer>("/federation/credentials", &query, &self.access_token).await?.role_credentials)
-    }
 }

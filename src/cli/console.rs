@@ -1,21 +1,52 @@
 //! `daypass console`
 
 use super::{
-    Failure, RoleArguments,
-    client::{BrokerClient, SavedSession},
-    login::{now, open_browser},
+    Failure,
+    client::BrokerClient,
+    home::Home,
+    login::{open_browser, started},
+    role::{RoleChoice, remember},
+    session::{SavedSession, new_role_credentials},
+    terminal::{self, print},
 };
-use clap::Args;
+use crate::config::variable;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use std::path::Path;
 
 /// Open the console of a role in the browser.
 #[derive(Debug, Args)]
 pub struct Console {
     #[command(flatten)]
-    role: RoleArguments,
+    role: RoleChoice,
     /// Print the link instead. It is good once, for fifteen minutes; whoever has it is you in this role.
     #[arg(long)]
     print: bool,
+    /// The page to begin with.
+    #[arg(long, value_enum, value_name = "PAGE", default_value = "roles")]
+    service: Place,
+    /// Open it in a browser profile of its own for this role, so that several roles can be open side by side.
+    #[arg(long, conflicts_with = "print")]
+    separate: bool,
+}
+
+/// Pages of the console.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Place {
+    /// Roles and their trust policies.
+    Roles,
+    /// People of the directory.
+    People,
+    /// Who holds which credentials.
+    Sessions,
+    /// Why somebody was refused.
+    Refusals,
+    /// Sign-ins, with every check.
+    SignIns,
+    /// Identity providers.
+    Sources,
+    /// What was changed and decided.
+    Audit,
 }
 
 #[derive(Deserialize)]
@@ -26,8 +57,31 @@ struct SigninToken {
 
 impl Console {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let session = SavedSession::load(now())?;
-        let credentials = session.role_credentials(&self.role.account, &self.role.role).await?;
+        let home = Home::open()?;
+        let (account, role) = self.role.clone().resolve(&home).await?;
+        let link = terminal::waiting("Asking for a link", self.link(&home, &account, &role)).await?;
+        remember(&home, &account, &role)?;
+        if terminal::json() {
+            return terminal::print_json(&serde_json::json!({ "link": link, "account": account, "role": role }));
+        }
+        let opened = match self.separate {
+            _ if self.print => {
+                print(&format!("{link}\n"));
+                return Ok(());
+            }
+            true => open_separately(&home.folder().join("browsers").join(format!("{account}-{role}")), &link)?,
+            false => open_browser(&link),
+        };
+        if !opened {
+            return Err(Failure::new("there is no browser to open").hint("add --print for the link"));
+        }
+        eprintln!("The console of {role} in {account} opens in your browser.");
+        Ok(())
+    }
+
+    async fn link(&self, home: &Home, account: &str, role: &str) -> Result<String, Failure> {
+        let session = SavedSession::fresh(home).await?;
+        let credentials = new_role_credentials(&session, account, role).await?;
         let shape = serde_json::json!({
             "sessionId": credentials.access_key_id,
             "sessionKey": credentials.secret_access_key.expose(),
@@ -36,20 +90,39 @@ impl Console {
         let client = BrokerClient::new(&session.url)?;
         let form = [("Action", "getSigninToken"), ("Session", &shape.to_string())];
         let token: SigninToken = client.form("/federation", &form).await?.map_err(|refused| Failure::refused(refused.message))?;
+        let page = self.service.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("Action", "login")
             .append_pair("Issuer", "daypass")
-            .append_pair("Destination", &format!("{}/admin", session.url))
+            .append_pair("Destination", &format!("{}/admin/{page}", session.url))
             .append_pair("SigninToken", &token.signin_token)
             .finish();
-        let link = format!("{}/federation?{query}", session.url);
-        if self.print {
-            println!("{link}");
-        } else if open_browser(&link) {
-            eprintln!("The console of {} opens in your browser.", self.role.role);
-        } else {
-            return Err(Failure::new("there is no browser to open").hint("add --print for the link"));
-        }
-        Ok(())
+        Ok(format!("{}/federation?{query}", session.url))
     }
+}
+
+/// Browsers that keep everything in a folder, and how they are told which.
+const BROWSERS: [(&str, &str); 6] = [
+    ("chromium", "--user-data-dir"),
+    ("google-chrome", "--user-data-dir"),
+    ("microsoft-edge", "--user-data-dir"),
+    ("brave-browser", "--user-data-dir"),
+    ("chrome", "--user-data-dir"),
+    ("firefox", "--profile"),
+];
+
+fn open_separately(folder: &Path, link: &str) -> Result<bool, Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
+    let wanted = variable("BROWSER").unwrap_or_default();
+    let name = wanted.rsplit('/').next().unwrap_or_default();
+    let chosen = BROWSERS.iter().filter(|(known, _)| name.starts_with(known)).map(|(_, option)| (wanted.as_str(), *option));
+    let others = BROWSERS.iter().map(|(known, option)| (*known, *option));
+    Ok(chosen.chain(others).any(|(program, option)| {
+        let mut command = std::process::Command::new(program);
+        match option {
+            "--profile" => command.arg(option).arg(folder).arg("--new-instance").arg(link),
+            _ => command.arg(format!("{option}={}", folder.display())).arg("--no-first-run").arg(link),
+        };
+        started(&mut command)
+    }))
 }

@@ -1,6 +1,6 @@
 //! `daypass explain`
 
-use super::{Failure, SettingsArguments, policy::show};
+use super::{Failure, SettingsArguments, policy::show, terminal};
 use crate::gateway::receipt::Receipt;
 use clap::Args;
 use std::io::Read as _;
@@ -31,6 +31,9 @@ impl Explain {
             Failure::new("this is no encoded authorization message of this broker")
                 .hint("It stands in the refusal, after \"Encoded authorization failure message:\".")
         })?;
+        if terminal::json() {
+            return terminal::print_json(&receipt);
+        }
         println!("{}", receipt.time);
         print!("{}", show(&receipt.explanation, &receipt.principal));
         Ok(())

@@ -1,6 +1,6 @@
 //! `daypass keys`
 
-use super::{Failure, SettingsArguments};
+use super::{Failure, SettingsArguments, terminal};
 use crate::api::keys::{ListRingKeys, RotateRingKey, SETTLES_SECONDS};
 use clap::{Args, Subcommand};
 
@@ -29,6 +29,9 @@ impl Keys {
         };
         let keys = gateway.call(&caller, ListRingKeys {}).await?.keys;
         gateway.broker.store.close().await;
+        if terminal::json() {
+            return terminal::print_json(&serde_json::json!({ "made": rotated.map(|rotated| rotated.id), "keys": keys }));
+        }
         if let Some(rotated) = rotated {
             println!("Key {} is new: it seals in {} seconds.", rotated.id, SETTLES_SECONDS);
         }

@@ -2,7 +2,10 @@
 
 use super::{
     Failure,
-    client::{BrokerClient, Refused, SavedSession},
+    client::{BrokerClient, Refused},
+    home::Home,
+    session::{SavedSession, Token},
+    terminal::{self, Paint},
 };
 use crate::{
     config::{SystemClock, SystemRandom, variable},
@@ -21,9 +24,9 @@ use tokio::{
 /// Sign in to a broker with the browser, or, where there is none (over SSH), with a code typed elsewhere.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// Address of the broker.
-    #[arg(long, env = "DAYPASS_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// Address of the broker [default: the one of the last sign-in, else http://127.0.0.1:8080].
+    #[arg(long, env = "DAYPASS_URL")]
+    url: Option<String>,
     /// Show a code to be typed into a browser on any device.
     #[arg(long)]
     device: bool,
@@ -40,34 +43,52 @@ struct Registered {
     authorization_endpoint: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Token {
-    access_token: Secret<String>,
-    expires_in: i64,
-}
-
+/// Under this name the address of the last broker is kept.
+const LAST: &str = "broker";
 const CALLBACK: &str = "/oauth/callback";
 /// How long the person may take, in seconds.
 const PATIENCE: u64 = 600;
 
 impl Login {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let client = BrokerClient::new(&self.url)?;
-        let remote = variable("SSH_CONNECTION").is_some() && variable("DISPLAY").is_none();
+        let home = Home::open()?;
+        let last = || home.kept::<String>(LAST).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
+        let url = self.url.clone().unwrap_or_else(last);
+        let client = BrokerClient::new(&url)?;
+        let url = url.trim_end_matches('/').to_owned();
         let registration = json!({
             "clientName": "daypass command line", "clientType": "public", "scopes": ["sso:account:access"],
             "redirectUris": [format!("http://127.0.0.1{CALLBACK}")],
         });
         let registered: Registered = client.post("/client/register", &registration).await?.map_err(told)?;
-        let token = if self.device || remote {
-            self.with_device_code(&client, &registered).await?
+        let token = if self.device || (!self.no_browser && !has_browser()) {
+            with_device_code(&client, &registered, &url).await?
         } else {
             self.with_browser(&client, &registered).await?
         };
-        let expires = SystemClock.now().plus_seconds(token.expires_in);
-        SavedSession { url: self.url.trim_end_matches('/').to_owned(), access_token: token.access_token, expires }.save()?;
-        eprintln!("Signed in until {expires}.");
+        let random: &dyn Random = &SystemRandom;
+        // What the one before has taken is not for this one.
+        SavedSession::forget(&home)?;
+        let session = SavedSession {
+            id: random.token(),
+            url: url.clone(),
+            client_id: registered.client_id,
+            client_secret: registered.client_secret,
+            token: token.into(),
+        };
+        session.save(&home)?;
+        home.keep(LAST, &url)?;
+        if terminal::json() {
+            return terminal::print_json(&json!({ "url": url, "expires": session.token.expires.to_string() }));
+        }
+        let (paint, renewed) = (Paint::error(), session.token.refresh_token.is_some());
+        let until = if renewed {
+            ", and stay so while your browser's session lasts".to_owned()
+        } else {
+            format!(" until {}", session.token.expires)
+        };
+        eprintln!("{} to {url}{until}.", paint.green("Signed in"));
+        eprintln!("{}", paint.dim("Next: daypass roles, daypass exec ROLE -- COMMAND, daypass configure"));
         Ok(())
     }
 
@@ -88,45 +109,14 @@ impl Login {
             .append_pair("code_challenge", &challenge)
             .finish();
         self.show(&format!("{}?{query}", registered.authorization_endpoint));
-        let answer = tokio::time::timeout(Duration::from_secs(PATIENCE), callback(&listener, &state)).await;
+        let answer = tokio::time::timeout(Duration::from_secs(PATIENCE), callback(&listener, &state));
+        let answer = terminal::waiting("Waiting for you to approve", answer).await;
         let code = answer.map_err(|_| Failure::new("nobody approved the sign-in in time"))??;
         let body = json!({
             "clientId": registered.client_id, "clientSecret": registered.client_secret.expose(), "grantType": "authorization_code",
             "code": code.expose(), "redirectUri": redirect, "codeVerifier": verifier,
         });
         client.post("/token", &body).await?.map_err(told)
-    }
-
-    async fn with_device_code(&self, client: &BrokerClient, registered: &Registered) -> Result<Token, Failure> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Started {
-            device_code: Secret<String>,
-            user_code: String,
-            verification_uri: String,
-            interval: u64,
-        }
-        let secret = registered.client_secret.expose();
-        let start = json!({ "clientId": registered.client_id, "clientSecret": secret, "startUrl": self.url });
-        let started: Started = client.post("/device_authorization", &start).await?.map_err(told)?;
-        eprintln!(
-            "Open {} in a browser on any device and enter the code:\n\n    {}\n",
-            started.verification_uri, started.user_code
-        );
-        let body = json!({
-            "clientId": registered.client_id, "clientSecret": secret, "deviceCode": started.device_code.expose(),
-            "grantType": "urn:ietf:params:oauth:grant-type:device_code",
-        });
-        let mut interval = started.interval.max(1);
-        loop {
-            tokio::time::sleep(Duration::from_secs(interval)).await;
-            match client.post("/token", &body).await? {
-                Ok(token) => return Ok(token),
-                Err(refused) if refused.code == "AuthorizationPendingException" => {}
-                Err(refused) if refused.code == "SlowDownException" => interval += 1,
-                Err(refused) => return Err(told(refused)),
-            }
-        }
     }
 
     fn show(&self, address: &str) {
@@ -136,11 +126,57 @@ impl Login {
     }
 }
 
+async fn with_device_code(client: &BrokerClient, registered: &Registered, url: &str) -> Result<Token, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Started {
+        device_code: Secret<String>,
+        user_code: String,
+        verification_uri: String,
+        interval: u64,
+    }
+    let secret = registered.client_secret.expose();
+    let start = json!({ "clientId": registered.client_id, "clientSecret": secret, "startUrl": url });
+    let started: Started = client.post("/device_authorization", &start).await?.map_err(told)?;
+    let code = Paint::error().bold(&started.user_code);
+    eprintln!("Open {} in a browser on any device and enter the code:\n\n    {code}\n", started.verification_uri);
+    let body = json!({
+        "clientId": registered.client_id, "clientSecret": secret, "deviceCode": started.device_code.expose(),
+        "grantType": "urn:ietf:params:oauth:grant-type:device_code",
+    });
+    let mut interval = started.interval.max(1);
+    let polling = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(interval)).await;
+            match client.post("/token", &body).await? {
+                Ok(token) => return Ok(token),
+                Err(refused) if refused.code == "AuthorizationPendingException" => {}
+                Err(refused) if refused.code == "SlowDownException" => interval += 1,
+                Err(refused) => return Err(told(refused)),
+            }
+        }
+    };
+    terminal::waiting("Waiting for you to approve", polling).await
+}
+
+/// Whether there is a browser to open here: over SSH, or without a screen, there is none.
+fn has_browser() -> bool {
+    let set = |names: &[&str]| names.iter().any(|name| variable(name).is_some());
+    let screen = cfg!(target_os = "macos") || set(&["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"]);
+    screen && !set(&["SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"])
+}
+
 /// Opens an address with the system's own opener. Returns whether there was one.
 pub(super) fn open_browser(address: &str) -> bool {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let chosen = variable("BROWSER").filter(|browser| !browser.contains('%'));
+    started(std::process::Command::new(chosen.as_deref().unwrap_or(opener)).arg(address))
+}
+
+/// Starts a program that goes on without us.
+pub(super) fn started(command: &mut std::process::Command) -> bool {
     let null = std::process::Stdio::null;
-    std::process::Command::new(opener).arg(address).stdin(null()).stdout(null()).stderr(null()).spawn().is_ok()
+    command.stdin(null()).stdout(null()).stderr(null()).spawn().is_ok()
 }
 
 fn told(refused: Refused) -> Failure {

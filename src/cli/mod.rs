@@ -6,45 +6,82 @@
 pub mod agent;
 pub mod apply;
 pub mod client;
+pub mod completions;
+pub mod configure;
 pub mod console;
 pub mod credential_process;
+pub mod doctor;
+pub mod exec;
 pub mod explain;
+mod home;
 pub mod keys;
 pub mod login;
+pub mod logout;
 mod policy;
 pub mod revoke;
+mod role;
+pub mod roles;
 pub mod root_key;
 pub mod serve;
+mod session;
+mod terminal;
 pub mod whoami;
 
 use crate::config::{LogFormat, Settings, variable};
 use clap::{Args, Parser, Subcommand};
-use std::{fmt, path::PathBuf, process::ExitCode};
+pub(crate) use role::RoleArguments;
+use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 it did not work, 2 the command was typed wrongly, 3 nobody is signed in, 4 the broker refused.
+Variables: DAYPASS_URL (the broker), DAYPASS_HOME (where the session is kept), DAYPASS_KEYRING=off (its key in a file),
+BROWSER (the browser to open), NO_COLOR.";
 
 /// A self-hosted federation identity broker: sign in with your company's identity provider, leave with time-limited credentials.
 #[derive(Debug, Parser)]
-#[command(name = "daypass", version, about, disable_help_subcommand = true)]
+#[command(name = "daypass", version, about, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Arguments {
+    /// Answers and failures for programs.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a broker.
-    Serve(serve::Serve),
-    /// Set up the organization of the broker on this machine from a file.
-    Apply(apply::Apply),
     /// Sign in to a broker.
     Login(login::Login),
+    /// Sign out.
+    Logout(logout::Logout),
     /// Say who is signed in, and which roles they may take.
     Whoami(whoami::Whoami),
+    /// List your roles, or choose one.
+    Roles(roles::Roles),
+    /// Run a command with the credentials of a role.
+    Exec(exec::Exec),
+    /// Print the credentials of a role as lines for a shell.
+    Env(exec::Env),
+    /// Open the console of a role in the browser.
+    Console(console::Console),
+    /// Write the AWS CLI's profiles for your roles.
+    Configure(configure::Configure),
     /// Print credentials of a role as JSON, for `credential_process` in ~/.aws/config.
     CredentialProcess(credential_process::CredentialProcess),
     /// Serve credentials of a role to programs on this machine.
     Agent(agent::Agent),
-    /// Open the console of a role in the browser.
-    Console(console::Console),
+    /// Find what keeps your command line from working.
+    Doctor(doctor::Doctor),
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+    /// Write man pages.
+    Man(completions::Man),
+    /// Check policies in files, and try what they decide.
+    Policy(policy::PolicyCommand),
+    /// Run a broker.
+    Serve(serve::Serve),
+    /// Set up the organization of the broker on this machine from a file.
+    Apply(apply::Apply),
     /// Say why somebody was refused a role.
     Explain(explain::Explain),
     /// List live role sessions of the broker on this machine.
@@ -55,22 +92,9 @@ enum Command {
     Keys(keys::Keys),
     /// Make an access key for an account's root user.
     RootKey(root_key::RootKey),
-    /// Check policies in files, and try what they decide.
-    Policy(policy::PolicyCommand),
     /// The broker runs it to verify XML signatures apart from itself.
     #[command(hide = true)]
     XmlVerifier,
-}
-
-/// A role, for the commands that take one.
-#[derive(Debug, Args)]
-pub(crate) struct RoleArguments {
-    /// Twelve digits.
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: String,
-    /// Name of the role.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) role: String,
 }
 
 /// Where a broker's settings are, for the commands that run on its machine.
@@ -149,40 +173,57 @@ pub fn run() -> ExitCode {
         let served = crate::crypto::cage::serve(std::io::stdin().lock(), std::io::stdout().lock());
         return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) };
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("daypass: {error}");
-            return ExitCode::from(1);
-        }
+    if arguments.json {
+        terminal::ask_for_json();
+    }
+    let outcome = match arguments.command {
+        Command::CredentialProcess(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::XmlVerifier => Ok(()),
+        Command::Serve(command) => with_threads(command.run()),
+        Command::Agent(command) => with_threads(command.run()),
+        Command::Apply(command) => with_threads(command.run()),
+        Command::Login(command) => wait(command.run()),
+        Command::Logout(command) => wait(command.run()),
+        Command::Whoami(command) => wait(command.run()),
+        Command::Roles(command) => wait(command.run()),
+        Command::Exec(command) => wait(command.run()),
+        Command::Env(command) => wait(command.run()),
+        Command::Console(command) => wait(command.run()),
+        Command::Configure(command) => wait(command.run()),
+        Command::Doctor(command) => wait(command.run()),
+        Command::Explain(command) => wait(command.run()),
+        Command::Sessions(command) => wait(command.run()),
+        Command::Revoke(command) => wait(command.run()),
+        Command::Keys(command) => wait(command.run()),
+        Command::RootKey(command) => wait(command.run()),
     };
-    let outcome = runtime.block_on(async {
-        match arguments.command {
-            Command::Serve(command) => command.run().await,
-            Command::Apply(command) => command.run().await,
-            Command::Login(command) => command.run().await,
-            Command::Whoami(command) => command.run().await,
-            Command::CredentialProcess(command) => command.run().await,
-            Command::Agent(command) => command.run().await,
-            Command::Console(command) => command.run().await,
-            Command::Explain(command) => command.run().await,
-            Command::Sessions(command) => command.run().await,
-            Command::Revoke(command) => command.run().await,
-            Command::Keys(command) => command.run().await,
-            Command::RootKey(command) => command.run().await,
-            Command::Policy(command) => command.run(),
-            Command::XmlVerifier => Ok(()),
-        }
-    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.message.is_empty() {
+            if terminal::json() && !failure.message.is_empty() {
+                let report = serde_json::json!({ "error": failure.message, "hint": failure.hint, "exit_code": failure.code });
+                eprintln!("{report}");
+            } else if !failure.message.is_empty() {
                 eprintln!("{failure}");
             }
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Carries out what waits for others.
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(error.to_string()))?.block_on(work)
+}
+
+/// The same on all cores.
+fn with_threads<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(error.to_string()))?.block_on(work)
 }
 
 /// Starts logging to standard error.

@@ -1,6 +1,6 @@
 //! `daypass revoke` and `daypass sessions`
 
-use super::{Failure, SettingsArguments};
+use super::{Failure, SettingsArguments, terminal};
 use crate::{
     api::sts::sessions::{ListSessions, RevokeSessions, Revoked},
     domain::{Arn, Timestamp},
@@ -57,6 +57,9 @@ impl Revoke {
         let gateway = self.settings.load()?.open().await?;
         let revoked = gateway.call(&gateway.operator(), RevokeSessions { who, before }).await?;
         gateway.broker.store.close().await;
+        if terminal::json() {
+            return terminal::print_json(&revoked);
+        }
         println!("Ended: {}, issued until {}.", revoked.scope, revoked.before);
         Ok(())
     }
@@ -81,6 +84,9 @@ impl Sessions {
         let gateway = self.settings.load()?.open().await?;
         let listed = gateway.call(&gateway.operator(), ListSessions { role_arn, person: self.person }).await?.sessions;
         gateway.broker.store.close().await;
+        if terminal::json() {
+            return terminal::print_json(&listed);
+        }
         if listed.is_empty() {
             println!("No live sessions.");
         }

@@ -1,6 +1,6 @@
 //! `daypass root-key`
 
-use super::{Failure, SettingsArguments};
+use super::{Failure, SettingsArguments, terminal};
 use crate::{api::iam::access_keys::CreateRootAccessKey, domain::name::AccountId};
 use clap::Args;
 
@@ -21,6 +21,9 @@ impl RootKey {
         let made = gateway.call(&gateway.operator(), CreateRootAccessKey { account_id }).await;
         gateway.broker.store.close().await;
         let key = made?.access_key;
+        if terminal::json() {
+            return terminal::print_json(&key);
+        }
         println!("aws_access_key_id = {}", key.access_key_id);
         println!("aws_secret_access_key = {}", key.secret_access_key.expose());
         eprintln!("The secret is shown only now. Delete the key when you are done: aws iam delete-access-key.");

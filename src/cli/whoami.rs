@@ -2,109 +2,53 @@
 
 use super::{
     Failure,
-    client::{BrokerClient, SavedSession},
-    login::now,
+    home::Home,
+    role::{AvailableRole, available},
+    session::SavedSession,
+    terminal::{self, Paint, print},
 };
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// Say who is signed in, and which roles they may take.
+/// Say who is signed in where, and which roles they may take.
 #[derive(Debug, Args)]
-pub struct Whoami {
-    /// For programs.
-    #[arg(long)]
-    json: bool,
-}
+pub struct Whoami {}
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Accounts {
-    next_token: Option<String>,
-    account_list: Vec<Account>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Account {
-    account_id: String,
-    account_name: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Roles {
-    next_token: Option<String>,
-    role_list: Vec<Role>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Role {
-    role_name: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    account: String,
-    account_name: String,
-    role: String,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct Answer {
     url: String,
     expires: String,
-    roles: Vec<Line>,
+    renewed: bool,
+    roles: Vec<AvailableRole>,
 }
 
 impl Whoami {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let session = SavedSession::load(now())?;
-        let client = BrokerClient::new(&session.url)?;
-        let mut roles = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let query: Vec<(&str, &str)> = next.iter().map(|token| ("next_token", token.as_str())).collect();
-            let page: Accounts = client.get("/assignment/accounts", &query, &session.access_token).await?;
-            for account in page.account_list {
-                roles_of(&client, &session, &account, &mut roles).await?;
-            }
-            next = page.next_token;
-            if next.is_none() {
-                break;
-            }
+        let home = Home::open()?;
+        let roles = available(&home).await?;
+        let session = SavedSession::load(&home)?;
+        let (expires, renewed) = (session.token.expires.to_string(), session.token.refresh_token.is_some());
+        let answer = Answer { url: session.url, expires, renewed, roles };
+        if terminal::json() {
+            return terminal::print_json(&answer);
         }
-        let answer = Answer { url: session.url.clone(), expires: session.expires.to_string(), roles };
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&answer).map_err(|error| Failure::new(error.to_string()))?);
-            return Ok(());
-        }
-        println!("Signed in to {} until {}.", answer.url, answer.expires);
-        if answer.roles.is_empty() {
-            println!("No role lets you in: no trust policy matches what your identity provider says about you.");
-        }
-        let width = answer.roles.iter().map(|line| line.role.chars().count()).max().unwrap_or_default();
-        for line in &answer.roles {
-            println!("  {}  {:<width$}  {}", line.account, line.role, line.account_name);
-        }
+        let renews = if answer.renewed { ", and renewed by itself" } else { "" };
+        print(&format!("Signed in to {} until {}{renews}.\n", answer.url, answer.expires));
+        print(&list(&answer.roles));
         Ok(())
     }
 }
 
-async fn roles_of(client: &BrokerClient, session: &SavedSession, account: &Account, all: &mut Vec<Line>) -> Result<(), Failure> {
-    let mut next: Option<String> = None;
-    loop {
-        let mut query = vec![("account_id", account.account_id.as_str())];
-        query.extend(next.iter().map(|token| ("next_token", token.as_str())));
-        let page: Roles = client.get("/assignment/roles", &query, &session.access_token).await?;
-        all.extend(page.role_list.into_iter().map(|role| Line {
-            account: account.account_id.clone(),
-            account_name: account.account_name.clone(),
-            role: role.role_name,
-        }));
-        next = page.next_token;
-        if next.is_none() {
-            return Ok(());
-        }
+/// Roles in lines, each with its account.
+pub(super) fn list(roles: &[AvailableRole]) -> String {
+    if roles.is_empty() {
+        return "No role lets you in: no trust policy matches what your identity provider says about you.\n".to_owned();
     }
+    let paint = Paint::output();
+    let width = roles.iter().map(|role| role.role.chars().count()).max().unwrap_or_default();
+    let line = |role: &AvailableRole| {
+        let name = paint.bold(&format!("{:<width$}", role.role));
+        format!("  {}  {name}  {}\n", role.account, role.account_name)
+    };
+    roles.iter().map(line).collect()
 }

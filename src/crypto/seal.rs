@@ -30,18 +30,21 @@ pub enum Purpose {
     OAuthClient,
     /// Encoded authorization messages of refusals.
     AuthorizationMessage,
+    /// What the command line keeps for its person.
+    CommandLine,
     /// The ring's own keys, under the master key.
     RingKey,
 }
 
 impl Purpose {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::SessionToken,
         Self::SigninToken,
         Self::StoredSecret,
         Self::Ephemeral,
         Self::OAuthClient,
         Self::AuthorizationMessage,
+        Self::CommandLine,
         Self::RingKey,
     ];
 
@@ -53,6 +56,7 @@ impl Purpose {
             Self::Ephemeral => "daypass/ephemeral",
             Self::OAuthClient => "daypass/oauth-client",
             Self::AuthorizationMessage => "daypass/authorization-message",
+            Self::CommandLine => "daypass/command-line",
             Self::RingKey => "daypass/ring-key",
         }
     }

@@ -64,7 +64,7 @@ pub struct OAuth2Token {
     #[serde(serialize_with = "Secret::reveal")]
     pub refresh_token: Secret<String>,
     /// Of the code grant: its subject is the ARN of the role's session.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::api::sso_oidc::revealed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "Secret::reveal_any")]
     pub id_token: Option<Secret<String>>,
 }
 

@@ -1,9 +1,6 @@
 //! CreateTokenWithIAM: a caller who signs exchanges a person's access token, for an application (RFC 8693).
 
-use super::{
-    SsoOidc,
-    token::{access_token, revealed},
-};
+use super::{SsoOidc, token::access_token};
 use crate::{
     api::refresh,
     domain::{
@@ -64,7 +61,7 @@ pub struct TokenWithIAM {
     /// Seconds.
     pub expires_in: i64,
     /// Where it was asked for. Good once.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "revealed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "Secret::reveal_any")]
     pub refresh_token: Option<Secret<String>>,
     /// What was given.
     pub issued_token_type: &'static str,

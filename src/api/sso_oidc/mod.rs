@@ -5,7 +5,7 @@ mod token;
 
 pub use iam::{CreateTokenWithIAM, TokenWithIAM};
 pub use token::{CreateToken, Token};
-pub(super) use token::{DECISION, lent, redeem_code, revealed};
+pub(super) use token::{DECISION, lent, redeem_code};
 
 use crate::{
     crypto::{same, seal::Purpose, sha256_hex},

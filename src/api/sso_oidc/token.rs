@@ -51,13 +51,8 @@ pub struct Token {
     /// Seconds.
     pub expires_in: i64,
     /// For the next token; none for clients that did not ask for one. Good once.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "revealed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "Secret::reveal_any")]
     pub refresh_token: Option<Secret<String>>,
-}
-
-#[allow(clippy::ref_option, reason = "serde's signature")]
-pub(in crate::api) fn revealed<S: serde::Serializer>(token: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
-    token.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl Operation for CreateToken {

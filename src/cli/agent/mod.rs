@@ -86,7 +86,7 @@ impl Agent {
         let role_name = source.role_name();
         let keeper = Arc::new(source::Keeper::new(source));
         // Wrong settings are found now, not by the first program that asks.
-        keeper.credentials(now()).await?;
+        super::terminal::waiting("Asking for credentials", keeper.credentials(now())).await?;
         let random: &dyn Random = &SystemRandom;
         let token = Secret::new(random.token());
         if let Some(file) = &self.token_file {

@@ -2,8 +2,10 @@
 
 use super::super::{
     Failure,
-    client::{BrokerClient, Refused, RoleCredentials, SavedSession},
+    client::{BrokerClient, Refused, RoleCredentials},
+    home::Home,
     login::now,
+    session::{SavedSession, new_role_credentials},
 };
 use crate::{
     crypto::sha256_hex,
@@ -68,7 +70,10 @@ impl Source {
 
     async fn fetch(&self) -> Result<RoleCredentials, Failure> {
         match self {
-            Self::Person { account, role } => SavedSession::load(now())?.role_credentials(account, role).await,
+            Self::Person { account, role } => {
+                let session = SavedSession::fresh(&Home::open()?).await?;
+                new_role_credentials(&session, account, role).await
+            }
             Self::WebIdentity(web_identity) => web_identity.fetch().await,
             Self::Certificate(certificate) => certificate.fetch().await,
         }

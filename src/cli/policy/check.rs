@@ -1,6 +1,6 @@
 //! `daypass policy check`.
 
-use super::{Format, Kind, Paint, only_once, read, say, shown};
+use super::{Kind, Paint, json, only_once, read, say, shown};
 use crate::{
     cli::Failure,
     domain::name::AccountId,
@@ -26,9 +26,6 @@ pub(super) struct Check {
     /// An account of yours: trust in other accounts is looked at more closely. Can be given several times.
     #[arg(long = "account", value_name = "ID")]
     accounts: Vec<String>,
-    /// How to print findings.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
 }
 
 impl Check {
@@ -37,7 +34,7 @@ impl Check {
         let own: Vec<AccountId> =
             self.accounts.iter().map(|account| AccountId::parse(account)).collect::<Result<_, _>>().map_err(Failure::from)?;
         let is_own = |account: &AccountId| own.contains(account);
-        let paint = Paint::new();
+        let paint = Paint::output();
         let (mut all, mut serious, mut rest) = (Vec::new(), 0, 0);
         for file in &self.files {
             let text = read(file)?;
@@ -47,16 +44,17 @@ impl Check {
             for finding in &findings {
                 let is_serious = matches!(finding.kind, FindingType::Error | FindingType::SecurityWarning);
                 *(if is_serious { &mut serious } else { &mut rest }) += 1;
-                match self.format {
-                    Format::Text => say(&format!("{}\n", in_text(&text, &shown(file), finding, paint))),
-                    Format::Json => all.push(in_json(&text, &shown(file), finding)),
+                if json() {
+                    all.push(in_json(&text, &shown(file), finding));
+                } else {
+                    say(&format!("{}\n", in_text(&text, &shown(file), finding, paint)));
                 }
             }
         }
-        match self.format {
-            Format::Json => say(&format!("{:#}\n", Value::Array(all))),
-            Format::Text if serious + rest == 0 => say(&format!("{}\n", paint.green("Nothing to complain about."))),
-            Format::Text => say(&format!("{serious} serious, {rest} to think about.\n")),
+        match serious + rest {
+            _ if json() => say(&format!("{:#}\n", Value::Array(all))),
+            0 => say(&format!("{}\n", paint.green("Nothing to complain about."))),
+            _ => say(&format!("{serious} serious, {rest} to think about.\n")),
         }
         if serious > 0 { Err(Failure::silent(1)) } else { Ok(()) }
     }

@@ -1,6 +1,6 @@
 //! `daypass policy eval`.
 
-use super::{Format, Paint, only_once, read, say, shown};
+use super::{Paint, json, only_once, read, say, shown};
 use crate::{
     cli::Failure,
     domain::{Arn, name::AccountId},
@@ -56,9 +56,6 @@ pub(super) struct Eval {
     /// The account of the resource, where its ARN does not say.
     #[arg(long, value_name = "ID")]
     resource_account: Option<String>,
-    /// How to print the decision.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
 }
 
 impl Eval {
@@ -107,9 +104,10 @@ impl Eval {
         let mut request = Request::new(&who, &self.action, &self.resource, &context);
         request.bounded = boundary.is_some();
         let explanation = layers.explain(&request, owner.as_ref());
-        match self.format {
-            Format::Json => say(&format!("{:#}\n", serde_json::to_value(&explanation).unwrap_or_default())),
-            Format::Text => say(&in_text(&explanation, who.describe(), Paint::new())),
+        if json() {
+            say(&format!("{:#}\n", serde_json::to_value(&explanation).unwrap_or_default()));
+        } else {
+            say(&in_text(&explanation, who.describe(), Paint::output()));
         }
         if explanation.allowed { Ok(()) } else { Err(Failure::silent(4)) }
     }

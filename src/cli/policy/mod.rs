@@ -3,14 +3,14 @@
 mod check;
 mod eval;
 
-use super::Failure;
-use crate::{
-    config::variable,
-    policy::{DocumentKind, Explanation},
+use super::{
+    Failure,
+    terminal::{Paint, json},
 };
+use crate::policy::{DocumentKind, Explanation};
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -44,16 +44,7 @@ impl PolicyCommand {
 
 /// A decision for people.
 pub(super) fn show(explanation: &Explanation, who: &str) -> String {
-    eval::in_text(explanation, who, Paint::new())
-}
-
-/// How answers are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
+    eval::in_text(explanation, who, Paint::output())
 }
 
 /// What a policy is for.
@@ -126,32 +117,4 @@ fn only_once(files: &[&PathBuf]) -> Result<(), Failure> {
         return Err(Failure::new("`-` (standard input) can stand for one file only"));
     }
     Ok(())
-}
-
-/// Colours, where somebody sees them (no-color.org).
-#[derive(Clone, Copy, Debug)]
-struct Paint(bool);
-
-impl Paint {
-    fn new() -> Self {
-        Self(std::io::stdout().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty()))
-    }
-    fn on(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-    fn bold(self, text: &str) -> String {
-        self.on("1", text)
-    }
-    fn red(self, text: &str) -> String {
-        self.on("1;31", text)
-    }
-    fn yellow(self, text: &str) -> String {
-        self.on("1;33", text)
-    }
-    fn green(self, text: &str) -> String {
-        self.on("1;32", text)
-    }
-    fn blue(self, text: &str) -> String {
-        self.on("1;34", text)
-    }
 }

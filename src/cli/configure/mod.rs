@@ -1,0 +1,215 @@
+//! `daypass configure`: the AWS CLI's own files, for every role that somebody may take.
+
+pub(crate) mod aws_config;
+pub(crate) mod models;
+mod profiles;
+
+use super::{
+    Failure,
+    home::{Home, user_home},
+    role::available,
+    session::SavedSession,
+    terminal::{self, Paint},
+};
+use crate::config::{variable, write_private};
+use aws_config::{others, sections, with_part};
+use clap::Args;
+use profiles::Wish;
+use serde_json::json;
+use similar::{ChangeTag, TextDiff};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Write ~/.aws/config: a profile for every role you may take, and where the broker is.
+///
+/// Only the lines between two marks are written, and written anew each time: roles that you lost are gone, your own lines stay.
+/// The difference is shown before anything is changed.
+#[derive(Debug, Args)]
+pub struct Configure {
+    /// Name of the session, and of the services section.
+    #[arg(long, value_name = "NAME", default_value = "daypass")]
+    session: String,
+    /// Names of the profiles, of {account}, {account_name}, {role} and {session}.
+    #[arg(long, value_name = "TEMPLATE", default_value = "{account_name}-{role}")]
+    template: String,
+    /// Region of the profiles.
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    region: String,
+    /// A certificate authority of your own, PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// Let profiles call `daypass credential-process`: `daypass login` then signs in all programs, also those that know no
+    /// single sign-on.
+    #[arg(long)]
+    credential_process: bool,
+    /// Where an AWS CLI before 2.13 has its `botocore/data` [default: found beside the one on the path].
+    #[arg(long, value_name = "FOLDER")]
+    aws_data: Option<PathBuf>,
+    /// Take away what was written.
+    #[arg(long)]
+    remove: bool,
+    /// Show the difference, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A file that changes.
+struct Change {
+    file: PathBuf,
+    old: Option<String>,
+    new: String,
+}
+
+impl Configure {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !plain(&self.session) || !plain(&self.region) {
+            return Err(Failure::new("--session and --region have letters, digits, - _ and . only"));
+        }
+        let file = config_file()?;
+        let old = read(&file)?;
+        let text = old.clone().unwrap_or_default();
+        let broken = |why: String| Failure::new(format!("{}: {why}", file.display()));
+        let mut changes = Vec::new();
+        let mut left_out = Vec::new();
+        let part = if self.remove {
+            String::new()
+        } else {
+            let home = Home::open()?;
+            let roles = available(&home).await?;
+            let wish = self.wish(&SavedSession::load(&home)?.url)?;
+            let own = sections(&others(&text, &self.session).map_err(broken)?);
+            for name in [format!("sso-session {}", self.session), format!("services {}", self.session)] {
+                if let Some(section) = own.iter().find(|section| section.name == name) {
+                    let message =
+                        format!("{}: you have a section [{name}] of your own, in line {}", file.display(), section.line);
+                    return Err(Failure::new(message).hint("choose another name with --session"));
+                }
+            }
+            let taken: BTreeSet<String> = own.into_iter().map(|section| section.name).collect();
+            let (part, without) = wish.part(&roles, &taken);
+            left_out = without;
+            if models::cli_version().is_some_and(models::needs_models) || self.aws_data.is_some() {
+                let folder = file.with_file_name("models");
+                for (place, new) in models::files(&wish.url, self.aws_data.as_deref())? {
+                    let file = folder.join(place);
+                    changes.push(Change { old: read(&file)?, file, new: format!("{new}\n") });
+                }
+            }
+            part
+        };
+        let new = with_part(&text, &self.session, &part).map_err(broken)?;
+        changes.insert(0, Change { file: file.clone(), old, new });
+        changes.retain(|change| change.old.as_deref().unwrap_or_default() != change.new);
+        self.carry_out(&changes, &left_out)
+    }
+
+    fn wish(&self, url: &str) -> Result<Wish, Failure> {
+        let process = match self.credential_process {
+            true => {
+                let program = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?;
+                Some(format!("\"{}\" credential-process", program.display()))
+            }
+            false => None,
+        };
+        Ok(Wish {
+            session: self.session.clone(),
+            url: url.to_owned(),
+            template: self.template.clone(),
+            region: self.region.clone(),
+            ca_bundle: self.ca_bundle.as_ref().map(|bundle| bundle.display().to_string()),
+            process,
+        })
+    }
+
+    fn carry_out(&self, changes: &[Change], left_out: &[String]) -> Result<(), Failure> {
+        if terminal::json() {
+            let files: Vec<_> = changes.iter().map(|change| change.file.display().to_string()).collect();
+            terminal::print_json(&json!({ "changed": files, "left_out": left_out, "dry_run": self.dry_run }))?;
+        } else {
+            for change in changes {
+                show(change);
+            }
+            for name in left_out {
+                eprintln!("Left out: you have a profile `{name}` of your own. --template gives other names.");
+            }
+            if changes.is_empty() {
+                eprintln!("Nothing to change.");
+            }
+        }
+        if changes.is_empty() || self.dry_run {
+            return Ok(());
+        }
+        if !self.yes && !terminal::confirmed("Write this?")? {
+            return Err(Failure::new("nothing was changed"));
+        }
+        for change in changes {
+            write(change)?;
+        }
+        if !terminal::json() && !self.remove {
+            match self.credential_process {
+                true => eprintln!("Written. The profiles are signed in by: daypass login"),
+                false => eprintln!("Written. Next: aws sso login --sso-session {}", self.session),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `$AWS_CONFIG_FILE`, else `~/.aws/config`.
+pub(super) fn config_file() -> Result<PathBuf, Failure> {
+    let usual = || user_home().map(|home| home.join(".aws/config"));
+    let file = variable("AWS_CONFIG_FILE").map(PathBuf::from).or_else(usual);
+    file.ok_or_else(|| Failure::new("there is no home folder").hint("set HOME or AWS_CONFIG_FILE"))
+}
+
+pub(super) fn read(file: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format!("{}: {error}", file.display()))),
+    }
+}
+
+/// The lines that go and come, with some around them.
+fn show(change: &Change) {
+    let (paint, old) = (Paint::error(), change.old.as_deref().unwrap_or_default());
+    eprintln!("{}", paint.bold(&change.file.display().to_string()));
+    // Files of data are one long line.
+    if change.new.len() > 10 * (change.new.lines().count() + 100) {
+        eprintln!("  {}", if old.is_empty() { "written" } else { "written anew" });
+        return;
+    }
+    let diff = TextDiff::from_lines(old, &change.new);
+    for (number, group) in diff.grouped_ops(2).iter().enumerate() {
+        if number > 0 {
+            eprintln!("  …");
+        }
+        for line in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let text = line.value().trim_end_matches('\n');
+            match line.tag() {
+                ChangeTag::Delete => eprintln!("{}", paint.red(&format!("- {text}"))),
+                ChangeTag::Insert => eprintln!("{}", paint.green(&format!("+ {text}"))),
+                ChangeTag::Equal => eprintln!("  {text}"),
+            }
+        }
+    }
+}
+
+/// Where a link leads, so that it stays one; and only if the file is still what was shown.
+fn write(change: &Change) -> Result<(), Failure> {
+    let file = fs::canonicalize(&change.file).unwrap_or_else(|_| change.file.clone());
+    if read(&file)? != change.old {
+        return Err(Failure::new(format!("{} has changed meanwhile", file.display())).hint("try again"));
+    }
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
+    }
+    write_private(&file, &change.new).map_err(Failure::from)
+}

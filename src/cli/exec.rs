@@ -1,0 +1,163 @@
+//! `daypass exec` and `daypass env`: a role's credentials in the environment.
+
+use super::{
+    Failure,
+    client::RoleCredentials,
+    home::Home,
+    role::{RoleChoice, remember},
+    session::{SavedSession, role_credentials},
+    terminal::{self, print},
+};
+use crate::{config::variable, domain::Timestamp};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::os::unix::process::CommandExt as _;
+
+/// Services of the broker: programs find them there and nothing else.
+pub(super) const SERVICES: [&str; 9] =
+    ["sts", "sso", "sso_oidc", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
+/// What would win over the credentials, or stand beside them from another time.
+const LEFTOVERS: [&str; 6] = [
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_SESSION_NAME",
+];
+
+/// Run a command with the credentials of a role in its environment.
+///
+/// The command takes the place of daypass: its signals, output and exit code are its own. For programs that run longer than
+/// the credentials live, `daypass agent` renews them.
+#[derive(Debug, Args)]
+pub struct Exec {
+    #[command(flatten)]
+    role: RoleChoice,
+    /// The command and its words, after `--`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Print the credentials of a role as lines for a shell: eval "$(daypass env ROLE)"
+#[derive(Debug, Args)]
+pub struct Env {
+    #[command(flatten)]
+    role: RoleChoice,
+    /// The shell that reads them [default: the one in $SHELL, else bash].
+    #[arg(long, value_enum)]
+    shell: Option<Shell>,
+    /// Print lines that take them out of the environment again.
+    #[arg(long, conflicts_with_all = ["text", "account"])]
+    unset: bool,
+}
+
+/// How variables are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    /// bash, zsh and other POSIX shells.
+    Bash,
+    /// fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+}
+
+impl Shell {
+    fn of_person() -> Self {
+        match variable("SHELL") {
+            Some(shell) if shell.ends_with("/fish") => Self::Fish,
+            Some(shell) if shell.ends_with("/pwsh") => Self::Powershell,
+            _ => Self::Bash,
+        }
+    }
+
+    fn set(self, name: &str, value: &str) -> String {
+        match self {
+            Self::Bash => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+            Self::Fish => format!("set -gx {name} '{}'\n", value.replace('\\', r"\\").replace('\'', r"\'")),
+            Self::Powershell => format!("$Env:{name} = '{}'\n", value.replace('\'', "''")),
+        }
+    }
+
+    fn unset(self, name: &str) -> String {
+        match self {
+            Self::Bash => format!("unset {name}\n"),
+            Self::Fish => format!("set -e {name}\n"),
+            Self::Powershell => format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue\n"),
+        }
+    }
+}
+
+/// What a program needs: the credentials, and where the broker is.
+fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("AWS_ACCESS_KEY_ID".to_owned(), credentials.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY".to_owned(), credentials.secret_access_key.expose().clone()),
+        ("AWS_SESSION_TOKEN".to_owned(), credentials.session_token.expose().clone()),
+        ("AWS_CREDENTIAL_EXPIRATION".to_owned(), Timestamp(credentials.expiration).to_string()),
+        ("AWS_ACCOUNT_ID".to_owned(), account.to_owned()),
+        ("DAYPASS_ROLE".to_owned(), format!("{account}/{role}")),
+    ];
+    let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
+    variables.extend(SERVICES.map(endpoint));
+    // Programs want one; the broker takes any.
+    if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() {
+        variables.extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), "us-east-1".to_owned())));
+    }
+    variables
+}
+
+async fn taken(choice: RoleChoice) -> Result<Vec<(String, String)>, Failure> {
+    let home = Home::open()?;
+    let url = SavedSession::load(&home)?.url;
+    let (account, role) = choice.resolve(&home).await?;
+    let credentials = terminal::waiting("Asking for credentials", role_credentials(&home, &account, &role)).await?;
+    remember(&home, &account, &role)?;
+    Ok(variables(&credentials, &url, &account, &role))
+}
+
+impl Exec {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let variables = taken(self.role).await?;
+        let Some((program, words)) = self.command.split_first() else { return Err(Failure::new("say which command")) };
+        let mut command = std::process::Command::new(program);
+        command.args(words).envs(variables);
+        for name in LEFTOVERS {
+            command.env_remove(name);
+        }
+        let failure = Failure::new(format!("{program}: {}", command.exec()));
+        Err(failure.hint("is the command installed, and typed right?"))
+    }
+}
+
+impl Env {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let shell = self.shell.unwrap_or_else(Shell::of_person);
+        if self.unset {
+            let names = variables(&RoleCredentials::default(), "", "", "");
+            print(&names.iter().map(|(name, _)| shell.unset(name)).collect::<String>());
+            return Ok(());
+        }
+        let variables = taken(self.role).await?;
+        if terminal::json() {
+            return terminal::print_json(&json!(variables.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
+        }
+        print(&LEFTOVERS.iter().map(|name| shell.unset(name)).collect::<String>());
+        print(&variables.iter().map(|(name, value)| shell.set(name, value)).collect::<String>());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stays_one_word_in_every_shell() {
+        let value = r"it's a \ $HOME `x`";
+        assert_eq!(Shell::Bash.set("A", value), "export A='it'\\''s a \\ $HOME `x`'\n");
+        assert_eq!(Shell::Fish.set("A", value), "set -gx A 'it\\'s a \\\\ $HOME `x`'\n");
+        assert_eq!(Shell::Powershell.set("A", value), "$Env:A = 'it''s a \\ $HOME `x`'\n");
+    }
+}

@@ -1,0 +1,188 @@
+//! What the command line keeps on this machine, for one person: sealed files of their own, under a key in the keyring of the
+//! operating system, or else in a file that only they can read.
+
+use super::Failure;
+use crate::{
+    config::{SystemRandom, variable, write_private},
+    crypto::{
+        seal::{KeyRing, Purpose, RingKey},
+        sha256_hex,
+    },
+    domain::{Random, Secret},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Who sealed: the key of the keyring.
+const OF_KEYRING: u32 = 1;
+/// Or that of the file.
+const OF_FILE: u32 = 2;
+const KEY_FILE: &str = "key";
+
+/// The folder and its key.
+pub(super) struct Home {
+    folder: PathBuf,
+    ring: KeyRing,
+    /// Where the key is.
+    pub(super) keyring: bool,
+}
+
+/// Held by one process of this person at a time, until it is dropped.
+pub(super) struct Turn {
+    _file: fs::File,
+}
+
+/// `$DAYPASS_HOME`, else `$XDG_STATE_HOME/daypass`, else `~/.local/state/daypass`.
+fn place() -> Result<PathBuf, Failure> {
+    let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+    let default = || user_home().map(|home| home.join(".local/state"));
+    let folder =
+        variable("DAYPASS_HOME").map(PathBuf::from).or_else(|| state.or_else(default).map(|state| state.join("daypass")));
+    folder.ok_or_else(|| Failure::new("there is no place to keep the session").hint("set HOME or DAYPASS_HOME"))
+}
+
+/// The person's own folder.
+pub(super) fn user_home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Failure::new(format!("{}: {error}", folder.display())))
+}
+
+impl Home {
+    pub(super) fn open() -> Result<Self, Failure> {
+        let folder = place()?;
+        make(&folder)?;
+        let (id, key) = match file_key(&folder)? {
+            Some(key) => (OF_FILE, key),
+            None => match keyring_key(&folder) {
+                Some(key) => (OF_KEYRING, key),
+                None => (OF_FILE, new_file_key(&folder)?),
+            },
+        };
+        let ring = KeyRing::new(&[RingKey { id, key, seals: true }], Arc::new(SystemRandom));
+        let ring = ring.map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Self { folder, ring, keyring: id == OF_KEYRING })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.sealed"))
+    }
+
+    /// Writes a value, whole or not at all.
+    pub(super) fn keep(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let file = self.file(name);
+        if let Some(folder) = file.parent() {
+            make(folder)?;
+        }
+        let plain = Secret::new(serde_json::to_vec(value).map_err(|error| Failure::new(error.to_string()))?);
+        let sealed = self.ring.seal(Purpose::CommandLine, name, plain.expose());
+        let sealed = sealed.map_err(|error| Failure::new(error.to_string()))?;
+        write_private(&file, &STANDARD.encode(sealed)).map_err(Failure::from)
+    }
+
+    /// A value, if it is there and can be read: what another key sealed is as good as gone.
+    pub(super) fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let sealed = STANDARD.decode(fs::read(self.file(name)).ok()?.trim_ascii()).ok()?;
+        let plain = Secret::new(self.ring.open(Purpose::CommandLine, name, &sealed)?);
+        serde_json::from_slice(plain.expose()).ok()
+    }
+
+    /// Removes a value, or all below a name that ends with a slash.
+    pub(super) fn forget(&self, name: &str) -> Result<(), Failure> {
+        let gone = match name.strip_suffix('/') {
+            Some(folder) => fs::remove_dir_all(self.folder.join(folder)),
+            None => fs::remove_file(self.file(name)),
+        };
+        match gone {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Failure::new(format!("{}: {error}", self.folder.join(name).display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for its turn: of many processes that need the same, one asks the broker.
+    pub(super) fn turn(&self, name: &str) -> Result<Turn, Failure> {
+        let file = self.folder.join(format!("{name}.lock"));
+        if let Some(folder) = file.parent() {
+            make(folder)?;
+        }
+        let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", file.display()));
+        let handle = private().create(true).truncate(false).write(true).open(&file).map_err(wrong)?;
+        handle.lock().map_err(wrong)?;
+        Ok(Turn { _file: handle })
+    }
+}
+
+fn private() -> fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+fn file_key(folder: &Path) -> Result<Option<Secret<[u8; 32]>>, Failure> {
+    let file = folder.join(KEY_FILE);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => Secret::new(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::new(format!("{}: {error}", file.display()))),
+    };
+    let key = STANDARD.decode(text.expose().trim()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
+    let key = key.ok_or_else(|| Failure::new(format!("{} holds no key", file.display())).hint("remove it, and sign in again"))?;
+    Ok(Some(Secret::new(key)))
+}
+
+/// The first process makes it; the others find it.
+fn new_file_key(folder: &Path) -> Result<Secret<[u8; 32]>, Failure> {
+    use std::io::Write as _;
+    let random: &dyn Random = &SystemRandom;
+    let (key, draft, file) = (Secret::new(random.bytes::<32>()), folder.join(random.token()), folder.join(KEY_FILE));
+    let attempt = || {
+        let mut handle = private().create_new(true).write(true).open(&draft)?;
+        handle.write_all(STANDARD.encode(key.expose()).as_bytes())?;
+        handle.sync_all()?;
+        // A link takes nobody's place, as a rename would.
+        let linked = fs::hard_link(&draft, &file);
+        fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    };
+    attempt().map_err(|error: std::io::Error| Failure::new(format!("{}: {error}", file.display())))?;
+    file_key(folder)?.ok_or_else(|| Failure::new(format!("{} has gone", file.display())))
+}
+
+/// The key in the keyring, made where there is none yet; none where there is no keyring.
+fn keyring_key(folder: &Path) -> Option<Secret<[u8; 32]>> {
+    if variable("DAYPASS_KEYRING").is_some_and(|wish| wish == "off") {
+        return None;
+    }
+    // A folder has its own: tests, and people with several, share nothing.
+    let entry = keyring::Entry::new("daypass", sha256_hex(folder.as_os_str().as_encoded_bytes()).get(..16)?).ok()?;
+    let known = || entry.get_secret().ok().and_then(|key| <[u8; 32]>::try_from(key).ok()).map(Secret::new);
+    match entry.get_secret() {
+        Ok(_) => known(),
+        Err(keyring::Error::NoEntry) => {
+            let random: &dyn Random = &SystemRandom;
+            entry.set_secret(&random.bytes::<32>()).ok()?;
+            known()
+        }
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,162 @@
+//! Who is signed in, and the credentials they took: kept, renewed before they end, by one process at a time.
+
+use super::{
+    Failure,
+    client::{BrokerClient, Refused, RoleCredentials},
+    home::Home,
+    login::now,
+};
+use crate::{
+    crypto::sha256_hex,
+    domain::{Secret, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Under this name the session is kept.
+const NAME: &str = "session";
+/// Credentials, each under a name of its own.
+const CREDENTIALS: &str = "credentials/";
+/// What has less than this left is taken anew, in seconds.
+const FRESH_SECONDS: i64 = 300;
+
+/// Who is signed in where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedSession {
+    /// Made at the sign-in: what was taken in one session is not found in the next.
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) client_id: String,
+    #[serde(serialize_with = "Secret::reveal")]
+    pub(super) client_secret: Secret<String>,
+    #[serde(flatten)]
+    pub(super) token: SavedToken,
+}
+
+/// A token, and what renews it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedToken {
+    #[serde(serialize_with = "Secret::reveal")]
+    pub(super) access_token: Secret<String>,
+    pub(super) expires: Timestamp,
+    #[serde(serialize_with = "Secret::reveal_any", default)]
+    pub(super) refresh_token: Option<Secret<String>>,
+}
+
+/// The answer of the token endpoint.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Token {
+    access_token: Secret<String>,
+    expires_in: i64,
+    refresh_token: Option<Secret<String>>,
+}
+
+impl From<Token> for SavedToken {
+    fn from(token: Token) -> Self {
+        Self {
+            access_token: token.access_token,
+            expires: now().plus_seconds(token.expires_in),
+            refresh_token: token.refresh_token,
+        }
+    }
+}
+
+impl SavedToken {
+    fn lives(&self, seconds: i64) -> bool {
+        self.expires > now().plus_seconds(seconds)
+    }
+}
+
+impl SavedSession {
+    /// As it was kept, whether it still lives or not.
+    pub(super) fn load(home: &Home) -> Result<Self, Failure> {
+        home.kept(NAME).ok_or_else(|| Failure::signed_out("you are not signed in"))
+    }
+
+    pub(super) fn save(&self, home: &Home) -> Result<(), Failure> {
+        home.keep(NAME, self)
+    }
+
+    /// One whose token lives for a while: renewed where it has to be.
+    pub(super) async fn fresh(home: &Home) -> Result<Self, Failure> {
+        let session = Self::load(home)?;
+        if session.token.lives(FRESH_SECONDS) {
+            return Ok(session);
+        }
+        let _turn = home.turn(NAME)?;
+        // Another process may have renewed it while this one waited.
+        let session = Self::load(home)?;
+        if session.token.lives(FRESH_SECONDS) {
+            return Ok(session);
+        }
+        match session.renewed().await {
+            Ok(Ok(token)) => {
+                let session = Self { token: token.into(), ..session };
+                session.save(home)?;
+                Ok(session)
+            }
+            // What can't be renewed is good to its end.
+            _ if session.token.lives(0) => Ok(session),
+            Ok(Err(_)) => Err(Failure::signed_out("your session has ended")),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn renewed(&self) -> Result<Result<Token, Option<Refused>>, Failure> {
+        let Some(refresh_token) = &self.token.refresh_token else { return Ok(Err(None)) };
+        let body = json!({
+            "clientId": self.client_id, "clientSecret": self.client_secret.expose(),
+            "grantType": "refresh_token", "refreshToken": refresh_token.expose(),
+        });
+        match BrokerClient::new(&self.url)?.post("/token", &body).await? {
+            // A broker that has trouble has not refused.
+            Err(refused) if refused.status >= 500 => Err(Failure::new(refused.message)),
+            answer => Ok(answer.map_err(Some)),
+        }
+    }
+
+    /// Ends it here.
+    pub(super) fn forget(home: &Home) -> Result<(), Failure> {
+        home.forget(NAME)?;
+        home.forget(CREDENTIALS)
+    }
+
+    fn place(&self, account: &str, role: &str) -> String {
+        format!("{CREDENTIALS}{}", sha256_hex(format!("{} {account} {}", self.id, role.to_lowercase())))
+    }
+
+    /// Credentials that were taken before and live for a while, without asking anybody.
+    pub(super) fn cached(&self, home: &Home, account: &str, role: &str) -> Option<RoleCredentials> {
+        let kept: Option<RoleCredentials> = home.kept(&self.place(account, role));
+        kept.filter(|kept| Timestamp(kept.expiration) > now().plus_seconds(FRESH_SECONDS))
+    }
+}
+
+/// Credentials of a role: those that were taken before, else new ones. Of many processes that ask at once, one takes them.
+pub(super) async fn role_credentials(home: &Home, account: &str, role: &str) -> Result<RoleCredentials, Failure> {
+    let session = SavedSession::load(home)?;
+    if let Some(cached) = session.cached(home, account, role) {
+        return Ok(cached);
+    }
+    let _turn = home.turn(&session.place(account, role))?;
+    if let Some(cached) = session.cached(home, account, role) {
+        return Ok(cached);
+    }
+    let session = SavedSession::fresh(home).await?;
+    let credentials = new_role_credentials(&session, account, role).await?;
+    home.keep(&session.place(account, role), &credentials)?;
+    Ok(credentials)
+}
+
+/// New credentials of a role.
+pub(super) async fn new_role_credentials(session: &SavedSession, account: &str, role: &str) -> Result<RoleCredentials, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        role_credentials: RoleCredentials,
+    }
+    let client = BrokerClient::new(&session.url)?;
+    let query = [("account_id", account), ("role_name", role)];
+    Ok(client.get::<Answer>("/federation/credentials", &query, &session.token.access_token).await?.role_credentials)
+}

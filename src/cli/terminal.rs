@@ -1,0 +1,114 @@
+//! What a terminal is told: colours where somebody sees them, progress on what takes its time, JSON where a program asks.
+
+use super::Failure;
+use crate::config::variable;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::{
+    future::Future,
+    io::{IsTerminal as _, Write as _},
+    sync::OnceLock,
+    time::Duration,
+};
+
+static JSON: OnceLock<bool> = OnceLock::new();
+/// What takes longer says so.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// `--json` was given.
+pub(super) fn ask_for_json() {
+    let _ = JSON.set(true);
+}
+
+/// Whether answers and failures are for a program.
+pub(super) fn json() -> bool {
+    JSON.get().copied().unwrap_or_default()
+}
+
+/// Prints an answer for programs.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
+    print(&format!("{text}\n"));
+    Ok(())
+}
+
+/// Prints an answer. Whoever reads may stop reading.
+pub(super) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Whether somebody can be asked: questions go to standard error, answers come from standard input.
+pub(super) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !json()
+}
+
+/// Asks for a yes.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !can_ask() {
+        return Err(Failure::new("nobody is there to ask").hint("add --yes to go on without asking"));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Waits; after a second it says for what, where somebody sees it.
+pub(super) async fn waiting<T>(what: &'static str, future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut future).await {
+        return done;
+    }
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        spinner.set_style(style);
+    }
+    spinner.set_message(what);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let done = future.await;
+    spinner.finish_and_clear();
+    done
+}
+
+/// Colours, where somebody sees them (no-color.org).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// On standard output.
+    pub(super) fn output() -> Self {
+        Self(std::io::stdout().is_terminal() && wanted())
+    }
+    /// On standard error.
+    pub(super) fn error() -> Self {
+        Self(std::io::stderr().is_terminal() && wanted())
+    }
+    pub(super) const fn is_on(self) -> bool {
+        self.0
+    }
+    fn on(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+    pub(super) fn bold(self, text: &str) -> String {
+        self.on("1", text)
+    }
+    pub(super) fn dim(self, text: &str) -> String {
+        self.on("2", text)
+    }
+    pub(super) fn red(self, text: &str) -> String {
+        self.on("1;31", text)
+    }
+    pub(super) fn yellow(self, text: &str) -> String {
+        self.on("1;33", text)
+    }
+    pub(super) fn green(self, text: &str) -> String {
+        self.on("1;32", text)
+    }
+    pub(super) fn blue(self, text: &str) -> String {
+        self.on("1;34", text)
+    }
+}
+
+fn wanted() -> bool {
+    !json() && variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|term| term != "dumb")
+}
