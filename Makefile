@@ -32,7 +32,7 @@ suite:
 	. target/test-env && cargo nextest run --locked
 
 e2e:
-	cargo build --locked
+	cargo build --locked --bins --examples
 	. target/test-env && "$$E2E_NODE" --test --test-reporter=spec --test-concurrency=2 --test-force-exit tests/e2e/*.test.mjs
 
 # Rewrites tests/golden after a look at what changed.

@@ -54,12 +54,11 @@ pub(super) async fn renew<O: Operation<Mode = Issue>>(
     }
     call.tx.note("session", &grant.session.id);
     let session = match call.broker.person(grant.session.clone()).await {
-        Err(error) if error.kind == ErrorKind::InvalidBearer => return Err(wrong("session_ended: or that of who lent it")),
+        Err(error) if error.kind == ErrorKind::InvalidBearer => {
+            return Err(wrong("session_ended: it, or the one that lent it, was ended or revoked"));
+        }
         session => session?,
     };
-    if call.tx.snapshot.revocations.end_portal(&session) {
-        return Err(wrong("session_revoked"));
-    }
     let mut successor: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, token.expose()).await?;
     if successor.is_none() {
         let next = RefreshSuccessor { token: Secret::new(call.broker.random.token()), at: now };

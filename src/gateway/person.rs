@@ -48,12 +48,15 @@ impl Gateway {
 }
 
 impl Broker {
-    /// A person whose session, and the one that lent it, has not been ended, and whom their source still knows; with the
-    /// claims of now.
+    /// A person whose session, and the one that lent it, has not been ended or revoked, and whom their source still knows; with
+    /// the claims of now.
     ///
     /// # Errors
     /// `InvalidBearer`, `Unavailable`.
     pub async fn person(&self, session: PortalSession) -> Result<PortalSession, Error> {
+        if self.store.snapshot().revocations.end_portal(&session) {
+            return Err(no_portal_session());
+        }
         for id in std::iter::once(&session.id).chain(&session.lent_by) {
             if self.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
                 return Err(no_portal_session());

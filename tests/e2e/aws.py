@@ -70,6 +70,11 @@ def provided(given):
     return {"arn": boto3.client("sts", endpoint_url=given["url"], region_name="eu-west-1").get_caller_identity()["Arn"]}
 
 
+def whoami(_given):
+    """Who one is by the profile in AWS_PROFILE alone, endpoints and all."""
+    return {"Arn": boto3.client("sts").get_caller_identity()["Arn"]}
+
+
 def assume_with_saml(given):
     sts = unsigned("sts", given["url"])
     ask = {k: given[k] for k in ("RoleArn", "PrincipalArn", "SAMLAssertion", "DurationSeconds") if k in given}

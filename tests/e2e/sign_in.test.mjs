@@ -311,7 +311,7 @@ test('command line: login by browser and by device code, whoami, credential-proc
   await third.page.getByText('was used before').waitFor();
 
   // By device code, refused and approved.
-  for (const [button, code, words] of [['Refuse', 4, /refused in the browser/], ['Approve', 0, /Signed in until/]]) {
+  for (const [button, code, words] of [['Refuse', 4, /refused in the browser/], ['Approve', 0, /Signed in to/]]) {
     const device = e2e.start(e2e.daypass, ['login', '--device'], { env });
     const user_code = await e2e.until('the code', () => /[A-Z]{4}-[A-Z]{4}/.exec(device.output.stderr)?.[0]);
     await page.goto(`${broker.url}/device`);

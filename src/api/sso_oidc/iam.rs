@@ -130,10 +130,6 @@ impl CreateTokenWithIAM {
         }
         let token = self.subject_token.as_ref().ok_or_else(|| Error::invalid("subjectToken is missing"))?;
         let session: Option<PortalSession> = call.broker.store.ephemeral().get(BEARER, token.expose()).await?;
-        let session = call.broker.person(session.ok_or_else(no_portal_session)?).await?;
-        match call.tx.snapshot.revocations.end_portal(&session) {
-            true => Err(no_portal_session()),
-            false => Ok(session),
-        }
+        call.broker.person(session.ok_or_else(no_portal_session)?).await
     }
 }

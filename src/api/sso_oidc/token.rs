@@ -112,10 +112,12 @@ pub(in crate::api) async fn lent<O: Operation<Mode = Issue>>(
 ) -> Result<PortalSession, Error> {
     let (broker, now) = (call.broker, call.caller.origin.time);
     // Meanwhile the person may have signed out, or their provider may have ended it.
-    let approved = broker.person(approved).await?;
-    if call.tx.snapshot.revocations.end_portal(&approved) {
-        return Err(Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended"));
-    }
+    let approved = match broker.person(approved).await {
+        Err(error) if error.kind == ErrorKind::InvalidBearer => {
+            return Err(Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended"));
+        }
+        approved => approved?,
+    };
     Ok(PortalSession {
         id: broker.random.uuid(),
         vouched: Some(approved.vouched()),

@@ -1,0 +1,319 @@
+// Unmodified AWS clients sign in by `aws sso login` and `aws login`, with the profiles that `daypass configure` writes, and live
+// through everything that can happen to a session. Time passes for a client when its cache says that a token ends earlier.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import fs from 'node:fs';
+import path from 'node:path';
+import { launch } from '../testbed/browser/browser.mjs';
+import * as e2e from './harness.mjs';
+
+const ACCOUNT = e2e.MANAGEMENT;
+const trust = (group) => JSON.stringify({
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Principal: { Federated: `arn:aws:iam::${ACCOUNT}:oidc-provider/directory` }, Action: 'sts:AssumeRoleWithWebIdentity', Condition: { 'ForAnyValue:StringEquals': { 'directory:groups': group } } }],
+});
+const organization = (group) => `
+[organization]
+name = "Clients"
+management_account = "${ACCOUNT}"
+[[accounts]]
+id = "${ACCOUNT}"
+name = "Main"
+[[identity_sources]]
+name = "people"
+type = "directory"
+label = "Password"
+[[groups]]
+name = "staff"
+[[users]]
+name = "jane@e2e.test"
+email = "jane@e2e.test"
+display_name = "Jane Doe"
+groups = ["staff"]
+[[roles]]
+account = "${ACCOUNT}"
+name = "Reader"
+trust_policy = '''${trust(group)}'''
+[[roles]]
+account = "${ACCOUNT}"
+name = "Closed"
+trust_policy = '''${trust('nobodies')}'''
+`;
+const ARN = `arn:aws:sts::${ACCOUNT}:assumed-role/Reader/jane@e2e.test`;
+const OLD = '/usr/bin/aws';
+
+let broker, passwords, browser, page;
+
+// A person's machine: a home folder with the profiles that `daypass configure` writes.
+class Home {
+  constructor() {
+    this.folder = e2e.folder();
+    this.env = {
+      HOME: this.folder, XDG_STATE_HOME: '', AWS_PAGER: '', AWS_MAX_ATTEMPTS: '1', AWS_EC2_METADATA_DISABLED: 'true', PYTHONUNBUFFERED: '1',
+      AWS_REGION: '', AWS_DEFAULT_REGION: '', AWS_PROFILE: '', DAYPASS_URL: broker.url,
+    };
+    for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_PROFILE', 'XDG_STATE_HOME']) delete this.env[name];
+  }
+
+  file(...names) { return path.join(this.folder, ...names); }
+
+  // Roles are known to who is signed in: with a session of its own, as a person would.
+  async configure(env = {}) {
+    const login = e2e.start(e2e.daypass, ['login', '--no-browser'], { env: this.env });
+    await approve(login, 'stderr');
+    assert.equal((await login.ended).code, 0, login.output.stderr);
+    e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: { ...this.env, ...env } });
+    fs.appendFileSync(this.file('.aws/config'), `\n[profile closed]\nsso_session = corp\nsso_account_id = ${ACCOUNT}\nsso_role_name = Closed\nregion = us-east-1\nservices = corp\n`
+      + '\n[profile elsewhere]\nsso_session = corp\nsso_account_id = 999988887777\nsso_role_name = Reader\nregion = us-east-1\nservices = corp\n');
+    return this;
+  }
+
+  // The token of `aws sso login`, and changes of it.
+  token(change) {
+    const folder = this.file('.aws/sso/cache');
+    const name = fs.readdirSync(folder).find((file) => JSON.parse(fs.readFileSync(path.join(folder, file))).accessToken);
+    return rewritten(path.join(folder, name), change);
+  }
+
+  // That of `aws login`.
+  loginToken(change) {
+    const folder = this.file('.aws/login/cache');
+    return rewritten(path.join(folder, fs.readdirSync(folder)[0]), change);
+  }
+
+  // What CLIs keep of roles: gone when the credentials would have ended.
+  forgetCredentials() { fs.rmSync(this.file('.aws/cli/cache'), { recursive: true, force: true }); }
+}
+
+function rewritten(file, change) {
+  const token = JSON.parse(fs.readFileSync(file));
+  if (change) fs.writeFileSync(file, JSON.stringify({ ...token, ...change(token) }));
+  return token;
+}
+const past = () => ({ expiresAt: new Date(Date.now() - 60_000).toISOString().replace(/\.\d+/, '') });
+
+const program = (file, ...words) => (home, profile) => e2e.start(file, words, { env: { ...home.env, AWS_PROFILE: profile } }).ended;
+const withEndpoint = (client) => (home, profile) => client({ ...home, env: { ...home.env, AWS_ENDPOINT_URL_SSO_OIDC: broker.url } }, profile);
+const clients = {
+  'the current AWS CLI v2': program(process.env.E2E_AWS_CURRENT, 'sts', 'get-caller-identity', '--output', 'json'),
+  'AWS CLI v1': program(process.env.E2E_AWS_V1, 'sts', 'get-caller-identity', '--output', 'json'),
+  'boto3': program(process.env.E2E_PYTHON, path.join(e2e.root, 'tests/e2e/aws.py'), 'whoami', '{}'),
+  'the JavaScript SDK': program(process.execPath, path.join(e2e.root, 'tests/e2e/sdk/whoami.mjs')),
+  // It asks the profile where the portal is, and not where tokens are renewed (aws-config 1.13).
+  'the Rust SDK': withEndpoint(program(path.join(e2e.root, 'target/debug/examples/whoami'))),
+};
+
+async function identity(client, home, profile = 'Main-Reader') {
+  const done = await client(home, profile);
+  assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+  return JSON.parse(done.stdout).Arn;
+}
+
+async function refusal(client, home, profile = 'Main-Reader') {
+  const done = await client(home, profile);
+  assert.notEqual(done.code, 0, done.stdout);
+  return done.stdout + done.stderr;
+}
+
+// Opens the address that a program shows, and approves.
+async function approve(running, stream = 'stdout', press = (page) => page.getByRole('button', { name: 'Approve' }).click()) {
+  const address = await e2e.until('the address', () => {
+    if (running.child.exitCode !== null) throw new Error(running.output.stdout + running.output.stderr);
+    return /http:\S+[?]\S+(?=\s)/.exec(running.output[stream])?.[0];
+  });
+  await page.goto(address);
+  await press(page);
+}
+
+async function ssoLogin(home, program = process.env.E2E_AWS_CURRENT, ...words) {
+  const login = e2e.start(program, ['sso', 'login', '--profile', 'Main-Reader', '--no-browser', ...words], { env: home.env });
+  await approve(login);
+  const done = await login.ended;
+  assert.equal(done.code, 0, done.stdout + done.stderr);
+}
+
+async function signIn() {
+  await e2e.signInByPassword(page, broker, 'jane@e2e.test', passwords['jane@e2e.test']);
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+}
+
+before(async () => {
+  broker = new e2e.Broker(await e2e.freePort());
+  ({ passwords } = broker.apply(organization('staff'), '--new-passwords'));
+  await broker.start();
+  browser = await launch();
+  page = browser.page;
+  await signIn();
+});
+
+after(async () => {
+  await browser?.close();
+  await broker?.kill('SIGTERM');
+});
+
+for (const [name, client] of Object.entries(clients)) {
+  test(`aws sso login, then ${name}: used, renewed, refused, renewed by two at once`, async () => {
+    const home = await new Home().configure();
+    await ssoLogin(home);
+    assert.equal(await identity(client, home), ARN);
+    assert.match(await refusal(client, home, 'closed'), /No access|Forbidden/i);
+    assert.match(await refusal(client, home, 'elsewhere'), /No access|Forbidden/i);
+
+    // The token ends: it is renewed without a word.
+    const before = home.token(past);
+    home.forgetCredentials();
+    assert.equal(await identity(client, home), ARN);
+    const after = home.token(past);
+    assert.notEqual(after.accessToken, before.accessToken);
+    assert.notEqual(after.refreshToken, before.refreshToken);
+
+    // Two processes find that it ended, and renew at once; whichever writes last, the next one goes on.
+    for (let round = 0; round < 2; round += 1) {
+      home.token(past);
+      home.forgetCredentials();
+      assert.deepEqual(await Promise.all([identity(client, home), identity(client, home)]), [ARN, ARN]);
+    }
+  });
+
+  test(`aws login, then ${name}: used, renewed, bound to its key`, async () => {
+    const home = await new Home().configure();
+    fs.appendFileSync(home.file('.aws/config'), '\n[profile local]\nregion = us-east-1\nservices = corp\n');
+    const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'local', '--remote'], { env: home.env, stdio: ['pipe', 'pipe', 'pipe'] });
+    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use Reader in Main' }).click());
+    login.child.stdin.write(`${await page.locator('#code').innerText()}\n`);
+    const done = await login.ended;
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.match(fs.readFileSync(home.file('.aws/config'), 'utf8'), new RegExp(`login_session = ${ARN}`));
+    assert.equal(await identity(client, home, 'local'), ARN);
+    const before = home.loginToken((token) => ({ accessToken: { ...token.accessToken, ...past() } }));
+    assert.equal(await identity(client, home, 'local'), ARN);
+    const after = home.loginToken((token) => ({ accessToken: { ...token.accessToken, ...past() } }));
+    assert.notEqual(after.refreshToken, before.refreshToken);
+    assert.notEqual(after.accessToken.sessionToken, before.accessToken.sessionToken);
+    // Whoever takes the refresh token has not the key.
+    const other = await new Home().configure();
+    const { dpopKey } = await otherLogin(other);
+    home.loginToken(() => ({ dpopKey }));
+    await refusal(client, home, 'local');
+  });
+}
+
+// A login of its own, for its key. Through the browser of the same machine, this time.
+let elsewhere;
+async function otherLogin(home) {
+  elsewhere ??= (async () => {
+    const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'other', '--region', 'us-east-1', '--endpoint-url', broker.url], { env: { ...home.env, BROWSER: 'true' } });
+    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use Reader in Main' }).click());
+    const done = await login.ended;
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    return home.loginToken();
+  })();
+  return elsewhere;
+}
+
+test('the AWS CLI 2.9.19 of Debian 12 signs in by device code, led by data files', async () => {
+  const home = await new Home().configure({ PATH: `/usr/bin:${process.env.PATH}` });
+  assert.ok(fs.existsSync(home.file('.aws/models/sso-oidc/2019-06-10/endpoint-rule-set-1.json')));
+  await ssoLogin(home, OLD);
+  const old = program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-1', '--output', 'json');
+  assert.equal(await identity(old, home), ARN);
+  assert.match(await refusal(old, home, 'closed'), /No access/);
+  const before = home.token(past);
+  home.forgetCredentials();
+  assert.equal(await identity(old, home), ARN);
+  assert.notEqual(home.token().refreshToken, before.refreshToken);
+  const done = await e2e.start(OLD, ['sso', 'logout', '--profile', 'Main-Reader'], { env: home.env }).ended;
+  assert.equal(done.code, 0, done.stderr);
+  assert.match(await refusal(old, home), /Token for corp does not exist/);
+});
+
+test('by device code, and logout: the token is dead at the broker, too', async () => {
+  const home = await new Home().configure();
+  await ssoLogin(home, process.env.E2E_AWS_CURRENT, '--use-device-code');
+  const { accessToken, refreshToken, clientId, clientSecret } = home.token();
+  const portal = () => fetch(`${broker.url}/assignment/accounts`, { headers: { 'x-amz-sso_bearer_token': accessToken } });
+  assert.equal((await portal()).status, 200);
+  const out = await e2e.start(process.env.E2E_AWS_CURRENT, ['sso', 'logout', '--profile', 'Main-Reader'], { env: home.env }).ended;
+  assert.equal(out.code, 0, out.stderr);
+  const refused = await portal();
+  assert.equal(refused.status, 401);
+  assert.equal(refused.headers.get('x-amzn-errortype'), 'UnauthorizedException');
+  const renewed = await fetch(`${broker.url}/token`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ clientId, clientSecret, grantType: 'refresh_token', refreshToken }) });
+  assert.equal(renewed.status, 400);
+  assert.equal((await renewed.json()).error, 'invalid_grant');
+  for (const client of Object.values(clients)) await refusal(client, home);
+});
+
+test('the start URL answers as the AWS CLI asks', async () => {
+  const head = await fetch(`${broker.url}/start`, { method: 'HEAD', redirect: 'manual' });
+  assert.match(head.headers.get('location'), /^https:\/\/[a-z0-9-]+\.awsapps\.com\/start$/);
+  const person = await fetch(`${broker.url}/start`, { redirect: 'manual' });
+  assert.equal(person.headers.get('location'), '/portal');
+});
+
+test('the broker is killed between login and approval, and while a session lives', async () => {
+  const home = await new Home().configure();
+  const login = e2e.start(process.env.E2E_AWS_CURRENT, ['sso', 'login', '--profile', 'Main-Reader', '--no-browser', '--use-device-code'], { env: { ...home.env, AWS_MAX_ATTEMPTS: '20' } });
+  await approve(login, 'stdout', async (page) => {
+    await broker.kill();
+    await broker.start();
+    await page.getByRole('button', { name: 'Approve' }).click();
+  });
+  const done = await login.ended;
+  assert.equal(done.code, 0, done.stdout + done.stderr);
+  await broker.kill();
+  await broker.start();
+  for (const client of Object.values(clients)) {
+    home.forgetCredentials();
+    home.token(past);
+    assert.equal(await identity(client, home), ARN);
+  }
+});
+
+test('a role is taken away from somebody who is signed in, and comes back', async () => {
+  const home = await new Home().configure();
+  await ssoLogin(home);
+  broker.apply(organization('others'));
+  await e2e.until('the role is gone', async () => {
+    home.forgetCredentials();
+    return /No access/.test((await clients['the current AWS CLI v2'](home, 'Main-Reader')).stderr);
+  });
+  for (const client of Object.values(clients)) {
+    home.forgetCredentials();
+    assert.match(await refusal(client, home), /No access|Forbidden/i);
+  }
+  // The profile goes with it; people's own stay.
+  e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: home.env });
+  const config = fs.readFileSync(home.file('.aws/config'), 'utf8');
+  assert.ok(!config.includes('[profile Main-Reader]') && config.includes('[profile closed]'), config);
+  broker.apply(organization('staff'));
+  await e2e.until('the role is back', async () => {
+    e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: home.env });
+    return fs.readFileSync(home.file('.aws/config'), 'utf8').includes('[profile Main-Reader]');
+  });
+  assert.equal(await identity(clients['boto3'], home), ARN);
+});
+
+test('a person is revoked, and the session ends by itself: clients say to sign in again, and then it works', async () => {
+  const home = await new Home().configure();
+  await ssoLogin(home);
+  broker.command('revoke', '--everything');
+  const portal = () => fetch(`${broker.url}/assignment/accounts`, { headers: { 'x-amz-sso_bearer_token': home.token().accessToken } });
+  await e2e.until('the revocation is known', async () => (await portal()).status === 401);
+  for (const [name, client] of Object.entries(clients)) {
+    home.forgetCredentials();
+    assert.match(await refusal(client, home), /login|Unauthorized|expired|invalid/i, name);
+  }
+  await signIn();
+  await ssoLogin(home);
+  assert.equal(await identity(clients['the current AWS CLI v2'], home), ARN);
+
+  // Nine hours later.
+  await broker.kill('SIGTERM');
+  await broker.start(e2e.clockAhead(9 * 3600));
+  home.token(past);
+  for (const [name, client] of Object.entries(clients)) {
+    home.forgetCredentials();
+    assert.match(await refusal(client, home), /login|expired|InvalidGrant|refresh|Unauthorized/i, name);
+  }
+});
