@@ -4,14 +4,14 @@ use super::sts;
 use crate::{
     credentials::SessionRequest,
     domain::{Arn, Error, ErrorKind, Secret, iam::Role, name::AccountId, session::PortalSession},
-    federation::mapping::{RoleOffer, role_offers, takeable_roles},
+    federation::mapping::{RoleOffer, role_offers, takeable_roles, takeable_roles_in},
     gateway::{
         Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, person_context,
     },
-    policy::{CompiledRole, Context, decision::GrantBasis},
+    policy::{Context, decision::GrantBasis},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// The service.
 #[derive(Debug)]
@@ -90,12 +90,8 @@ fn person<'c, O: Operation>(call: &Call<'c, O>) -> Result<&'c PortalSession, Err
     call.caller.portal_session()
 }
 
-/// The roles that the person may take, with a second factor given now: clients that list are not told what they can't have
-/// yet, but [`GetRoleCredentials`] says where to give it.
-fn takeable<O: Operation<Mode = Read>>(call: &Call<'_, O>) -> Result<Vec<Arc<CompiledRole>>, Error> {
-    Ok(takeable_roles(&call.tx.snapshot, &person(call)?.identity, &with_factor_now(call)?))
-}
-
+/// Decided with a second factor given now: clients that list are not told what they can't have yet, but
+/// [`GetRoleCredentials`] says where to give it.
 fn with_factor_now<O: Operation>(call: &Call<'_, O>) -> Result<Context, Error> {
     let origin = &call.caller.origin;
     Ok(person_context(&call.scope.snapshot, &person(call)?.identity, Some(origin.time), origin))
@@ -144,7 +140,8 @@ impl Operation for ListAccounts {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AccountList, Error> {
-        let mut accounts: Vec<AccountId> = takeable(call)?.into_iter().map(|role| role.role.account.clone()).collect();
+        let takeable = takeable_roles(&call.tx.snapshot, &person(call)?.identity, &with_factor_now(call)?);
+        let mut accounts: Vec<AccountId> = takeable.into_iter().map(|role| role.role.account.clone()).collect();
         accounts.dedup();
         let known = accounts.iter().filter_map(|id| call.tx.snapshot.accounts.get(id));
         let (page, next_token) =
@@ -201,8 +198,9 @@ impl Operation for ListAccountRoles {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleList, Error> {
-        let takeable = takeable(call)?;
-        let own = takeable.iter().map(|role| &role.role).filter(|role| role.account == self.account_id);
+        let context = with_factor_now(call)?;
+        let takeable = takeable_roles_in(&call.tx.snapshot, &person(call)?.identity, &self.account_id, &context);
+        let own = takeable.iter().map(|role| &role.role);
         let key = |role: &&Role| role.name.as_str().to_lowercase();
         let (page, next_token) = super::page(own, key, self.next_token.as_deref(), self.max_result)?;
         let info = |role: &Role| RoleInfo { role_name: role.name.to_string(), account_id: role.account.clone() };

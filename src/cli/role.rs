@@ -62,8 +62,9 @@ impl AvailableRole {
     pub(super) fn id(&self) -> String {
         format!("{}/{}", self.account, self.role)
     }
+    /// In the list to choose from, in the order in which people type parts of it.
     fn line(&self) -> String {
-        format!("{}  {}  {}", self.role, self.account_name, self.account)
+        format!("{}  {}  {}", self.account_name, self.role, self.account)
     }
 }
 

@@ -194,13 +194,24 @@ pub struct RoleOffer {
 /// The roles whose trust policies let this person in, by account and name.
 #[must_use]
 pub fn takeable_roles(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<Arc<CompiledRole>> {
-    takeable(snapshot, assertion, base, |role, _| role.clone())
+    takeable(snapshot, assertion, None, base, |role, _| role.clone())
+}
+
+/// Those of one account, without a look at the others.
+#[must_use]
+pub fn takeable_roles_in(
+    snapshot: &Snapshot,
+    assertion: &IdentityAssertion,
+    account: &AccountId,
+    base: &Context,
+) -> Vec<Arc<CompiledRole>> {
+    takeable(snapshot, assertion, Some(account), base, |role, _| role.clone())
 }
 
 /// The same roles, each with the reasons.
 #[must_use]
 pub fn role_offers(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<RoleOffer> {
-    takeable(snapshot, assertion, base, |role, context| RoleOffer {
+    takeable(snapshot, assertion, None, base, |role, context| RoleOffer {
         role: role.clone(),
         explanation: explain_federated(role, assertion, Guardrails::NONE, context),
     })
@@ -209,9 +220,10 @@ pub fn role_offers(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Co
 fn takeable<T>(
     snapshot: &Snapshot,
     assertion: &IdentityAssertion,
+    within: Option<&AccountId>,
     base: &Context,
     each: impl FnMut(&Arc<CompiledRole>, &Context) -> T,
 ) -> Vec<T> {
     let standing = |account: &AccountId| snapshot.standing(&assertion.provider, account);
-    snapshot.takeable.for_assertion(assertion, base, |_| Guardrails::NONE, standing, each)
+    snapshot.takeable.for_assertion(assertion, within, base, |_| Guardrails::NONE, standing, each)
 }

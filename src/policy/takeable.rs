@@ -37,7 +37,7 @@ struct Way<'s> {
 }
 
 impl TakeableRoles {
-    /// Indexes the roles. Order is kept: sort by account and name.
+    /// Indexes the roles, which come by account and name. Order is kept.
     #[must_use]
     pub fn new(roles: Vec<Arc<CompiledRole>>) -> Self {
         let ways: Vec<Vec<Way<'_>>> = roles.iter().map(|role| ways_into(role)).collect();
@@ -85,10 +85,12 @@ impl TakeableRoles {
 
     /// The roles whose trust policies let the person in, in the order of the index, each with the context it was decided in.
     ///
-    /// `standing` says under which ARN the provider stands in an account, or that it does not.
+    /// `within` asks about one account alone. `standing` says under which ARN the provider stands in an account, or that it
+    /// does not.
     pub fn for_assertion<T>(
         &self,
         assertion: &IdentityAssertion,
+        within: Option<&AccountId>,
         base: &Context,
         guardrails: impl Fn(&AccountId) -> Guardrails<'_>,
         standing: impl Fn(&AccountId) -> Option<Arn>,
@@ -101,6 +103,12 @@ impl TakeableRoles {
             for value in context.of(key).unwrap_or_default() {
                 numbers.extend(self.by_value.list(value_hash(key.hash(), value)));
             }
+        }
+        if let Some(account) = within {
+            // They are in order of their accounts.
+            let before = self.roles.partition_point(|role| role.role.account < *account);
+            let upto = self.roles.partition_point(|role| role.role.account <= *account);
+            numbers.retain(|number| (before..upto).contains(&(*number as usize)));
         }
         numbers.sort_unstable();
         numbers.dedup();

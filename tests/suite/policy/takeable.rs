@@ -64,6 +64,7 @@ fn the_index_finds_what_asking_every_role_finds() {
         let standing = |account: &AccountId| assertion.provider.arn_in(account).filter(|_| account.as_str() != "111122220007");
         let found = index.for_assertion(
             &assertion,
+            None,
             &base,
             |_| Guardrails::NONE,
             standing,
@@ -74,6 +75,12 @@ fn the_index_finds_what_asking_every_role_finds() {
             .filter(|role| explain_federated(role, &assertion, Guardrails::NONE, &role.trust_context(&assertion, &base)).allowed);
         let asked: Vec<_> = asked.map(|role| (role.role.arn(), true)).collect();
         assert_eq!(found, asked, "{}", json!(assertion.claims));
+        let accounts: std::collections::BTreeSet<&AccountId> = roles.iter().map(|role| &role.role.account).collect();
+        let by_account = accounts.into_iter().flat_map(|account| {
+            let each = |role: &Arc<CompiledRole>, _: &Context| (role.role.arn(), true);
+            index.for_assertion(&assertion, Some(account), &base, |_| Guardrails::NONE, standing, each)
+        });
+        assert_eq!(by_account.collect::<Vec<_>>(), found, "account by account");
         found_any += found.len();
     }
     assert!(found_any > 500, "only {found_any}");

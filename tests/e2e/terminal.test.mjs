@@ -1,0 +1,253 @@
+// The command line as people see it, in a real terminal (tmux): wide with colours, and in 60 columns without. What was seen is
+// kept in target/terminal.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { launch } from '../testbed/browser/browser.mjs';
+import * as e2e from './harness.mjs';
+
+const out = path.join(e2e.root, 'target/terminal');
+let broker, passwords, browser, page;
+const terminals = [];
+
+class Terminal {
+  constructor(name, columns, env) {
+    Object.assign(this, { name, columns, socket: `daypass-${process.pid}-${name}`, home: e2e.folder() });
+    const clean = { HOME: this.home, PATH: `${path.dirname(e2e.daypass)}:${process.env.PATH}`, TERM: 'xterm-256color', LANG: 'C.UTF-8', ...env };
+    // Nothing of this process is left in it: a person's shell.
+    const shell = ['env', '-i', ...Object.entries(clean).map(([key, value]) => `${key}=${value}`), 'PS1=$ ', 'bash', '--norc', '--noprofile'];
+    this.tmux('new-session', '-d', '-x', columns, '-y', 50, ...shell);
+    terminals.push(this);
+  }
+
+  tmux(...words) {
+    const done = spawnSync('tmux', ['-L', this.socket, '-f', '/dev/null', ...words.map(String)], { encoding: 'utf8' });
+    assert.equal(done.status, 0, done.stderr);
+    return done.stdout;
+  }
+
+  // What stands there; long lines are one.
+  text() { return this.tmux('capture-pane', '-p', '-J', '-S', '-200').trimEnd(); }
+  coloured() { return this.tmux('capture-pane', '-p', '-e', '-S', '-200'); }
+  keys(...keys) { this.tmux('send-keys', ...keys); }
+
+  // Types a command on a clean screen.
+  async type(command) {
+    this.tmux('send-keys', '-R', 'C-l');
+    this.tmux('clear-history');
+    await this.see(/^\$ ?$/m);
+    this.keys('-l', command);
+    this.keys('Enter');
+  }
+
+  async see(pattern) {
+    return e2e.until(`${this.name}: ${pattern}\n`, () => pattern.exec(this.text()), 15_000).catch((error) => { throw new Error(`${error.message}\n${this.text()}`); });
+  }
+
+  // The command ended: the prompt is back below what it printed.
+  async done() { await this.see(/\n\$ ?$/); return this.text(); }
+
+  keep(what) {
+    fs.mkdirSync(out, { recursive: true });
+    fs.writeFileSync(path.join(out, `${what}-${this.name}.txt`), `${this.tmux('capture-pane', '-p', '-S', '-200').trimEnd()}\n`);
+  }
+}
+
+before(async () => {
+  ({ broker, passwords } = await e2e.demo());
+  browser = await launch();
+  page = browser.page;
+  await e2e.signInByPassword(page, broker, 'jane@example.com', passwords['jane@example.com']);
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+});
+
+after(async () => {
+  for (const terminal of terminals) spawnSync('tmux', ['-L', terminal.socket, 'kill-server']);
+  await browser?.close();
+  await broker?.kill('SIGTERM');
+});
+
+const looks = {
+  wide: [100, {}],
+  'narrow-plain': [60, { NO_COLOR: '1' }],
+};
+
+for (const [name, [columns, env]] of Object.entries(looks)) {
+  test(`login, roles, exec, configure, doctor, logout: ${name}`, async () => {
+    const terminal = new Terminal(name, columns, env);
+    const escape = /\x1b\[[0-9;]*m/;
+    const colours = () => assert.equal(escape.test(terminal.coloured().replaceAll('\x1b[0m', '')), name === 'wide', terminal.coloured());
+
+    await terminal.type('daypass whoami; echo "code $?"');
+    assert.match(await terminal.done(), /daypass: you are not signed in\n {2}run: daypass login\ncode 3/);
+
+    // Without a screen there is no browser: a code is shown, and where to type it.
+    await terminal.type(`daypass login --url ${broker.url}`);
+    const [code] = await terminal.see(/[A-Z]{4}-[A-Z]{4}/);
+    await terminal.see(/Waiting for you to approve \(\ds\)/);
+    terminal.keep('login');
+    await page.goto(`${broker.url}/device?user_code=${code}`);
+    await page.getByRole('button', { name: 'Approve' }).click();
+    assert.match(await terminal.done(), /Signed in to http:\S+, and stay so while your browser's session lasts\./);
+    assert.doesNotMatch(terminal.text(), /Waiting for you/, 'the spinner is gone');
+    colours();
+
+    await terminal.type('daypass roles');
+    assert.match(await terminal.done(), /111122223333 {2}Administrator {2}Example Corp\n.*222233334444 {2}Deployer/);
+    colours();
+    terminal.keep('roles');
+
+    // Choosing: typing narrows the list, Enter takes what is left. It is first the next time.
+    await terminal.type('daypass exec -- sh -c \'echo "as $DAYPASS_ROLE until $AWS_CREDENTIAL_EXPIRATION"; exit 7\'; echo "code $?"');
+    await terminal.see(/Role/);
+    terminal.keys('-l', 'prod only');
+    await terminal.see(/ReadOnly/);
+    terminal.keep('exec-choosing');
+    terminal.keys('Enter');
+    assert.match(await terminal.done(), /as 222233334444\/ReadOnly until \d{4}-\S+Z\ncode 7/);
+    terminal.keep('exec');
+    await terminal.type('daypass roles | head -1');
+    assert.match(await terminal.done(), /222233334444 {2}ReadOnly/);
+    await terminal.type('daypass roles --pick');
+    await terminal.see(/Role/);
+    terminal.keys('Escape');
+    assert.match(await terminal.done(), /no role was chosen/);
+
+    await terminal.type('daypass exec nobody -- true; echo "code $?"');
+    assert.match(await terminal.done(), /none of your roles is `nobody`\n {2}run: daypass roles\ncode 4/);
+    await terminal.type('daypass exec Administrator; echo "code $?"');
+    assert.match(await terminal.done(), /not provided[^]*<COMMAND>[^]*code 2/);
+
+    await terminal.type('daypass configure');
+    await terminal.see(/Write this\? \[y\/N\]/);
+    colours();
+    terminal.keep('configure');
+    terminal.keys('y', 'Enter');
+    assert.match(await terminal.done(), /Written\. Next: aws sso login --sso-session daypass/);
+    assert.match(fs.readFileSync(path.join(terminal.home, '.aws/config'), 'utf8'), /\[profile Example-Corp-Administrator\]/);
+
+    await terminal.type('export AWS_ACCESS_KEY_ID=AKIAOLD AWS_CREDENTIAL_EXPIRATION=2020-01-01T00:00:00Z; daypass doctor; echo "code $?"');
+    const seen = await terminal.done();
+    assert.match(seen, /ok +address: http:\S+ answers/);
+    assert.match(seen, /problem +variables: AWS_ACCESS_KEY_ID hold credentials that have expired/);
+    assert.match(seen, /code 1/);
+    colours();
+    terminal.keep('doctor');
+
+    await terminal.type('daypass logout; daypass whoami; echo "code $?"');
+    assert.match(await terminal.done(), /Signed out of http[^]*not signed in[^]*code 3/);
+  });
+}
+
+// What `daypass doctor` says of the trouble that people have.
+test('doctor finds the usual problems, and says what to do', async () => {
+  const home = e2e.folder();
+  const base = { HOME: home, XDG_STATE_HOME: path.join(home, 'state'), PATH: process.env.PATH };
+  const login = e2e.start(e2e.daypass, ['login', '--url', broker.url, '--no-browser'], { env: base });
+  const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
+  await page.goto(address);
+  await page.getByRole('button', { name: 'Approve' }).click();
+  assert.equal((await login.ended).code, 0);
+
+  const look = async (env = {}, ...words) => {
+    const done = await e2e.start(e2e.daypass, ['doctor', '--json', ...words], { env: { ...base, ...env } }).ended;
+    const { findings } = JSON.parse(done.stdout);
+    assert.equal(done.code, findings.some((finding) => finding.state === 'problem') ? 1 : 0);
+    for (const finding of findings) assert.equal(finding.state === 'ok', finding.fix === undefined, JSON.stringify(finding));
+    return Object.fromEntries(findings.map((finding) => [finding.check, finding]));
+  };
+  const sees = async (check, state, pattern, env, ...words) => {
+    const finding = (await look(env, ...words))[check];
+    assert.equal(finding?.state, state, `${check}: ${JSON.stringify(finding)}`);
+    assert.match(`${finding.what} ${finding.fix}`, pattern);
+  };
+  await sees('profiles', 'warning', /daypass configure/);
+  e2e.run(e2e.daypass, ['configure', '--yes'], { env: { ...base, PATH: `/usr/bin:${base.PATH}` } });
+  assert.equal((await look({ PATH: `${path.dirname(process.env.E2E_AWS_CURRENT)}:${base.PATH}` }))['AWS CLI'].state, 'ok');
+  await sees('profiles', 'ok', /take a session/);
+  await sees('session', 'ok', /signed in/);
+  await sees('address', 'problem', /can't be reached[^]*VPN/, {}, '--url', 'http://127.0.0.1:9');
+  const port = await e2e.freePort();
+  const { createServer } = await import('node:http');
+  const other = createServer((_, response) => response.end('hello')).listen(port, '127.0.0.1');
+  await sees('address', 'problem', /not like a Daypass broker/, {}, '--url', `http://127.0.0.1:${port}`);
+  other.close();
+  await sees('clock', 'problem', /\d+ seconds ahead/, e2e.clockAhead(1800));
+  await sees('proxy', 'warning', /NO_PROXY=127\.0\.0\.1/, { http_proxy: 'http://me:secret@127.0.0.1:1' }).catch((error) => assert.fail(error));
+  assert.doesNotMatch(JSON.stringify(await look({ http_proxy: 'http://me:secret@127.0.0.1:1' })), /secret/);
+  await sees('proxy', 'ok', /excepts/, { http_proxy: 'http://127.0.0.1:1', no_proxy: '127.0.0.1' });
+  await sees('variables', 'warning', /win over every profile/, { AWS_ACCESS_KEY_ID: 'x' });
+  await sees('endpoints', 'problem', /leads elsewhere/, { AWS_ENDPOINT_URL_STS: 'https://elsewhere.example' });
+  await sees('endpoints', 'problem', /IGNORE/, { AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true' });
+  await sees('AWS CLI', 'warning', /none on the path/, { PATH: '/nowhere' });
+  await sees('AWS CLI', 'warning', /can't sign in by itself/, { PATH: path.dirname(process.env.E2E_AWS_V1) });
+  fs.rmSync(path.join(home, '.aws/models'), { recursive: true });
+  await sees('AWS CLI', 'problem', /2\.9\.19[^]*daypass configure/, { PATH: '/usr/bin' });
+  const config = path.join(home, '.aws/config');
+  const good = fs.readFileSync(config, 'utf8');
+  fs.writeFileSync(config, good.replaceAll(broker.url, 'https://old.example'));
+  await sees('profiles', 'problem', /leads to https:\/\/old\.example/);
+  fs.writeFileSync(config, `${good}\n[profile lost]\nsso_session = daypass\nsso_account_id = 1\n`);
+  await sees('profiles', 'problem', /no `services`/);
+  fs.writeFileSync(config, `${good}\n[profile a]\n[profile a]\n`);
+  await sees('profiles', 'problem', /stands there twice/);
+  fs.writeFileSync(config, good);
+  const cache = path.join(home, '.aws/sso/cache');
+  fs.mkdirSync(cache, { recursive: true });
+  fs.writeFileSync(path.join(cache, 'a.json'), JSON.stringify({ startUrl: 'https://daypass.awsapps.com/start', accessToken: 'x', expiresAt: '2020-01-01T00:00:00Z' }));
+  await sees('caches', 'warning', /aws sso login/);
+  fs.chmodSync(path.join(home, 'state/daypass'), 0o755);
+  await sees('files', 'problem', /chmod 700/);
+  fs.chmodSync(path.join(home, 'state/daypass'), 0o700);
+  e2e.run(e2e.daypass, ['logout'], { env: base });
+  await sees('session', 'problem', /daypass login/, {}, '--url', broker.url);
+});
+
+test('sessions are sealed, renewed silently by one process at a time, and gone after logout', async () => {
+  const home = e2e.folder();
+  const env = { HOME: home, XDG_STATE_HOME: '', DAYPASS_HOME: path.join(home, 'dp'), DAYPASS_KEYRING: 'off', DAYPASS_URL: broker.url };
+  const login = e2e.start(e2e.daypass, ['login', '--no-browser'], { env });
+  const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
+  await page.goto(address);
+  await page.getByRole('button', { name: 'Approve' }).click();
+  assert.equal((await login.ended).code, 0);
+  const ask = ['credential-process', '--account', '111122223333', '--role', 'Administrator'];
+  const first = JSON.parse(e2e.run(e2e.daypass, ask, { env }).stdout);
+  const files = fs.readdirSync(env.DAYPASS_HOME, { recursive: true, withFileTypes: true });
+  for (const file of files) {
+    const place = path.join(file.parentPath, file.name);
+    assert.equal(fs.statSync(place).mode & 0o077, 0, place);
+    if (file.isFile()) assert.ok(!fs.readFileSync(place, 'utf8').includes(first.SecretAccessKey), place);
+  }
+  // Half an hour before the token ends, and ten processes that want one role at once: one of them asks.
+  const processes = Array.from({ length: 10 }, () => e2e.start(e2e.daypass, ['credential-process', '--account', '222233334444', '--role', 'Deployer'], { env }).ended);
+  const keys = (await Promise.all(processes)).map((done) => { assert.equal(done.code, 0, done.stderr); return JSON.parse(done.stdout).AccessKeyId; });
+  assert.equal(new Set(keys).size, 1, 'one set of credentials');
+  // Later, both clocks, the access token has ended: it is renewed, ten times at once.
+  await broker.kill('SIGTERM');
+  const later = e2e.clockAhead(65 * 60);
+  await broker.start(later);
+  const renewed = await Promise.all(Array.from({ length: 10 }, () => e2e.start(e2e.daypass, ['--json', 'whoami'], { env: { ...env, ...later } }).ended));
+  for (const done of renewed) assert.equal(done.code, 0, done.stderr);
+  await broker.kill('SIGTERM');
+  await broker.start();
+  // Nobody else's key opens it.
+  const copy = path.join(home, 'copy');
+  fs.cpSync(env.DAYPASS_HOME, copy, { recursive: true });
+  fs.rmSync(path.join(copy, 'key'));
+  assert.match(e2e.run(e2e.daypass, ['whoami'], { env: { ...env, DAYPASS_HOME: copy }, expect: 3 }).stderr, /not signed in/);
+  e2e.run(e2e.daypass, ['logout'], { env });
+  assert.deepEqual(fs.readdirSync(env.DAYPASS_HOME).filter((name) => name.startsWith('session.sealed') || name === 'credentials'), []);
+});
+
+test('completions work in bash, and there is a man page for every command', () => {
+  const home = e2e.folder();
+  for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /credential-process/);
+  const script = `${e2e.run(e2e.daypass, ['completions', 'bash']).stdout}\nCOMP_WORDS=(daypass log) COMP_CWORD=1\n_daypass daypass log daypass\nprintf '%s\\n' "\${COMPREPLY[@]}"`;
+  assert.deepEqual(e2e.run('bash', ['-c', script]).stdout.trim().split('\n'), ['login', 'logout']);
+  e2e.run(e2e.daypass, ['man', home]);
+  const pages = fs.readdirSync(home);
+  for (const command of ['', '-login', '-roles', '-exec', '-configure', '-doctor', '-credential-process']) assert.ok(pages.includes(`daypass${command}.1`), pages.join());
+});
