@@ -21,7 +21,9 @@ use daypass::{
     config::Settings,
     domain::{
         iam::ProviderOwner,
-        session::{Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin, SessionTags},
+        session::{
+            Caller, FederationProtocol, IdentityAssertion, PortalSession, Principal, ProviderRef, RequestOrigin, SessionTags,
+        },
     },
     gateway::Gateway,
 };
@@ -272,7 +274,8 @@ async fn bearer(gateway: &Gateway) -> String {
         code_challenge: challenge,
         code_challenge_method: "S256".to_owned(),
     };
-    let Authorized::Redirect(target) = gateway.call(&person(), Authorize { request, approve: true, role: None }).await.unwrap() else {
+    let Authorized::Redirect(target) = gateway.call(&person(), Authorize { request, approve: true, role: None }).await.unwrap()
+    else {
         panic!("a redirect")
     };
     let code = url::Url::parse(&target).unwrap().query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();

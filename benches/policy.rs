@@ -380,7 +380,8 @@ fn roles_for_assertion() {
         let person = assertion(groups);
         let base = Context::default();
         let standing = |account: &AccountId| person.provider.arn_in(account);
-        let search = || index.for_assertion(&person, None, &base, |_| Guardrails::NONE, standing, |role, _| role.role.id.clone()).len();
+        let search =
+            || index.for_assertion(&person, None, &base, |_| Guardrails::NONE, standing, |role, _| role.role.id.clone()).len();
         let found = search();
         let all = nanoseconds(|| _ = black_box(search()));
         let context = one.trust_context(&person, &base);

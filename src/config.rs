@@ -345,11 +345,15 @@ fn check_private(file: &Path) -> Result<(), Error> {
 pub fn write_private(file: &Path, text: &str) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let attempt = || {
-        let draft = file.with_extension(format!("tmp{}", std::process::id()));
-        let mut handle = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        handle.write_all(text.as_bytes())?;
-        handle.sync_all()?;
-        fs::rename(&draft, file)?;
+        // A name that nobody can guess and lead elsewhere.
+        let random: &dyn Random = &SystemRandom;
+        let draft = file.with_extension(format!("{}.tmp", random.token()));
+        let mut handle = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let written = handle.write_all(text.as_bytes()).and_then(|()| handle.sync_all()).and_then(|()| fs::rename(&draft, file));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::File::open(folder)?.sync_all()?;
         }

@@ -16,14 +16,15 @@ const SUCCESSOR: &str = "refresh-successor";
 /// an answer may be lost on its way.
 const GRACE_SECONDS: i64 = 60;
 
-/// What a refresh token was good for.
-pub(super) struct Renewed {
+/// What a refresh token is good for. It is not used up yet.
+pub(super) struct Found {
     /// The session, as far as its person still stands; with the claims of now.
     pub(super) session: PortalSession,
     /// The one role it is for.
     pub(super) role: Option<LentRole>,
-    /// The token that follows.
-    pub(super) token: Secret<String>,
+    grant: RefreshGrant,
+    token: Secret<String>,
+    successor: Option<RefreshSuccessor>,
 }
 
 /// A first refresh token. It ends with its session.
@@ -36,48 +37,60 @@ pub(super) async fn give(broker: &Broker, grant: &RefreshGrant) -> Result<Secret
     Ok(Secret::new(token))
 }
 
-/// The next refresh token, for whoever the last one belongs to.
+/// Finds what a refresh token is good for, for whoever it belongs to.
 ///
 /// # Errors
 /// `InvalidGrant`, `Unavailable`.
-pub(super) async fn renew<O: Operation<Mode = Issue>>(
+pub(super) async fn find<O: Operation<Mode = Issue>>(
     call: &mut Call<'_, O>,
     token: &Secret<String>,
     belongs: impl Fn(&RefreshGrant) -> bool + Send,
-) -> Result<Renewed, Error> {
+) -> Result<Found, Error> {
     let (ephemeral, now) = (call.broker.store.ephemeral(), call.caller.origin.time);
-    let wrong = |why: &str| Error::new(ErrorKind::InvalidGrant, "The session has ended. Sign in again.").with_private(why);
     let grant: Option<RefreshGrant> = ephemeral.get(TOKEN, token.expose()).await?;
-    let grant = grant.ok_or_else(|| wrong("refresh_token_unknown: never given out, or its session has ended"))?;
+    let grant = grant.ok_or_else(|| over("refresh_token_unknown: never given out, or its session has ended"))?;
     if !belongs(&grant) {
-        return Err(wrong("refresh_token_other_client: it was given to another client, or is bound to another key"));
+        return Err(over("refresh_token_other_client: it was given to another client, or is bound to another key"));
     }
     call.tx.note("session", &grant.session.id);
     let session = match call.broker.person(grant.session.clone()).await {
         Err(error) if error.kind == ErrorKind::InvalidBearer => {
-            return Err(wrong("session_ended: it, or the one that lent it, was ended or revoked"));
+            return Err(over("session_ended: it, or the one that lent it, was ended or revoked"));
         }
         session => session?,
     };
-    let mut successor: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, token.expose()).await?;
-    if successor.is_none() {
-        let next = RefreshSuccessor { token: Secret::new(call.broker.random.token()), at: now };
-        ephemeral.put(TOKEN, next.token.expose(), &grant, session.expires).await?;
-        if ephemeral.put_new(SUCCESSOR, token.expose(), &next, session.expires).await? {
-            successor = Some(next);
-        } else {
-            // Another process was first: both go on with its token.
-            ephemeral.delete(TOKEN, next.token.expose()).await?;
-            successor = ephemeral.get(SUCCESSOR, token.expose()).await?;
-        }
-    }
-    let successor = successor.ok_or_else(|| wrong("session_ended: meanwhile"))?;
-    if now.seconds_since(successor.at) > GRACE_SECONDS {
+    let successor: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, token.expose()).await?;
+    if successor.as_ref().is_some_and(|next| now.seconds_since(next.at) > GRACE_SECONDS) {
         call.tx.note("refreshTokenReused", true);
         ephemeral.put(ENDED, &session.id, &(), session.expires).await?;
-        return Err(wrong(
-            "refresh_token_reused: it was renewed before; the session is ended, since one of two is not its owner",
-        ));
+        return Err(over("refresh_token_reused: it was renewed before; the session is ended, since one of two is not its owner"));
     }
-    Ok(Renewed { session, role: grant.bound.map(|(role, _)| role), token: successor.token.clone() })
+    let role = grant.bound.as_ref().map(|(role, _)| role.clone());
+    Ok(Found { session, role, grant, token: token.clone(), successor })
+}
+
+impl Found {
+    /// Uses the token up, for the one that follows.
+    ///
+    /// # Errors
+    /// `InvalidGrant`, `Unavailable`.
+    pub(super) async fn renew<O: Operation<Mode = Issue>>(&self, call: &Call<'_, O>) -> Result<Secret<String>, Error> {
+        if let Some(successor) = &self.successor {
+            return Ok(successor.token.clone());
+        }
+        let (ephemeral, expires) = (call.broker.store.ephemeral(), self.session.expires);
+        let next = RefreshSuccessor { token: Secret::new(call.broker.random.token()), at: call.caller.origin.time };
+        ephemeral.put(TOKEN, next.token.expose(), &self.grant, expires).await?;
+        if ephemeral.put_new(SUCCESSOR, self.token.expose(), &next, expires).await? {
+            return Ok(next.token);
+        }
+        // Another process was first: both go on with its token.
+        ephemeral.delete(TOKEN, next.token.expose()).await?;
+        let first: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, self.token.expose()).await?;
+        first.map(|first| first.token).ok_or_else(|| over("session_ended: meanwhile"))
+    }
+}
+
+fn over(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidGrant, "The session has ended. Sign in again.").with_private(why)
 }

@@ -15,6 +15,13 @@ pub(super) struct BrokerClient {
 /// What AWS says of a role that one has not got.
 const NO_ACCESS: &str = "No access";
 
+impl From<Refused> for Failure {
+    /// A broker that has trouble has not refused.
+    fn from(refused: Refused) -> Self {
+        if refused.status >= 500 { Self::new(refused.message) } else { Self::refused(refused.message) }
+    }
+}
+
 /// A refusal by the broker: its name on the wire, and its sentence.
 pub(super) struct Refused {
     pub(super) code: String,
@@ -24,15 +31,18 @@ pub(super) struct Refused {
 
 impl BrokerClient {
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
-        let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none()).build();
-        let http = http.map_err(|error| Failure::new(error.to_string()))?;
         let parsed = url::Url::parse(url).map_err(|_| {
             Failure::new(format!("`{url}` is not an address")).hint("an address looks like https://daypass.example.com")
         })?;
         if !crate::federation::metadata::is_safe(&parsed) {
             return Err(Failure::new(format!("`{url}` is not https")).hint("plain http works for brokers on this machine only"));
         }
+        let mut http = reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none());
+        if parsed.scheme() == "http" {
+            // What is not encrypted stays on this machine, whatever proxy there is.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| Failure::new(error.to_string()))?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
@@ -54,6 +64,21 @@ impl BrokerClient {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(format!("{}{path}", self.url)).header("accept", "application/json");
         self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
+    }
+
+    /// The broker's address, without a slash at its end.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An address that the broker gives, if it is one of its own: it will be opened, or shown to be opened.
+    pub(super) fn own(&self, address: &str) -> Result<String, Failure> {
+        let (own, given) = (url::Url::parse(&self.url), url::Url::parse(address));
+        match (own, given) {
+            (Ok(own), Ok(given)) if own.origin() == given.origin() => Ok(given.to_string()),
+            _ => Err(Failure::new("the broker leads to an address that is not its own")
+                .hint("is its public_url the address you gave?")),
+        }
     }
 
     /// The value of the `Host` header.
@@ -124,7 +149,8 @@ impl BrokerClient {
         let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = ["error_description", "message"].iter().find_map(|key| fields.get(key)?.as_str());
         let text = text.or_else(|| fields.pointer("/Error/Message")?.as_str());
-        Ok(Err(Refused { code, status, message: text.map_or_else(|| format!("status {status}"), str::to_owned) }))
+        let message = text.map_or_else(|| format!("status {status}"), super::terminal::harmless);
+        Ok(Err(Refused { code, status, message }))
     }
 }
 

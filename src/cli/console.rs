@@ -6,7 +6,7 @@ use super::{
     home::Home,
     login::{open_browser, started},
     role::{RoleChoice, remember},
-    session::{SavedSession, new_role_credentials},
+    session::{BROWSERS, SavedSession, new_role_credentials},
     terminal::{self, print},
 };
 use crate::config::variable;
@@ -15,6 +15,9 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// Open the console of a role in the browser.
+///
+/// The browser is given a link that is good once, for fifteen minutes. On a machine that others use at the same time they could
+/// see it in the list of processes and be first: there, --print it, and paste it yourself.
 #[derive(Debug, Args)]
 pub struct Console {
     #[command(flatten)]
@@ -69,13 +72,13 @@ impl Console {
                 print(&format!("{link}\n"));
                 return Ok(());
             }
-            true => open_separately(&home.folder().join("browsers").join(format!("{account}-{role}")), &link)?,
+            true => open_separately(&home.folder().join(BROWSERS).join(format!("{account}-{role}")), &link)?,
             false => open_browser(&link),
         };
         if !opened {
             return Err(Failure::new("there is no browser to open").hint("add --print for the link"));
         }
-        eprintln!("The console of {role} in {account} opens in your browser.");
+        terminal::tell(&format!("The console of {role} in {account} opens in your browser."));
         Ok(())
     }
 
@@ -89,7 +92,7 @@ impl Console {
         });
         let client = BrokerClient::new(&session.url)?;
         let form = [("Action", "getSigninToken"), ("Session", &shape.to_string())];
-        let token: SigninToken = client.form("/federation", &form).await?.map_err(|refused| Failure::refused(refused.message))?;
+        let token: SigninToken = client.form("/federation", &form).await?.map_err(Failure::from)?;
         let page = self.service.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("Action", "login")
@@ -102,7 +105,7 @@ impl Console {
 }
 
 /// Browsers that keep everything in a folder, and how they are told which.
-const BROWSERS: [(&str, &str); 6] = [
+const SEPARATE: [(&str, &str); 6] = [
     ("chromium", "--user-data-dir"),
     ("google-chrome", "--user-data-dir"),
     ("microsoft-edge", "--user-data-dir"),
@@ -115,8 +118,8 @@ fn open_separately(folder: &Path, link: &str) -> Result<bool, Failure> {
     std::fs::create_dir_all(folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
     let wanted = variable("BROWSER").unwrap_or_default();
     let name = wanted.rsplit('/').next().unwrap_or_default();
-    let chosen = BROWSERS.iter().filter(|(known, _)| name.starts_with(known)).map(|(_, option)| (wanted.as_str(), *option));
-    let others = BROWSERS.iter().map(|(known, option)| (*known, *option));
+    let chosen = SEPARATE.iter().filter(|(known, _)| name.starts_with(known)).map(|(_, option)| (wanted.as_str(), *option));
+    let others = SEPARATE.iter().map(|(known, option)| (*known, *option));
     Ok(chosen.chain(others).any(|(program, option)| {
         let mut command = std::process::Command::new(program);
         match option {

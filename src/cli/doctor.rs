@@ -7,6 +7,7 @@ use super::{
         aws_config::{Section, sections},
         config_file,
         models::{cli_version, needs_models},
+        profiles::SSO_REGION,
         read,
     },
     home::{Home, user_home},
@@ -81,7 +82,7 @@ impl Doctor {
         let file = config_file()?;
         let config = sections(&read(&file)?.unwrap_or_default());
         findings.push(profiles(&file, &config, &url));
-        findings.push(aws_cli(&file));
+        findings.push(aws_cli());
         findings.push(caches(&config));
         tell(&url, &findings)?;
         match findings.iter().any(|finding| finding.state == State::Problem) {
@@ -90,6 +91,9 @@ impl Doctor {
         }
     }
 }
+
+/// Below what was found.
+const INDENT: &str = "         ";
 
 fn tell(url: &str, findings: &[Finding]) -> Result<(), Failure> {
     if terminal::json() {
@@ -102,9 +106,11 @@ fn tell(url: &str, findings: &[Finding]) -> Result<(), Failure> {
             State::Warning => paint.yellow("look   "),
             State::Problem => paint.red("problem"),
         };
-        print(&format!("{mark}  {}: {}\n", paint.bold(finding.check), finding.what));
+        let term = console::Term::stdout();
+        let line = |text: &str| print(&format!("{}\n", terminal::wrapped(text, INDENT, &term)));
+        line(&format!("{mark}  {}: {}", paint.bold(finding.check), finding.what));
         if let Some(fix) = &finding.fix {
-            print(&format!("         {fix}\n"));
+            line(&format!("{INDENT}{fix}"));
         }
     }
     Ok(())
@@ -124,9 +130,12 @@ fn place(home: &Home) -> Finding {
 
 /// 2. A proxy that stands between.
 fn proxy(url: &str) -> Finding {
+    if url.starts_with("http:") {
+        return Finding::ok("proxy", "none is used on this machine itself");
+    }
     let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    let name = if url.starts_with("https:") { ["HTTPS_PROXY", "https_proxy"] } else { ["http_proxy", "HTTP_PROXY"] };
-    let set = name.iter().chain(&["ALL_PROXY", "all_proxy"]).find_map(|name| Some((*name, variable(name)?)));
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let set = names.into_iter().find_map(|name| Some((name, variable(name)?)));
     let Some((name, value)) = set else { return Finding::ok("proxy", "none") };
     let without = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
     let excepted = without.split(',').map(str::trim).any(|entry| {
@@ -240,12 +249,12 @@ fn environment(url: &str) -> [Finding; 2] {
         (true, _) => Finding::ok("variables", "no credentials in the environment"),
         (false, true) => Finding::problem(
             "variables",
-            format!("{} hold credentials that have expired, and win over every profile", set.join(", ")),
+            format!("expired credentials in {} come before every profile", set.join(", ")),
             "eval \"$(daypass env --unset)\"",
         ),
         (false, false) => Finding::warning(
             "variables",
-            format!("{} win over every profile", set.join(", ")),
+            format!("credentials in {} come before every profile", set.join(", ")),
             "if that is not meant: eval \"$(daypass env --unset)\"",
         ),
     };
@@ -296,7 +305,13 @@ fn profiles(file: &Path, config: &[Section], url: &str) -> Finding {
             "remove one of them",
         );
     }
-    let single = |section: &&Section| section.value("sso_session").is_some();
+    // Sessions of AWS itself are none of ours.
+    let sessions: Vec<String> = config
+        .iter()
+        .filter(|section| section.value("sso_region") == Some(SSO_REGION))
+        .filter_map(|section| section.name.strip_prefix("sso-session ").map(str::to_owned))
+        .collect();
+    let single = |section: &&Section| section.value("sso_session").is_some_and(|name| sessions.iter().any(|known| known == name));
     if let Some(lost) = config
         .iter()
         .filter(single)
@@ -312,7 +327,7 @@ fn profiles(file: &Path, config: &[Section], url: &str) -> Finding {
 }
 
 /// 10. A CLI that is too old to be told where the broker is.
-fn aws_cli(file: &Path) -> Finding {
+fn aws_cli() -> Finding {
     let Some(version) = cli_version() else {
         return Finding::warning(
             "AWS CLI",
@@ -321,7 +336,7 @@ fn aws_cli(file: &Path) -> Finding {
         );
     };
     let text = format!("{}.{}.{}", version.0, version.1, version.2);
-    let has_models = file.with_file_name("models").join("sso-oidc").is_dir();
+    let has_models = user_home().is_some_and(|home| home.join(".aws/models/sso-oidc").is_dir());
     match (needs_models(version), has_models) {
         (true, false) => Finding::problem(
             "AWS CLI",

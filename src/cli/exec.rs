@@ -17,13 +17,14 @@ use std::os::unix::process::CommandExt as _;
 pub(super) const SERVICES: [&str; 9] =
     ["sts", "sso", "sso_oidc", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
 /// What would win over the credentials, or stand beside them from another time.
-const LEFTOVERS: [&str; 6] = [
+const LEFTOVERS: [&str; 7] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SECURITY_TOKEN",
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_ROLE_SESSION_NAME",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
 
 /// Run a command with the credentials of a role in its environment.
@@ -76,7 +77,12 @@ impl Shell {
         match self {
             Self::Bash => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
             Self::Fish => format!("set -gx {name} '{}'\n", value.replace('\\', r"\\").replace('\'', r"\'")),
-            Self::Powershell => format!("$Env:{name} = '{}'\n", value.replace('\'', "''")),
+            // It takes typographic quotes for quotes.
+            Self::Powershell => {
+                let quote = |c: char| matches!(c, '\'' | '\u{2018}'..='\u{201b}');
+                let doubled = value.chars().flat_map(|c| std::iter::repeat_n(c, if quote(c) { 2 } else { 1 }));
+                format!("$Env:{name} = '{}'\n", doubled.collect::<String>())
+            }
         }
     }
 
@@ -101,9 +107,10 @@ fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str
     ];
     let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
     variables.extend(SERVICES.map(endpoint));
-    // Programs want one; the broker takes any.
-    if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() {
-        variables.extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), "us-east-1".to_owned())));
+    // Programs want one; the broker takes any. The third says that it came from here.
+    if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some() {
+        let names = ["AWS_REGION", "AWS_DEFAULT_REGION", "DAYPASS_REGION"];
+        variables.extend(names.map(|name| (name.to_owned(), "us-east-1".to_owned())));
     }
     variables
 }
@@ -158,6 +165,7 @@ mod tests {
         let value = r"it's a \ $HOME `x`";
         assert_eq!(Shell::Bash.set("A", value), "export A='it'\\''s a \\ $HOME `x`'\n");
         assert_eq!(Shell::Fish.set("A", value), "set -gx A 'it\\'s a \\\\ $HOME `x`'\n");
+        assert_eq!(Shell::Powershell.set("A", "a\u{2019}b"), "$Env:A = 'a\u{2019}\u{2019}b'\n");
         assert_eq!(Shell::Powershell.set("A", value), "$Env:A = 'it''s a \\ $HOME `x`'\n");
     }
 }

@@ -1,5 +1,5 @@
 //! What the command line keeps on this machine, for one person: sealed files of their own, under a key in the keyring of the
-//! operating system, or else in a file that only they can read.
+//! operating system. Where there was none at first, the key is in a file that only they can read, and stays there.
 
 use super::Failure;
 use crate::{
@@ -24,6 +24,8 @@ const OF_KEYRING: u32 = 1;
 /// Or that of the file.
 const OF_FILE: u32 = 2;
 const KEY_FILE: &str = "key";
+/// What is lost first when a key is.
+const SESSION: &str = "session";
 
 /// The folder and its key.
 pub(super) struct Home {
@@ -62,11 +64,20 @@ impl Home {
     pub(super) fn open() -> Result<Self, Failure> {
         let folder = place()?;
         make(&folder)?;
+        // Two names of one folder have one key.
+        let folder = fs::canonicalize(&folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
         let (id, key) = match file_key(&folder)? {
+            // Made where there was no keyring, and kept to.
             Some(key) => (OF_FILE, key),
             None => match keyring_key(&folder) {
-                Some(key) => (OF_KEYRING, key),
-                None => (OF_FILE, new_file_key(&folder)?),
+                Ok(key) => (OF_KEYRING, key),
+                Err(why) if folder.join(format!("{SESSION}.sealed")).exists() && why.is_some() => {
+                    let message = format!("the keyring of this machine does not open: {}", why.unwrap_or_default());
+                    return Err(
+                        Failure::new(message).hint(format!("unlock it, or remove {} and sign in again", folder.display()))
+                    );
+                }
+                Err(_) => (OF_FILE, new_file_key(&folder)?),
             },
         };
         let ring = KeyRing::new(&[RingKey { id, key, seals: true }], Arc::new(SystemRandom));
@@ -117,7 +128,7 @@ impl Home {
 
     /// Waits for its turn: of many processes that need the same, one asks the broker.
     pub(super) fn turn(&self, name: &str) -> Result<Turn, Failure> {
-        let file = self.folder.join(format!("{name}.lock"));
+        let file = self.folder.join("locks").join(format!("{name}.lock"));
         if let Some(folder) = file.parent() {
             make(folder)?;
         }
@@ -142,6 +153,11 @@ fn file_key(folder: &Path) -> Result<Option<Secret<[u8; 32]>>, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::new(format!("{}: {error}", file.display()))),
     };
+    use std::os::unix::fs::PermissionsExt as _;
+    if fs::metadata(&file).is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
+        let fix = format!("chmod 600 {}", file.display());
+        return Err(Failure::new(format!("others can read {}", file.display())).hint(fix));
+    }
     let key = STANDARD.decode(text.expose().trim()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
     let key = key.ok_or_else(|| Failure::new(format!("{} holds no key", file.display())).hint("remove it, and sign in again"))?;
     Ok(Some(Secret::new(key)))
@@ -168,21 +184,22 @@ fn new_file_key(folder: &Path) -> Result<Secret<[u8; 32]>, Failure> {
     file_key(folder)?.ok_or_else(|| Failure::new(format!("{} has gone", file.display())))
 }
 
-/// The key in the keyring, made where there is none yet; none where there is no keyring.
-fn keyring_key(folder: &Path) -> Option<Secret<[u8; 32]>> {
+/// The key in the keyring, made where there is none yet; else why there is no keyring: none where nobody wants one.
+fn keyring_key(folder: &Path) -> Result<Secret<[u8; 32]>, Option<String>> {
     if variable("DAYPASS_KEYRING").is_some_and(|wish| wish == "off") {
-        return None;
+        return Err(None);
     }
+    let why = |error: keyring::Error| Some(error.to_string());
     // A folder has its own: tests, and people with several, share nothing.
-    let entry = keyring::Entry::new("daypass", sha256_hex(folder.as_os_str().as_encoded_bytes()).get(..16)?).ok()?;
-    let known = || entry.get_secret().ok().and_then(|key| <[u8; 32]>::try_from(key).ok()).map(Secret::new);
-    match entry.get_secret() {
-        Ok(_) => known(),
+    let name = sha256_hex(folder.as_os_str().as_encoded_bytes());
+    let entry = keyring::Entry::new("daypass", name.get(..16).unwrap_or_default()).map_err(why)?;
+    let key = match entry.get_secret() {
         Err(keyring::Error::NoEntry) => {
             let random: &dyn Random = &SystemRandom;
-            entry.set_secret(&random.bytes::<32>()).ok()?;
-            known()
+            entry.set_secret(&random.bytes::<32>()).map_err(why)?;
+            entry.get_secret()
         }
-        Err(_) => None,
-    }
+        found => found,
+    };
+    <[u8; 32]>::try_from(key.map_err(why)?).map(Secret::new).map_err(|_| Some("its entry is no key".to_owned()))
 }

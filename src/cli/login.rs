@@ -67,8 +67,6 @@ impl Login {
             self.with_browser(&client, &registered).await?
         };
         let random: &dyn Random = &SystemRandom;
-        // What the one before has taken is not for this one.
-        SavedSession::forget(&home)?;
         let session = SavedSession {
             id: random.token(),
             url: url.clone(),
@@ -76,7 +74,7 @@ impl Login {
             client_secret: registered.client_secret,
             token: token.into(),
         };
-        session.save(&home)?;
+        session.begin(&home)?;
         home.keep(LAST, &url)?;
         if terminal::json() {
             return terminal::print_json(&json!({ "url": url, "expires": session.token.expires.to_string() }));
@@ -87,8 +85,8 @@ impl Login {
         } else {
             format!(" until {}", session.token.expires)
         };
-        eprintln!("{} to {url}{until}.", paint.green("Signed in"));
-        eprintln!("{}", paint.dim("Next: daypass roles, daypass exec ROLE -- COMMAND, daypass configure"));
+        terminal::tell(&format!("{} to {url}{until}.", paint.green("Signed in")));
+        terminal::tell(&paint.dim("Next: daypass roles, daypass exec ROLE -- COMMAND, daypass configure"));
         Ok(())
     }
 
@@ -108,8 +106,9 @@ impl Login {
             .append_pair("code_challenge_method", "S256")
             .append_pair("code_challenge", &challenge)
             .finish();
-        self.show(&format!("{}?{query}", registered.authorization_endpoint));
-        let answer = tokio::time::timeout(Duration::from_secs(PATIENCE), callback(&listener, &state));
+        self.show(&format!("{}?{query}", client.own(&registered.authorization_endpoint)?));
+        let expected = Expected { state, issuer: client.url().to_owned() };
+        let answer = tokio::time::timeout(Duration::from_secs(PATIENCE), callback(&listener, &expected));
         let answer = terminal::waiting("Waiting for you to approve", answer).await;
         let code = answer.map_err(|_| Failure::new("nobody approved the sign-in in time"))??;
         let body = json!({
@@ -138,8 +137,10 @@ async fn with_device_code(client: &BrokerClient, registered: &Registered, url: &
     let secret = registered.client_secret.expose();
     let start = json!({ "clientId": registered.client_id, "clientSecret": secret, "startUrl": url });
     let started: Started = client.post("/device_authorization", &start).await?.map_err(told)?;
-    let code = Paint::error().bold(&started.user_code);
-    eprintln!("Open {} in a browser on any device and enter the code:\n\n    {code}\n", started.verification_uri);
+    let code = Paint::error().bold(&terminal::harmless(&started.user_code));
+    let address = client.own(&started.verification_uri)?;
+    terminal::tell(&format!("Open {address} in a browser on any device and enter the code:"));
+    eprintln!("\n    {code}\n");
     let body = json!({
         "clientId": registered.client_id, "clientSecret": secret, "deviceCode": started.device_code.expose(),
         "grantType": "urn:ietf:params:oauth:grant-type:device_code",
@@ -169,8 +170,14 @@ fn has_browser() -> bool {
 /// Opens an address with the system's own opener. Returns whether there was one.
 pub(super) fn open_browser(address: &str) -> bool {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let chosen = variable("BROWSER").filter(|browser| !browser.contains('%'));
-    started(std::process::Command::new(chosen.as_deref().unwrap_or(opener)).arg(address))
+    // As other programs read it: several commands, the first that can be started.
+    let chosen = variable("BROWSER").unwrap_or_default();
+    let commands = chosen.split(':').filter(|command| !command.is_empty() && !command.contains('%'));
+    commands.chain([opener]).any(|command| {
+        let mut words = command.split_whitespace();
+        let Some(program) = words.next() else { return false };
+        started(std::process::Command::new(program).args(words).arg(address))
+    })
 }
 
 /// Starts a program that goes on without us.
@@ -187,26 +194,50 @@ fn told(refused: Refused) -> Failure {
     }
 }
 
-/// Waits for the browser to come back with a code. Anything else that connects is answered and ignored.
-async fn callback(listener: &TcpListener, state: &str) -> Result<Secret<String>, Failure> {
+/// What the browser has to bring back.
+#[derive(Clone)]
+struct Expected {
+    state: String,
+    /// `iss` (RFC 9207).
+    issuer: String,
+}
+
+type Outcome = Result<Secret<String>, Failure>;
+
+/// Waits for the browser to come back with a code. Anything else that connects is answered and ignored, and holds up nobody.
+async fn callback(listener: &TcpListener, expected: &Expected) -> Outcome {
+    let (sender, mut outcomes) = tokio::sync::mpsc::channel(1);
     loop {
-        let (mut stream, _) = listener.accept().await.map_err(|error| Failure::new(error.to_string()))?;
-        let Some(parameters) = read_callback(&mut stream).await else {
-            answer(&mut stream, "404 Not Found", "Nothing is here.").await;
-            continue;
+        let (mut stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted.map_err(|error| Failure::new(error.to_string()))?,
+            Some(outcome) = outcomes.recv() => return outcome,
         };
-        let one = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        if one("state").as_deref() != Some(state) {
-            answer(&mut stream, "400 Bad Request", "This answer belongs to another sign-in.").await;
-            continue;
-        }
-        if let Some(code) = one("code") {
-            answer(&mut stream, "200 OK", "You're signed in. Go back to your terminal; you can close this page.").await;
-            return Ok(Secret::new(code));
-        }
-        answer(&mut stream, "200 OK", "The sign-in was refused. You can close this page.").await;
-        return Err(Failure::refused("the sign-in was refused in the browser"));
+        let (expected, sender) = (expected.clone(), sender.clone());
+        tokio::spawn(async move {
+            if let Some(outcome) = arrival(&mut stream, &expected).await {
+                let _ = sender.send(outcome).await;
+            }
+        });
     }
+}
+
+async fn arrival(stream: &mut TcpStream, expected: &Expected) -> Option<Outcome> {
+    let Some(parameters) = read_callback(stream).await else {
+        answer(stream, "404 Not Found", "Nothing is here.").await;
+        return None;
+    };
+    let one = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let from = one("iss").is_none_or(|issuer| issuer.trim_end_matches('/') == expected.issuer);
+    if one("state").as_ref() != Some(&expected.state) || !from {
+        answer(stream, "400 Bad Request", "This answer belongs to another sign-in.").await;
+        return None;
+    }
+    if let Some(code) = one("code") {
+        answer(stream, "200 OK", "Approved. Go back to your terminal; you can close this page.").await;
+        return Some(Ok(Secret::new(code)));
+    }
+    answer(stream, "200 OK", "The sign-in was refused. You can close this page.").await;
+    Some(Err(Failure::refused("the sign-in was refused in the browser")))
 }
 
 async fn read_callback(stream: &mut TcpStream) -> Option<Vec<(String, String)>> {

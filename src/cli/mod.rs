@@ -34,7 +34,7 @@ use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it did not work, 2 the command was typed wrongly, 3 nobody is signed in, 4 the broker refused.
-Variables: DAYPASS_URL (the broker), DAYPASS_HOME (where the session is kept), DAYPASS_KEYRING=off (its key in a file),
+Variables: DAYPASS_URL (the broker to sign in to), DAYPASS_HOME (where the session is kept), DAYPASS_KEYRING=off (its key in a file),
 BROWSER (the browser to open), NO_COLOR.";
 
 /// A self-hosted federation identity broker: sign in with your company's identity provider, leave with time-limited credentials.
@@ -207,7 +207,7 @@ pub fn run() -> ExitCode {
                 let report = serde_json::json!({ "error": failure.message, "hint": failure.hint, "exit_code": failure.code });
                 eprintln!("{report}");
             } else if !failure.message.is_empty() {
-                eprintln!("{failure}");
+                failure.to_string().lines().for_each(terminal::tell);
             }
             ExitCode::from(failure.code)
         }

@@ -8,7 +8,10 @@ use super::{
     session::SavedSession,
     terminal::{self, Paint},
 };
-use crate::domain::{Timestamp, name::AccountId};
+use crate::domain::{
+    Timestamp,
+    name::{AccountId, RoleName},
+};
 use clap::Args;
 use dialoguer::{
     FuzzySelect,
@@ -164,11 +167,15 @@ async fn of_account(
         let mut query = vec![("account_id", account.account_id.as_str()), ("max_result", "1000")];
         query.extend(next.iter().map(|token| ("next_token", token.as_str())));
         let page: Roles = client.get("/assignment/roles", &query, token).await?;
-        all.extend(page.role_list.into_iter().map(|role| AvailableRole {
-            account: account.account_id.clone(),
-            account_name: account.account_name.clone(),
-            role: role.role_name,
-        }));
+        for role in page.role_list {
+            // They end up in files, in commands and on the screen.
+            let strange = |_| Failure::new("the broker's answer is not one of roles");
+            all.push(AvailableRole {
+                account: AccountId::parse(&account.account_id).map_err(strange)?.to_string(),
+                account_name: terminal::harmless(&account.account_name),
+                role: RoleName::parse(&role.role_name).map_err(strange)?.to_string(),
+            });
+        }
         next = page.next_token;
         if next.is_none() {
             return Ok(all);
@@ -179,14 +186,18 @@ async fn of_account(
 impl RoleChoice {
     /// Account and name of the role that is meant.
     pub(super) async fn resolve(self, home: &Home) -> Result<(String, String), Failure> {
-        if let (Some(account), Some(role)) = (self.account, self.role) {
-            return Ok((account, role));
-        }
         // What says it all needs nobody to be asked.
-        if let Some((account, role)) = self.text.as_deref().and_then(|text| text.split_once('/'))
-            && AccountId::parse(account).is_ok()
+        let named = self.account.as_deref().zip(self.role.as_deref());
+        let named = named.or_else(|| self.text.as_deref().and_then(|text| text.split_once('/')));
+        if let Some((account, role)) = named
+            && (self.account.is_some() || AccountId::parse(account).is_ok())
         {
-            return Ok((account.to_owned(), role.to_owned()));
+            let wrong = |what: &str| {
+                Failure::new(format!("`{what}` is no account and role")).hint("for example 111122223333/Administrator")
+            };
+            let account = AccountId::parse(account).map_err(|_| wrong(account))?;
+            let role = RoleName::parse(role).map_err(|_| wrong(role))?;
+            return Ok((account.to_string(), role.to_string()));
         }
         let roles = available(home).await?;
         let found = match &self.text {
@@ -201,7 +212,7 @@ impl RoleChoice {
             }
             ([], text) => {
                 let text = text.as_deref().unwrap_or_default();
-                return Err(Failure::refused(format!("none of your roles is `{text}`")).hint("run: daypass roles"));
+                return Err(Failure::new(format!("none of your roles is `{text}`")).hint("run: daypass roles"));
             }
             ([one], _) => (*one).clone(),
             (several, _) if terminal::can_ask() => pick(several)?,

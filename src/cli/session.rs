@@ -17,6 +17,8 @@ use serde_json::json;
 const NAME: &str = "session";
 /// Credentials, each under a name of its own.
 const CREDENTIALS: &str = "credentials/";
+/// Profiles of browsers, each for a role.
+pub(super) const BROWSERS: &str = "browsers/";
 /// What has less than this left is taken anew, in seconds.
 const FRESH_SECONDS: i64 = 300;
 
@@ -74,8 +76,13 @@ impl SavedSession {
         home.kept(NAME).ok_or_else(|| Failure::signed_out("you are not signed in"))
     }
 
-    pub(super) fn save(&self, home: &Home) -> Result<(), Failure> {
-        home.keep(NAME, self)
+    /// Takes the place of the session before. What that one took is not for this one.
+    pub(super) fn begin(&self, home: &Home) -> Result<(), Failure> {
+        // A process that renews the old one now must not bring it back.
+        let _turn = home.turn(NAME)?;
+        home.keep(NAME, self)?;
+        let _ = home.forget(CREDENTIALS);
+        Ok(())
     }
 
     /// One whose token lives for a while: renewed where it has to be.
@@ -93,7 +100,7 @@ impl SavedSession {
         match session.renewed().await {
             Ok(Ok(token)) => {
                 let session = Self { token: token.into(), ..session };
-                session.save(home)?;
+                home.keep(NAME, &session)?;
                 Ok(session)
             }
             // What can't be renewed is good to its end.
@@ -116,10 +123,12 @@ impl SavedSession {
         }
     }
 
-    /// Ends it here.
+    /// Ends it here, with what it took and the browsers that were opened for it.
     pub(super) fn forget(home: &Home) -> Result<(), Failure> {
+        let _turn = home.turn(NAME)?;
         home.forget(NAME)?;
-        home.forget(CREDENTIALS)
+        home.forget(CREDENTIALS)?;
+        home.forget(BROWSERS)
     }
 
     fn place(&self, account: &str, role: &str) -> String {

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::variable;
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::{
@@ -32,9 +33,39 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints an answer. Whoever reads may stop reading.
+/// Prints an answer. Whoever reads may stop reading; an answer that is lost otherwise is none.
 pub(super) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("daypass: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
+}
+
+/// Text from elsewhere without what a terminal would obey: control characters, and those that turn the direction of writing.
+pub(super) fn harmless(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A sentence in lines that are not wider than the terminal; those after the first begin with the indent. Nothing is broken
+/// where no terminal is, and no word (an address) anywhere.
+pub(super) fn wrapped(text: &str, indent: &str, term: &Term) -> String {
+    match term.size_checked() {
+        Some((_, columns)) if columns >= 30 => {
+            let options = textwrap::Options::new(usize::from(columns)).subsequent_indent(indent).break_words(false);
+            textwrap::fill(text, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Tells the person something, on standard error.
+pub(super) fn tell(text: &str) {
+    eprintln!("{}", wrapped(text, "  ", &Term::stderr()));
 }
 
 /// Whether somebody can be asked: questions go to standard error, answers come from standard input.
@@ -59,7 +90,7 @@ pub(super) async fn waiting<T>(what: &'static str, future: impl Future<Output = 
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut future).await {
         return done;
     }
-    let spinner = ProgressBar::new_spinner();
+    let spinner = ProgressBar::new_spinner().with_elapsed(PATIENCE);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
         spinner.set_style(style);
     }

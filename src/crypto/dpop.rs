@@ -89,9 +89,10 @@ fn part(proof: &str, number: usize) -> Result<Map<String, Value>, Error> {
     unique_json::object(&bytes).map_err(|_| malformed())
 }
 
-/// A coordinate of a point, in its one spelling: 32 bytes, base64url (RFC 7518 section 6.2.1.2). Some senders pad it.
+/// A coordinate of a point, in its one spelling: 32 bytes, base64url (RFC 7518 section 6.2.1.2). The AWS CLI leaves zeros at
+/// the beginning out, so that one key in 128 has a shorter one.
 fn coordinate(text: &str) -> Result<String, Error> {
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
-    let bytes = bytes.ok().filter(|bytes| bytes.len() == 32).ok_or_else(|| wrong("its key can't be read"))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).unwrap_or_default();
+    let zeros = 32_usize.checked_sub(bytes.len()).filter(|_| !bytes.is_empty()).ok_or_else(|| wrong("its key can't be read"))?;
+    Ok(URL_SAFE_NO_PAD.encode([vec![0; zeros], bytes].concat()))
 }

@@ -49,7 +49,7 @@ pub enum DeviceDecision {
     Denied,
 }
 
-/// An authorization code, good once and for a minute.
+/// An authorization code, good once and for a minute, or for five where a person carries it over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationCode {
     /// The client it was made for.

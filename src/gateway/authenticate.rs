@@ -1,5 +1,5 @@
-//! Who signed: SigV4 with a session token that carries everything, or with a long-term key of the snapshot: no store is
-//! touched.
+//! Who signed: SigV4 with a session token that carries everything, or with a long-term key of the snapshot, without a look at
+//! the store; and whose bearer token or DPoP proof it is, which is in the store.
 
 use super::{Gateway, unknown_key};
 use crate::{
@@ -41,7 +41,8 @@ impl Gateway {
     /// The principal of a request: its bearer, its signer, or nobody. A bad signature is refused even where nobody is asked.
     ///
     /// # Errors
-    /// `IncompleteSignature`, `UnknownKey`, `BadSignature`, `ExpiredCredentials`, `InvalidBearer`.
+    /// `IncompleteSignature`, `UnknownKey`, `BadSignature`, `ExpiredCredentials`, `InvalidBearer`; `InvalidInput` for a DPoP
+    /// proof; `Unavailable`.
     pub async fn authenticate(&self, request: HttpRequest<'_>, service: &str, now: Timestamp) -> Result<Principal, Error> {
         if let Some(token) = request.header("x-amz-sso_bearer_token") {
             if request.header("authorization").is_some() {
@@ -73,7 +74,7 @@ impl Gateway {
         let address = self.broker.federation.addresses.at(request.path);
         let proof = DpopProof::verify(proof, request.method, &address, now)?;
         let name = format!("{} {}", proof.thumbprint, proof.id);
-        let until = now.plus_seconds(2 * dpop::MAX_SKEW_SECONDS);
+        let until = now.plus_seconds(2 * dpop::MAX_SKEW_SECONDS + 1);
         match self.broker.store.ephemeral().put_new(SHOWN, &name, &(), until).await? {
             true => Ok(Principal::DpopKey(proof.thumbprint.into())),
             false => Err(again()),

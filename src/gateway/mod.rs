@@ -14,7 +14,7 @@ pub mod wire;
 
 pub use fault::Fault;
 pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
-pub(crate) use person::{BEARER, ENDED, FACTOR_GIVEN, FRESH};
+pub(crate) use person::{Bearer, ENDED, FACTOR_GIVEN, FRESH};
 pub use scope::Scope;
 pub(crate) use scope::{base_context, person_context};
 pub use wire::Entry;

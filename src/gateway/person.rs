@@ -9,10 +9,11 @@ use crate::{
     },
     federation::oidc::refresh::{Refreshable, Refreshed},
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A person's bearer token, as it is kept: under its hash, with its end.
-pub(crate) const BEARER: &str = "bearer";
+const BEARER: &str = "bearer";
 /// Portal sessions that were ended before their time, by id.
 pub(crate) const ENDED: &str = "ended-session";
 /// Claims that are asked for anew, by session.
@@ -30,12 +31,8 @@ impl Gateway {
     /// # Errors
     /// `InvalidBearer`, `Unavailable`.
     pub async fn bearer(&self, token: &str) -> Result<Principal, Error> {
-        let session: Option<PortalSession> = self.broker.store.ephemeral().get(BEARER, token).await?;
-        let now: Timestamp = self.broker.clock.now();
-        match session.filter(|session| session.expires > now) {
-            Some(session) => self.person(session).await,
-            None => Err(no_portal_session()),
-        }
+        let bearer = self.broker.bearer(token).await?;
+        self.person(bearer.session).await
     }
 
     /// See [`Broker::person`].
@@ -47,7 +44,34 @@ impl Gateway {
     }
 }
 
+/// What a bearer token stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Bearer {
+    /// The session.
+    pub(crate) session: PortalSession,
+    /// When the token ends, which may be before its session.
+    pub(crate) ends: Timestamp,
+}
+
 impl Broker {
+    /// Keeps a bearer token.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) async fn keep_bearer(&self, token: &str, bearer: &Bearer) -> Result<(), Error> {
+        self.store.ephemeral().put(BEARER, token, bearer, bearer.ends).await
+    }
+
+    /// What a bearer token stands for. Whether its person still stands is another question.
+    ///
+    /// # Errors
+    /// `InvalidBearer`, `Unavailable`.
+    pub(crate) async fn bearer(&self, token: &str) -> Result<Bearer, Error> {
+        let bearer: Option<Bearer> = self.store.ephemeral().get(BEARER, token).await?;
+        let now = self.clock.now();
+        bearer.filter(|bearer| bearer.ends > now && bearer.session.expires > now).ok_or_else(no_portal_session)
+    }
+
     /// A person whose session, and the one that lent it, has not been ended or revoked, and whom their source still knows; with
     /// the claims of now.
     ///

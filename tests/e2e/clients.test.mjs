@@ -179,7 +179,7 @@ for (const [name, client] of Object.entries(clients)) {
     const home = await new Home().configure();
     fs.appendFileSync(home.file('.aws/config'), '\n[profile local]\nregion = us-east-1\nservices = corp\n');
     const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'local', '--remote'], { env: home.env, stdio: ['pipe', 'pipe', 'pipe'] });
-    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use Reader in Main' }).click());
+    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use this role: Reader in Main' }).click());
     login.child.stdin.write(`${await page.locator('#code').innerText()}\n`);
     const done = await login.ended;
     assert.equal(done.code, 0, done.stdout + done.stderr);
@@ -203,7 +203,7 @@ let elsewhere;
 async function otherLogin(home) {
   elsewhere ??= (async () => {
     const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'other', '--region', 'us-east-1', '--endpoint-url', broker.url], { env: { ...home.env, BROWSER: 'true' } });
-    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use Reader in Main' }).click());
+    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use this role: Reader in Main' }).click());
     const done = await login.ended;
     assert.equal(done.code, 0, done.stdout + done.stderr);
     return home.loginToken();

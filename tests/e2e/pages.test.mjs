@@ -84,7 +84,7 @@ for (const [look, options] of looks) test(`every page in ${look}`, async () => {
   await page.goto(`${broker.url}/authorize?${query}`); await shot('5-authorize');
   const login = new URLSearchParams({ response_type: 'code', client_id: 'arn:aws:signin:::devtools/cross-device', redirect_uri: `${broker.url}/v1/sessions/confirmation`, state: 'x', code_challenge: query.get('code_challenge'), code_challenge_method: 'SHA-256', scope: 'openid' });
   await page.goto(`${broker.url}/v1/authorize?${login}`); await shot('5-login');
-  await page.getByRole('button', { name: 'Use Developer' }).click();
+  await page.getByRole('button', { name: 'Use this role: Developer' }).click();
   await page.locator('#code').waitFor(); await shot('5-login-code');
   await page.goto(`${broker.url}/portal`);
   await page.getByRole('button', { name: /Open the console as Administrator/ }).click();

@@ -280,7 +280,7 @@ test('command line: login by browser and by device code, whoami, credential-proc
   const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
   await page.goto(address);
   await page.getByRole('button', { name: 'Approve' }).click();
-  await page.getByText('You\'re signed in').waitFor();
+  await page.getByText('Go back to your terminal').waitFor();
   assert.equal((await login.ended).code, 0);
 
   const roles = JSON.parse(e2e.run(e2e.daypass, ['whoami', '--json'], { env }).stdout).roles.map((line) => line.role);

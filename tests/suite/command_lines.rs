@@ -240,11 +240,17 @@ async fn aws_login_ends_with_the_role() {
     let world = World::demo().await;
     let token = login(&world, "key").await.unwrap();
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let open = world.gateway.snapshot().role(&lent().account, "Administrator").unwrap().role.trust_policy.clone();
     let closed = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"*"}]}"#;
     let update = json!({ "RoleName": "Administrator", "PolicyDocument": closed });
     admin.call(read::<daypass::api::iam::roles::UpdateAssumeRolePolicy>(update)).await.unwrap();
-    let fields = json!({ "grantType": "refresh_token", "refreshToken": token.refresh_token.expose() });
-    assert_eq!(oauth(&world, "key", fields).await.unwrap_err().kind, ErrorKind::AccessDenied);
+    let fields = || json!({ "grantType": "refresh_token", "refreshToken": token.refresh_token.expose() });
+    assert_eq!(oauth(&world, "key", fields()).await.unwrap_err().kind, ErrorKind::AccessDenied);
+    // A refusal uses nothing up: much later, when the role is back, the same token is good.
+    world.clock.advance(120);
+    let again = json!({ "RoleName": "Administrator", "PolicyDocument": open });
+    world.root(MANAGEMENT).call(read::<daypass::api::iam::roles::UpdateAssumeRolePolicy>(again)).await.unwrap();
+    oauth(&world, "key", fields()).await.unwrap();
 }
 
 #[tokio::test]
@@ -285,7 +291,6 @@ async fn a_signed_caller_exchanges_a_persons_token() {
         read::<CreateTokenWithIAM>(json!({
             "clientId": application, "grantType": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subjectToken": token.access_token.expose(), "subjectTokenType": "urn:ietf:params:oauth:token-type:access_token",
-            "requestedTokenType": "urn:ietf:params:oauth:token-type:refresh_token",
         }))
     };
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
@@ -297,16 +302,13 @@ async fn a_signed_caller_exchanges_a_persons_token() {
     let reader = world.session("222233334444", "ReadOnly", &["admins"]);
     assert_eq!(reader.call(exchange(other)).await.unwrap_err().kind, ErrorKind::AccessDenied);
 
-    let refresh = |token: &Secret<String>| {
-        read::<CreateTokenWithIAM>(
-            json!({ "clientId": application, "grantType": "refresh_token", "refreshToken": token.expose() }),
-        )
-    };
-    let next = admin.call(refresh(given.refresh_token.as_ref().unwrap())).await.unwrap();
-    // It is the same session: what ends the person's ends the application's.
-    world.clock.advance(1);
+    // Never longer than the token that was shown, and the same session: what ends the person's ends the application's.
+    world.clock.advance(1000);
+    let later = world.session(MANAGEMENT, "Administrator", &["admins"]);
+    let late = later.call(exchange(&application)).await.unwrap();
+    assert_eq!(late.expires_in, 800);
     world.operator().call(RevokeSessions { who: Revoked::Everything, before: None }).await.unwrap();
-    assert!(!opens(&world, &one_of(next.access_token)).await);
+    assert!(!opens(&world, &one_of(late.access_token)).await);
 }
 
 // DPoP
@@ -354,9 +356,17 @@ fn a_dpop_proof_is_for_one_request_of_now() {
     assert!(verify(&key.proof(|_, claims| claims["htu"] = format!("{ADDRESS}?x=1").into())).is_ok());
     let padded = key.proof(|header, _| header["jwk"]["x"] = format!("{}=", jwk["x"].as_str().unwrap()).into());
     assert_eq!(verify(&padded).unwrap().thumbprint, good.thumbprint);
+    // One in 256 keys has a coordinate that begins with a zero, which the AWS CLI leaves out.
+    let short = std::iter::repeat_with(ProofKey::new)
+        .find(|key| URL_SAFE_NO_PAD.decode(key.jwk()["x"].as_str().unwrap()).unwrap()[0] == 0);
+    let short = short.unwrap();
+    let x = URL_SAFE_NO_PAD.decode(short.jwk()["x"].as_str().unwrap()).unwrap();
+    let whole = verify(&short.proof(|_, _| {})).unwrap();
+    let cut = short.proof(|header, _| header["jwk"]["x"] = URL_SAFE_NO_PAD.encode(&x[1..]).into());
+    assert_eq!(verify(&cut).unwrap().thumbprint, whole.thumbprint);
 
     type Change = fn(&mut Value, &mut Value);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("dpop+jwt", |header, _| header["typ"] = "JWT".into()),
         ("dpop+jwt", |header, _| header["crit"] = json!(["x"])),
         ("not ES256", |header, _| header["alg"] = "none".into()),
@@ -364,7 +374,8 @@ fn a_dpop_proof_is_for_one_request_of_now() {
         ("no key", |header, _| header["jwk"] = Value::Null),
         ("private key", |header, _| header["jwk"]["d"] = "x".into()),
         ("not on P-256", |header, _| header["jwk"]["crv"] = "P-384".into()),
-        ("can't be read", |header, _| header["jwk"]["x"] = "AAAA".into()),
+        ("can't be read", |header, _| header["jwk"]["x"] = "A".repeat(46).into()),
+        ("can't be read", |header, _| header["jwk"]["x"] = "".into()),
         ("signature", |header, _| header["jwk"] = ProofKey::new().jwk()),
         ("another method", |_, claims| claims["htm"] = "GET".into()),
         ("it is not for", |_, claims| claims["htu"] = "http://127.0.0.1:8080/token".into()),

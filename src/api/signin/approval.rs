@@ -11,6 +11,7 @@ use crate::{
     },
     domain::{
         Error, ErrorKind, Secret, Timestamp,
+        session::PortalSession,
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, LentRole},
     },
     gateway::{Access, Broker, Call, Issue, Operation, Read, Scope},
@@ -44,6 +45,13 @@ fn normal(user_code: &str) -> String {
     } else {
         letters
     }
+}
+
+/// The person's session as they lend it: it ends when the page said.
+fn lent<O: Operation>(call: &Call<'_, O>) -> Result<PortalSession, Error> {
+    let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?;
+    let longest = call.caller.origin.time.plus_seconds(call.broker.limits.token_seconds);
+    Ok(PortalSession { expires: session.expires.min(longest), ..session.clone() })
 }
 
 async fn device(broker: &Broker, user_code: &str) -> Result<(String, DeviceAuthorization), Error> {
@@ -91,26 +99,26 @@ impl Operation for DecideDevice {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
-        let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?;
+        let session = lent(call)?;
         let (code, device) = device(call.broker, &self.user_code).await?;
         call.tx.note("clientName", &device.client_name);
         call.tx.note("approved", self.approve);
-        let decision = if self.approve { DeviceDecision::Approved(Box::new(session.clone())) } else { DeviceDecision::Denied };
+        let decision = if self.approve { DeviceDecision::Approved(Box::new(session)) } else { DeviceDecision::Denied };
         let ephemeral = call.broker.store.ephemeral();
         ephemeral.put(DECISION, &code, &decision, device.expires).await?;
         ephemeral.delete(USER_CODE, &device.user_code).await
     }
 }
 
-/// An authorization request, checked (RFC 6749 section 4.1.1, RFC 7636).
+/// An authorization request, as it came (RFC 6749 section 4.1.1, RFC 7636).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AuthorizationRequest {
     /// `code`.
     pub response_type: String,
-    /// From the registration.
+    /// From the registration, or one of those of `aws login`, which nobody registers.
     pub client_id: String,
-    /// A loopback address, with the port the client listens on.
+    /// A loopback address, with the port the client listens on; or where a person sees a code to carry over.
     pub redirect_uri: String,
     /// Comes back unchanged.
     pub state: String,
@@ -224,7 +232,7 @@ impl Operation for Authorize {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Authorized, Error> {
-        let session = call.caller.person().ok_or_else(|| Error::internal("a person's call without a person"))?.clone();
+        let session = lent(call)?;
         let now = call.caller.origin.time;
         let client = check(call.broker, &self.request, now)?;
         call.tx.note("clientName", &client.name);

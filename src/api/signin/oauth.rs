@@ -9,7 +9,7 @@ use crate::{
         sts,
     },
     domain::{
-        Arn, Error, ErrorKind, Secret,
+        Arn, Error, ErrorKind, Secret, Timestamp,
         session::{Caller, PortalSession, Principal},
         sso::{LentRole, RefreshGrant},
     },
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub const SAME_DEVICE: &str = "arn:aws:signin:::devtools/same-device";
 /// The client where a person carries the code over (`aws login --remote`).
 pub const CROSS_DEVICE: &str = "arn:aws:signin:::devtools/cross-device";
-/// Where that one's code is shown.
+/// What that one gives as the address to return to: nothing is sent there, the code is shown at once.
 pub const CONFIRMATION: &str = "/v1/sessions/confirmation";
 /// Life of a code that is carried over by hand, in seconds.
 pub(super) const CARRIED_CODE_SECONDS: i64 = 300;
@@ -99,63 +99,62 @@ impl Operation for CreateOAuth2Token {
         let Principal::DpopKey(key) = &call.caller.principal else {
             return Err(Error::invalid("a DPoP proof is needed (RFC 9449), with ES256"));
         };
-        let (broker, key) = (call.broker, key.to_string());
+        let key = key.to_string();
         call.tx.note("clientId", &self.client_id);
         call.tx.note("grantType", &self.grant_type);
-        let (session, role, refresh_token) = match self.grant_type.as_str() {
-            "authorization_code" => {
-                let (Some(code), Some(redirect), Some(verifier)) = (&self.code, &self.redirect_uri, &self.code_verifier) else {
-                    return Err(Error::invalid("code, redirectUri and codeVerifier are needed"));
-                };
-                let expired = |error: Error| match error.kind {
-                    ErrorKind::InvalidGrant => Error { kind: ErrorKind::ExpiredCode, ..error },
-                    _ => error,
-                };
-                let grant = redeem_code(broker, &self.client_id, code, redirect, verifier).await.map_err(expired)?;
-                let role = grant.role.ok_or_else(|| Error::new(ErrorKind::ExpiredCode, "The code is for another endpoint"))?;
-                let session = lent(call, grant.session).await?;
-                super::own_sessions::remember(broker.store.ephemeral(), &session, &call.caller.origin, Some(client_name(&role)))
-                    .await?;
-                let bound = Some((role.clone(), key));
-                let grant = RefreshGrant { client_id: self.client_id.clone(), session: session.clone(), bound };
-                (session, role, refresh::give(broker, &grant).await?)
-            }
-            "refresh_token" => {
-                let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
-                let belongs = |grant: &RefreshGrant| {
-                    grant.client_id == self.client_id && grant.bound.as_ref().is_some_and(|(_, bound)| *bound == key)
-                };
-                let renewed = refresh::renew(call, token, belongs).await?;
-                let role = renewed.role.ok_or_else(|| Error::internal("a bound token without a role"))?;
-                (renewed.session, role, renewed.token)
-            }
-            _ => return Err(Error::invalid("grantType is authorization_code or refresh_token")),
+        match self.grant_type.as_str() {
+            "authorization_code" => self.by_code(call, key).await,
+            "refresh_token" => self.by_refresh_token(call, &key).await,
+            _ => Err(Error::invalid("grantType is authorization_code or refresh_token")),
+        }
+    }
+}
+
+impl CreateOAuth2Token {
+    async fn by_code(self, call: &mut Call<'_, Self>, key: String) -> Result<OAuth2Token, Error> {
+        let broker = call.broker;
+        let (Some(code), Some(redirect), Some(verifier)) = (&self.code, &self.redirect_uri, &self.code_verifier) else {
+            return Err(Error::invalid("code, redirectUri and codeVerifier are needed"));
         };
+        let expired = |error: Error| match error.kind {
+            ErrorKind::InvalidGrant => Error { kind: ErrorKind::ExpiredCode, ..error },
+            _ => error,
+        };
+        let grant = redeem_code(broker, &self.client_id, code, redirect, verifier).await.map_err(expired)?;
+        let role = grant.role.ok_or_else(|| Error::new(ErrorKind::ExpiredCode, "The code is for another endpoint"))?;
+        let session = lent(call, grant.session).await.map_err(expired)?;
         call.tx.note("session", &session.id);
         call.tx.note("subject", &session.identity.subject);
-        let issued = as_person(call, session, IssueLoginCredentials(role)).await?;
-        let (now, expires) = (call.caller.origin.time, issued.expires);
-        let id_token = match self.grant_type.as_str() {
-            "authorization_code" => {
-                let claims = json!({
-                    "iss": broker.federation.addresses.at(""),
-                    "aud": self.client_id,
-                    "sub": issued.arn,
-                    "iat": now.seconds(),
-                    "exp": expires.seconds(),
-                    "jti": broker.random.token(),
-                });
-                Some(broker.store.token_keys().sign(TokenAlgorithm::ES384, &claims)?)
-            }
-            _ => None,
+        // First the role is decided: what is refused leaves no session behind.
+        let issued = as_person(call, session.clone(), IssueLoginCredentials(role.clone())).await?;
+        let (name, origin) = (client_name(&role), call.caller.origin.clone());
+        super::own_sessions::remember(broker.store.ephemeral(), &session, &origin, Some(name)).await?;
+        let grant = RefreshGrant { client_id: self.client_id.clone(), session, bound: Some((role, key)) };
+        let refresh_token = refresh::give(broker, &grant).await?;
+        let claims = json!({
+            "iss": broker.federation.addresses.at(""),
+            "aud": self.client_id,
+            "sub": issued.arn,
+            "iat": origin.time.seconds(),
+            "exp": issued.expires.seconds(),
+            "jti": broker.random.token(),
+        });
+        let id_token = broker.store.token_keys().sign(TokenAlgorithm::ES384, &claims)?;
+        Ok(issued.answer(origin.time, refresh_token, Some(id_token)))
+    }
+
+    async fn by_refresh_token(self, call: &mut Call<'_, Self>, key: &str) -> Result<OAuth2Token, Error> {
+        let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
+        let belongs = |grant: &RefreshGrant| {
+            grant.client_id == self.client_id && grant.bound.as_ref().is_some_and(|(_, bound)| bound == key)
         };
-        Ok(OAuth2Token {
-            access_token: issued.token,
-            token_type: "aws_sigv4",
-            expires_in: expires.seconds_since(now),
-            refresh_token,
-            id_token,
-        })
+        let found = refresh::find(call, token, belongs).await?;
+        call.tx.note("subject", &found.session.identity.subject);
+        let role = found.role.clone().ok_or_else(|| Error::internal("a bound token without a role"))?;
+        // First the role is decided: whoever has to give a second factor for it comes back with the same token.
+        let issued = as_person(call, found.session.clone(), IssueLoginCredentials(role)).await?;
+        let next = found.renew(call).await?;
+        Ok(issued.answer(call.caller.origin.time, next, None))
     }
 }
 
@@ -186,7 +185,14 @@ pub struct LoginCredentials {
     /// The credentials.
     pub token: AccessToken,
     /// When they end.
-    pub expires: crate::domain::Timestamp,
+    pub expires: Timestamp,
+}
+
+impl LoginCredentials {
+    fn answer(self, now: Timestamp, refresh_token: Secret<String>, id_token: Option<Secret<String>>) -> OAuth2Token {
+        let expires_in = self.expires.seconds_since(now);
+        OAuth2Token { access_token: self.token, token_type: "aws_sigv4", expires_in, refresh_token, id_token }
+    }
 }
 
 impl Operation for IssueLoginCredentials {

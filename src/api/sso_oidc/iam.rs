@@ -1,22 +1,17 @@
 //! CreateTokenWithIAM: a caller who signs exchanges a person's access token, for an application (RFC 8693).
 
-use super::{SsoOidc, token::access_token};
+use super::SsoOidc;
 use crate::{
-    api::refresh,
-    domain::{
-        Arn, Error, ErrorKind, Secret,
-        session::{PortalSession, no_portal_session},
-        sso::RefreshGrant,
-    },
-    gateway::{Access, BEARER, Call, Issue, Operation, Scope},
+    domain::{Arn, Error, ErrorKind, Secret},
+    gateway::{Access, Bearer, Call, Issue, Operation, Scope},
     policy::evaluate::Check,
 };
 use serde::{Deserialize, Serialize};
 
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 
-/// Exchanges a person's access token, or renews what came of that.
+/// Exchanges a person's access token for another one of the same session, which ends when that one does.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTokenWithIAM {
@@ -26,19 +21,19 @@ pub struct CreateTokenWithIAM {
     /// The application: `arn:aws:sso::<account>:application/<instance>/<id>`, of the caller's account. Policies decide
     /// about `sso-oauth:CreateTokenWithIAM` on it.
     pub client_id: Arn,
-    /// `urn:ietf:params:oauth:grant-type:token-exchange` or `refresh_token`.
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     pub grant_type: String,
-    /// Of the exchange: the person's access token.
+    /// The person's access token.
     pub subject_token: Option<Secret<String>>,
-    /// Of the exchange: `urn:ietf:params:oauth:token-type:access_token`.
+    /// `urn:ietf:params:oauth:token-type:access_token`.
     pub subject_token_type: Option<String>,
-    /// Of the exchange: an access token (when absent), or a refresh token with it.
+    /// The same, or absent.
     pub requested_token_type: Option<String>,
-    /// Of the refresh grant.
-    pub refresh_token: Option<Secret<String>>,
     /// Tokens open the portal API, nothing else.
     #[serde(default)]
     pub scope: Vec<String>,
+    /// Of grants that are not served.
+    pub refresh_token: Option<Secret<String>>,
     /// Of grants that are not served.
     pub assertion: Option<Secret<String>>,
     /// Of grants that are not served.
@@ -49,20 +44,17 @@ pub struct CreateTokenWithIAM {
     pub redirect_uri: Option<String>,
 }
 
-/// The tokens.
+/// The token.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenWithIAM {
-    /// Opaque; another token of the same session, which ends with it.
+    /// Opaque.
     #[serde(serialize_with = "Secret::reveal")]
     pub access_token: Secret<String>,
     /// `Bearer`.
     pub token_type: &'static str,
     /// Seconds.
     pub expires_in: i64,
-    /// Where it was asked for. Good once.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "Secret::reveal_any")]
-    pub refresh_token: Option<Secret<String>>,
     /// What was given.
     pub issued_token_type: &'static str,
     /// What the token is good for.
@@ -84,52 +76,30 @@ impl Operation for CreateTokenWithIAM {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<TokenWithIAM, Error> {
-        let client_id = self.client_id.to_string();
-        call.tx.note("clientId", &client_id);
+        let (broker, now) = (call.broker, call.caller.origin.time);
+        call.tx.note("clientId", &self.client_id);
         call.tx.note("grantType", &self.grant_type);
-        let (session, refresh_token) = match self.grant_type.as_str() {
-            "urn:ietf:params:oauth:grant-type:token-exchange" => {
-                let session = self.subject(call).await?;
-                let refreshes = match self.requested_token_type.as_deref() {
-                    None | Some(ACCESS_TOKEN) => false,
-                    Some(REFRESH_TOKEN) => true,
-                    Some(_) => return Err(Error::invalid("the requested token type is access_token or refresh_token")),
-                };
-                let grant = RefreshGrant { client_id, session: session.clone(), bound: None };
-                let token = if refreshes { Some(refresh::give(call.broker, &grant).await?) } else { None };
-                (session, token)
-            }
-            "refresh_token" => {
-                let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
-                let renewed = refresh::renew(call, token, |grant| grant.client_id == client_id && grant.bound.is_none()).await?;
-                (renewed.session, Some(renewed.token))
-            }
-            _ => {
-                let message = "the grant type is urn:ietf:params:oauth:grant-type:token-exchange or refresh_token: no trusted token \
-                               issuers or redirect addresses of applications are known here";
-                return Err(Error::new(ErrorKind::UnsupportedGrant, message));
-            }
-        };
-        let token = access_token(call, &session, refresh_token).await?;
+        if self.grant_type != EXCHANGE {
+            let message = format!("the grant type is {EXCHANGE}: no trusted token issuers or redirect addresses are known here");
+            return Err(Error::new(ErrorKind::UnsupportedGrant, message));
+        }
+        if [&self.subject_token_type, &self.requested_token_type].into_iter().flatten().any(|kind| kind != ACCESS_TOKEN) {
+            return Err(Error::invalid(format!("tokens here are of the type {ACCESS_TOKEN}")));
+        }
+        let subject = self.subject_token.as_ref().ok_or_else(|| Error::invalid("subjectToken is missing"))?;
+        // Only a session that still stands, and never for longer than the token that was shown.
+        let Bearer { session, ends } = broker.bearer(subject.expose()).await?;
+        let session = broker.person(session).await?;
+        call.tx.note("session", &session.id);
+        call.tx.note("subject", &session.identity.subject);
+        let token = broker.random.token();
+        broker.keep_bearer(&token, &Bearer { session, ends }).await?;
         Ok(TokenWithIAM {
-            issued_token_type: if token.refresh_token.is_some() { REFRESH_TOKEN } else { ACCESS_TOKEN },
-            access_token: token.access_token,
-            token_type: token.token_type,
-            expires_in: token.expires_in,
-            refresh_token: token.refresh_token,
+            access_token: Secret::new(token),
+            token_type: "Bearer",
+            expires_in: ends.seconds_since(now),
+            issued_token_type: ACCESS_TOKEN,
             scope: [super::ACCOUNT_ACCESS],
         })
-    }
-}
-
-impl CreateTokenWithIAM {
-    /// The session of the person whose token was passed.
-    async fn subject(&self, call: &Call<'_, Self>) -> Result<PortalSession, Error> {
-        if self.subject_token_type.as_deref() != Some(ACCESS_TOKEN) {
-            return Err(Error::invalid("subjectTokenType is urn:ietf:params:oauth:token-type:access_token"));
-        }
-        let token = self.subject_token.as_ref().ok_or_else(|| Error::invalid("subjectToken is missing"))?;
-        let session: Option<PortalSession> = call.broker.store.ephemeral().get(BEARER, token.expose()).await?;
-        call.broker.person(session.ok_or_else(no_portal_session)?).await
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         session::PortalSession,
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, RefreshGrant},
     },
-    gateway::{Access, BEARER, Broker, Call, Issue, Operation, Scope},
+    gateway::{Access, Bearer, Broker, Call, Issue, Operation, Scope},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -83,9 +83,10 @@ impl Operation for CreateToken {
             }
             "refresh_token" => {
                 let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
-                let renewed =
-                    refresh::renew(call, token, |grant| grant.client_id == self.client_id && grant.bound.is_none()).await?;
-                return access_token(call, &renewed.session, Some(renewed.token)).await;
+                let belongs = |grant: &RefreshGrant| grant.client_id == self.client_id && grant.bound.is_none();
+                let found = refresh::find(call, token, belongs).await?;
+                let next = found.renew(call).await?;
+                return access_token(call, &found.session, Some(next)).await;
             }
             _ => {
                 let message =
@@ -111,18 +112,20 @@ pub(in crate::api) async fn lent<O: Operation<Mode = Issue>>(
     approved: PortalSession,
 ) -> Result<PortalSession, Error> {
     let (broker, now) = (call.broker, call.caller.origin.time);
+    let over = || Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended");
+    if approved.expires <= now {
+        return Err(over());
+    }
     // Meanwhile the person may have signed out, or their provider may have ended it.
     let approved = match broker.person(approved).await {
-        Err(error) if error.kind == ErrorKind::InvalidBearer => {
-            return Err(Error::new(ErrorKind::InvalidGrant, "The session of the person who approved has ended"));
-        }
+        Err(error) if error.kind == ErrorKind::InvalidBearer => return Err(over()),
         approved => approved?,
     };
     Ok(PortalSession {
         id: broker.random.uuid(),
         vouched: Some(approved.vouched()),
         factor_given: approved.factor_given,
-        expires: approved.expires.min(now.plus_seconds(broker.limits.token_seconds)),
+        expires: approved.expires,
         lent_by: Some(approved.id),
         at_provider: approved.at_provider,
         started: now,
@@ -142,7 +145,7 @@ pub(super) async fn access_token<O: Operation<Mode = Issue>>(
     let renewed = now.plus_seconds(broker.limits.access_token_seconds);
     let expires = if refresh_token.is_some() { session.expires.min(renewed) } else { session.expires };
     let token = broker.random.token();
-    broker.store.ephemeral().put(BEARER, &token, session, expires).await?;
+    broker.keep_bearer(&token, &Bearer { session: session.clone(), ends: expires }).await?;
     let access_token = Secret::new(token);
     Ok(Token { access_token, token_type: "Bearer", expires_in: expires.seconds_since(now), refresh_token })
 }

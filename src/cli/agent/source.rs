@@ -81,7 +81,7 @@ impl Source {
 }
 
 fn refused(refused: Refused) -> Failure {
-    Failure::refused(format!("{} ({})", refused.message, refused.code))
+    Failure::from(Refused { message: format!("{} ({})", refused.message, refused.code), ..refused })
 }
 
 fn unreadable(file: &Path, error: impl std::fmt::Display) -> Failure {

@@ -2,7 +2,7 @@
 
 pub(crate) mod aws_config;
 pub(crate) mod models;
-mod profiles;
+pub(crate) mod profiles;
 
 use super::{
     Failure,
@@ -63,11 +63,16 @@ pub struct Configure {
 struct Change {
     file: PathBuf,
     old: Option<String>,
-    new: String,
+    /// None where it goes.
+    new: Option<String>,
 }
 
 impl Configure {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let in_names = |c: char| c.is_ascii_alphanumeric() || "-_.@+=,{}".contains(c);
+        if self.template.is_empty() || !self.template.chars().all(in_names) {
+            return Err(Failure::new("--template has letters, digits, - _ . @ + = , and names in braces only"));
+        }
         let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if !plain(&self.session) || !plain(&self.region) {
             return Err(Failure::new("--session and --region have letters, digits, - _ and . only"));
@@ -76,9 +81,12 @@ impl Configure {
         let old = read(&file)?;
         let text = old.clone().unwrap_or_default();
         let broken = |why: String| Failure::new(format!("{}: {why}", file.display()));
-        let mut changes = Vec::new();
         let mut left_out = Vec::new();
+        // botocore looks for them here, wherever the configuration is.
+        let folder = user_home().ok_or_else(|| Failure::new("there is no home folder").hint("set HOME"))?.join(".aws/models");
+        let mut data = Vec::new();
         let part = if self.remove {
+            data = models::files_without(&folder, self.aws_data.as_deref())?;
             String::new()
         } else {
             let home = Home::open()?;
@@ -96,25 +104,29 @@ impl Configure {
             let (part, without) = wish.part(&roles, &taken);
             left_out = without;
             if models::cli_version().is_some_and(models::needs_models) || self.aws_data.is_some() {
-                let folder = file.with_file_name("models");
-                for (place, new) in models::files(&wish.url, self.aws_data.as_deref())? {
-                    let file = folder.join(place);
-                    changes.push(Change { old: read(&file)?, file, new: format!("{new}\n") });
-                }
+                data = models::files(&folder, &wish.url, self.aws_data.as_deref())?;
             }
             part
         };
         let new = with_part(&text, &self.session, &part).map_err(broken)?;
-        changes.insert(0, Change { file: file.clone(), old, new });
-        changes.retain(|change| change.old.as_deref().unwrap_or_default() != change.new);
+        let mut changes =
+            vec![Change { new: if old.is_none() && new.is_empty() { None } else { Some(new) }, file: file.clone(), old }];
+        for (file, new) in data {
+            changes.push(Change { old: read(&file)?, file, new });
+        }
+        changes.retain(|change| change.old != change.new);
         self.carry_out(&changes, &left_out)
     }
 
     fn wish(&self, url: &str) -> Result<Wish, Failure> {
         let process = match self.credential_process {
             true => {
-                let program = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?;
-                Some(format!("\"{}\" credential-process", program.display()))
+                let program = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?.display().to_string();
+                if program.contains(['"', '$', '`', '\\', '\n']) {
+                    let message = format!("the path of this program can't stand in a configuration file: {program}");
+                    return Err(Failure::new(message).hint("put it elsewhere, such as /usr/local/bin"));
+                }
+                Some(format!("\"{program}\" credential-process"))
             }
             false => None,
         };
@@ -123,12 +135,16 @@ impl Configure {
             url: url.to_owned(),
             template: self.template.clone(),
             region: self.region.clone(),
-            ca_bundle: self.ca_bundle.as_ref().map(|bundle| bundle.display().to_string()),
+            ca_bundle: self.ca_bundle.as_ref().map(absolute).transpose()?,
             process,
         })
     }
 
     fn carry_out(&self, changes: &[Change], left_out: &[String]) -> Result<(), Failure> {
+        let asks = !changes.is_empty() && !self.dry_run && !self.yes;
+        if terminal::json() && asks {
+            return Err(Failure::new("nobody is there to ask").hint("add --yes, or --dry-run"));
+        }
         if terminal::json() {
             let files: Vec<_> = changes.iter().map(|change| change.file.display().to_string()).collect();
             terminal::print_json(&json!({ "changed": files, "left_out": left_out, "dry_run": self.dry_run }))?;
@@ -137,7 +153,7 @@ impl Configure {
                 show(change);
             }
             for name in left_out {
-                eprintln!("Left out: you have a profile `{name}` of your own. --template gives other names.");
+                terminal::tell(&format!("Left out: you have a profile `{name}` of your own. --template gives other names."));
             }
             if changes.is_empty() {
                 eprintln!("Nothing to change.");
@@ -146,7 +162,7 @@ impl Configure {
         if changes.is_empty() || self.dry_run {
             return Ok(());
         }
-        if !self.yes && !terminal::confirmed("Write this?")? {
+        if asks && !terminal::confirmed("Write this?")? {
             return Err(Failure::new("nothing was changed"));
         }
         for change in changes {
@@ -154,8 +170,8 @@ impl Configure {
         }
         if !terminal::json() && !self.remove {
             match self.credential_process {
-                true => eprintln!("Written. The profiles are signed in by: daypass login"),
-                false => eprintln!("Written. Next: aws sso login --sso-session {}", self.session),
+                true => terminal::tell("Written. The profiles are signed in by: daypass login"),
+                false => terminal::tell(&format!("Written. Next: aws sso login --sso-session {}", self.session)),
             }
         }
         Ok(())
@@ -177,22 +193,35 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// The lines that go and come, with some around them.
+/// Where a path leads from wherever it is read.
+fn absolute(file: &PathBuf) -> Result<String, Failure> {
+    let file = std::path::absolute(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    match file.is_file() {
+        true => Ok(file.display().to_string()),
+        false => Err(Failure::new(format!("{}: there is no such file", file.display()))),
+    }
+}
+
+/// The lines that go and come, with some around them. What a person's file says to a terminal is not said.
 fn show(change: &Change) {
     let (paint, old) = (Paint::error(), change.old.as_deref().unwrap_or_default());
     eprintln!("{}", paint.bold(&change.file.display().to_string()));
+    let Some(new) = &change.new else {
+        eprintln!("  removed");
+        return;
+    };
     // Files of data are one long line.
-    if change.new.len() > 10 * (change.new.lines().count() + 100) {
-        eprintln!("  {}", if old.is_empty() { "written" } else { "written anew" });
+    if new.len() > 10 * (new.lines().count() + 100) {
+        eprintln!("  {}", if old.is_empty() { "written" } else { "written anew, with a rule of ours before the others" });
         return;
     }
-    let diff = TextDiff::from_lines(old, &change.new);
+    let diff = TextDiff::from_lines(old, new);
     for (number, group) in diff.grouped_ops(2).iter().enumerate() {
         if number > 0 {
             eprintln!("  …");
         }
         for line in group.iter().flat_map(|op| diff.iter_changes(op)) {
-            let text = line.value().trim_end_matches('\n');
+            let text = terminal::harmless(line.value().trim_end_matches('\n'));
             match line.tag() {
                 ChangeTag::Delete => eprintln!("{}", paint.red(&format!("- {text}"))),
                 ChangeTag::Insert => eprintln!("{}", paint.green(&format!("+ {text}"))),
@@ -204,12 +233,19 @@ fn show(change: &Change) {
 
 /// Where a link leads, so that it stays one; and only if the file is still what was shown.
 fn write(change: &Change) -> Result<(), Failure> {
-    let file = fs::canonicalize(&change.file).unwrap_or_else(|_| change.file.clone());
+    let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", change.file.display()));
+    let file = match fs::read_link(&change.file) {
+        // One that leads nowhere yet, too.
+        Ok(target) => change.file.parent().unwrap_or(Path::new("/")).join(target),
+        Err(_) => change.file.clone(),
+    };
+    let file = fs::canonicalize(&file).unwrap_or(file);
     if read(&file)? != change.old {
         return Err(Failure::new(format!("{} has changed meanwhile", file.display())).hint("try again"));
     }
+    let Some(new) = &change.new else { return fs::remove_file(&file).map_err(wrong) };
     if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
+        fs::create_dir_all(folder).map_err(wrong)?;
     }
-    write_private(&file, &change.new).map_err(Failure::from)
+    write_private(&file, new).map_err(Failure::from)
 }

@@ -44,18 +44,44 @@ fn data() -> Option<PathBuf> {
     roots.flat_map(|root| inside.map(|inside| root.join(inside))).find(|folder| folder.join("sts").is_dir())
 }
 
-/// The files that lead an old CLI to a broker, by their places under `~/.aws/models`.
-pub(super) fn files(url: &str, given: Option<&Path>) -> Result<Vec<(PathBuf, String)>, Failure> {
+/// What is in the way of a file, and what takes its place: none where it goes.
+pub(super) type Replaced = (PathBuf, Option<String>);
+
+/// The files that lead an old CLI to a broker, in their folder: those that are there already, or else the CLI's own, with our
+/// rule before theirs.
+pub(super) fn files(folder: &Path, url: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let missing =
         || Failure::new("the data of the AWS CLI can't be found").hint("say where its `botocore/data` is with --aws-data FOLDER");
     let data = given.map(Path::to_path_buf).or_else(data).ok_or_else(missing)?;
     let file = |service: &&str| {
-        let (from, to) = (data.join(service).join(FILE), PathBuf::from(service).join(FILE));
-        let text = read(&from).ok_or_else(missing)?;
-        let rules: Value = serde_json::from_str(&text).map_err(|error| Failure::new(format!("{}: {error}", from.display())))?;
-        Ok((to, with_rule(rules, url).to_string()))
+        let file = folder.join(service).join(FILE);
+        let text = read(&file).or_else(|| read(&data.join(service).join(FILE))).ok_or_else(missing)?;
+        let rules = parsed(&file, &text)?;
+        Ok((file, Some(format!("{}\n", with_rule(without_rule(rules), url)))))
     };
     SERVICES.iter().map(file).collect()
+}
+
+/// The same files without our rule. One that then says what the CLI itself says goes.
+pub(super) fn files_without(folder: &Path, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
+    let data = given.map(Path::to_path_buf).or_else(data);
+    let mut left = Vec::new();
+    for service in SERVICES {
+        let file = folder.join(service).join(FILE);
+        let Some(text) = read(&file) else { continue };
+        let (rules, rest) = (parsed(&file, &text)?, without_rule(parsed(&file, &text)?));
+        if rules == rest {
+            continue;
+        }
+        let own = data.as_ref().and_then(|data| read(&data.join(service).join(FILE)));
+        let own = own.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        left.push((file, (own.as_ref() != Some(&rest)).then(|| format!("{rest}\n"))));
+    }
+    Ok(left)
+}
+
+fn parsed(file: &Path, text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::new(format!("{}: {error}", file.display())))
 }
 
 /// Plain, or compressed as newer ones are.
@@ -80,8 +106,14 @@ fn with_rule(mut rules: Value, url: &str) -> Value {
         "type": "endpoint",
     });
     if let Some(all) = rules.get_mut("rules").and_then(Value::as_array_mut) {
-        all.retain(|rule| rule.get("documentation").and_then(Value::as_str) != Some(DOCUMENTATION));
         all.insert(0, rule);
+    }
+    rules
+}
+
+fn without_rule(mut rules: Value) -> Value {
+    if let Some(all) = rules.get_mut("rules").and_then(Value::as_array_mut) {
+        all.retain(|rule| rule.get("documentation").and_then(Value::as_str) != Some(DOCUMENTATION));
     }
     rules
 }
@@ -101,12 +133,29 @@ mod tests {
     }
 
     #[test]
-    fn our_rule_stands_first_and_once() {
-        let own = json!({ "version": "1.0", "parameters": {}, "rules": [{ "type": "error" }] });
-        let once = with_rule(own, "http://127.0.0.1:1");
-        let twice = with_rule(once.clone(), "http://127.0.0.1:2");
-        assert_eq!(twice["rules"].as_array().unwrap().len(), 2);
-        assert_eq!(twice["rules"][0]["endpoint"]["url"], "http://127.0.0.1:2");
-        assert_eq!(once["rules"][1]["type"], "error");
+    fn our_rule_comes_first_and_goes_again() {
+        let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let rules = |kind: &str| json!({ "version": "1.0", "parameters": {}, "rules": [{ "type": kind }] });
+        let at = |root: &Path, service: &str| root.join(service).join(FILE);
+        let write = |file: &Path, value: &Value| {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, value.to_string()).unwrap();
+        };
+        SERVICES.iter().for_each(|service| write(&at(data.path(), service), &rules("error")));
+        // Somebody has rules of their own for one service.
+        write(&at(folder.path(), SERVICES[0]), &rules("own"));
+        for url in ["http://127.0.0.1:1", "http://127.0.0.1:2"] {
+            for (file, new) in files(folder.path(), url, Some(data.path())).unwrap() {
+                let new: Value = serde_json::from_str(&new.unwrap()).unwrap();
+                assert_eq!(new["rules"].as_array().unwrap().len(), 2);
+                assert_eq!(new["rules"][0]["endpoint"]["url"], url);
+                write(&file, &new);
+            }
+        }
+        let left = files_without(folder.path(), Some(data.path())).unwrap();
+        assert_eq!(left.len(), 4);
+        let own: Value = serde_json::from_str(left[0].1.as_ref().unwrap()).unwrap();
+        assert_eq!(own, rules("own"), "theirs stays");
+        assert!(left[1..].iter().all(|(_, new)| new.is_none()), "ours goes");
     }
 }

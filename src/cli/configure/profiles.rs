@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// A region that AWS has not: a client that loses its endpoint reaches nobody, and leaks nothing.
-pub(super) const SSO_REGION: &str = "daypass-1";
+pub(crate) const SSO_REGION: &str = "daypass-1";
 
 /// What profiles say.
 #[derive(Clone, Debug)]
@@ -74,30 +74,33 @@ impl Wish {
         (part, left_out)
     }
 
-    /// Roles by the names of their profiles. Where a name would stand for several, each of them gets its account's id as well:
+    /// Roles by the names of their profiles. Where a name would stand for several, each of them gets what tells them apart:
     /// none of them changes when the others come or go in another order.
-    fn named<'r>(&self, roles: &'r [AvailableRole]) -> BTreeMap<String, &'r AvailableRole> {
-        let name = |role: &AvailableRole| {
+    fn named<'r>(&self, roles: &'r [AvailableRole]) -> Vec<(String, &'r AvailableRole)> {
+        let short = |role: &AvailableRole| {
             let filled = self.template.replace("{account_name}", &word(&role.account_name)).replace("{account}", &role.account);
             filled.replace("{role}", &word(&role.role)).replace("{session}", &self.session)
         };
-        let mut count: BTreeMap<String, usize> = BTreeMap::new();
-        for role in roles {
-            *count.entry(name(role).to_lowercase()).or_default() += 1;
-        }
-        let unique = |role: &AvailableRole| {
-            let name = name(role);
-            match count.get(&name.to_lowercase()) {
-                Some(1) | None => name,
-                Some(_) => {
-                    let missing = |place: &str, value: &str| {
-                        if self.template.contains(place) { String::new() } else { format!("-{value}") }
-                    };
-                    format!("{name}{}{}", missing("{account}", &role.account), missing("{role}", &word(&role.role)))
-                }
-            }
+        // An account's id and a role's name, as it is written, are enough.
+        let long = |role: &AvailableRole| {
+            let missing = |place: &str, value: &str| {
+                if self.template.contains(place) { String::new() } else { format!("-{value}") }
+            };
+            format!("{}{}{}", short(role), missing("{account}", &role.account), missing("{role}", &word(&role.role)))
         };
-        roles.iter().map(|role| (unique(role), role)).collect()
+        let longest = |role: &AvailableRole| format!("{}-{}", role.account, role.role);
+        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        for name in roles.iter().flat_map(|role| BTreeSet::from([short(role), long(role)])) {
+            *count.entry(name.to_lowercase()).or_default() += 1;
+        }
+        let alone = |name: &String| count.get(&name.to_lowercase()).is_none_or(|count| *count < 2);
+        let unique = |role: &AvailableRole| {
+            let names = [short(role), long(role)];
+            names.into_iter().find(alone).unwrap_or_else(|| longest(role))
+        };
+        let mut named: Vec<_> = roles.iter().map(|role| (unique(role), role)).collect();
+        named.sort();
+        named
     }
 }
 
