@@ -48,7 +48,7 @@ bench:
 
 # Fifteen minutes for each fuzz target; wants a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz).
 FUZZ_SECONDS = 900
-FUZZ_TARGETS = policy_parser policy_evaluator saml_response saml_metadata redirect_query id_token discovery scim
+FUZZ_TARGETS = policy_parser policy_evaluator saml_response saml_metadata redirect_query id_token discovery scim dpop
 fuzz:
 	cd tests/fuzz && for target in $(FUZZ_TARGETS); do mkdir -p corpus/$$target seeds/$$target; \
 	  cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- \

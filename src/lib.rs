@@ -29,6 +29,8 @@
 //! **`aws sso login`.** `POST /client/register`, `POST /device_authorization`, `POST /token` are `RegisterClient`,
 //! `StartDeviceAuthorization`, `CreateToken` ([`api::sso_oidc`]); the person approves on `/device`. The access token opens
 //! `ListAccounts`, `ListAccountRoles` and `GetRoleCredentials` ([`api::sso`]), the last one through the role's trust policy.
+//! `aws login` is shorter: `/v1/authorize` lends one role, and `POST /v1/token` is `CreateOAuth2Token` ([`api::signin`]), for
+//! whoever shows the key ([`crypto::dpop`]) that began it.
 //!
 //! **CreateRole from a page.** [`pages`] builds the same `CreateRole` value that the query codec builds, with the console's
 //! role session as caller. [`gateway`] asks the engine for `iam:CreateRole` on the role's ARN, opens a transaction against

@@ -10,6 +10,7 @@ use crate::{
     federation::oidc::refresh::{Refreshable, Refreshed},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A person's bearer token, as it is kept: under its hash, with its end.
@@ -81,25 +82,29 @@ impl Broker {
         if self.store.snapshot().revocations.end_portal(&session) {
             return Err(no_portal_session());
         }
-        for id in std::iter::once(&session.id).chain(&session.lent_by) {
-            if self.store.ephemeral().get::<()>(ENDED, id).await?.is_some() {
-                return Err(no_portal_session());
-            }
+        // One question for all of it: command lines call in chains of hundreds.
+        let logouts = provider_logout::keys_of(&session);
+        let root = session.lent_by.as_ref().unwrap_or(&session.id);
+        let mut wanted = vec![(FACTOR_GIVEN, root.as_str())];
+        wanted.extend(std::iter::once(&session.id).chain(&session.lent_by).map(|id| (ENDED, id.as_str())));
+        let own = wanted.len();
+        wanted.extend(logouts.iter().map(|key| (provider_logout::KIND, key.as_str())));
+        let known = self.store.ephemeral().get_each(&wanted).await?;
+        let time = |value: &Value| value.as_i64().map(Timestamp);
+        let (own, logouts) = known.split_at(own);
+        let ended = own.iter().skip(1).any(Option::is_some);
+        // A mark that can't be read ends the session, too.
+        let logged_out = logouts.iter().flatten().any(|value| time(value).is_none_or(|ended| session.vouched() <= ended));
+        if ended || logged_out {
+            return Err(no_portal_session());
         }
-        for key in provider_logout::keys_of(&session) {
-            let ended: Option<Timestamp> = self.store.ephemeral().get(provider_logout::KIND, &key).await?;
-            if ended.is_some_and(|ended| session.vouched() <= ended) {
-                return Err(no_portal_session());
-            }
-        }
+        let given = own.first().and_then(Option::as_ref).and_then(time);
         let identity = self.fresh(&session).await?.ok_or_else(no_portal_session)?;
         let identity = self.federation.current(identity).await?.ok_or_else(no_portal_session)?;
         // People of a source are found in the directory by name: who has the name of another by now is not them.
         if session.identity.directory_user().is_some_and(|was| identity.directory_user() != Some(was)) {
             return Err(no_portal_session());
         }
-        let root = session.lent_by.as_ref().unwrap_or(&session.id);
-        let given: Option<Timestamp> = self.store.ephemeral().get(FACTOR_GIVEN, root).await?;
         let factor_given = session.factor_given.max(given);
         Ok(PortalSession { identity, factor_given, ..session })
     }

@@ -14,7 +14,7 @@ use crate::{
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, SqlitePool};
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 use tower_sessions::{
     SessionStore,
     session::{Id, Record},
@@ -96,6 +96,27 @@ impl Ephemeral {
         Ok(row.and_then(|row| self.opened(&key, row.get("value"))))
     }
 
+    /// Reads several values of whatever kinds in one step, each as JSON; none where there is none, or it has expired.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn get_each(&self, wanted: &[(&str, &str)]) -> Result<Vec<Option<serde_json::Value>>, Error> {
+        let keys: Vec<String> = wanted.iter().map(|(kind, key)| hashed(kind, key)).collect();
+        let mut found: HashMap<String, serde_json::Value> = HashMap::new();
+        for some in keys.chunks(AT_ONCE) {
+            let sql = "SELECT key, value FROM ephemeral WHERE key IN ($1, $2, $3, $4, $5, $6) AND expires > $7";
+            let query = (0..AT_ONCE).fold(sqlx::query(sql), |query, number| query.bind(some.get(number)));
+            let rows = query.bind(self.clock.now().0).fetch_all(&self.pool).await.map_err(unavailable)?;
+            for row in rows {
+                let key: String = row.get("key");
+                if let Some(value) = self.opened(&key, row.get("value")) {
+                    found.insert(key, value);
+                }
+            }
+        }
+        Ok(keys.iter().map(|key| found.remove(key)).collect())
+    }
+
     /// Reads and deletes in one step: of two that ask, one gets it.
     ///
     /// # Errors
@@ -168,6 +189,9 @@ impl Ephemeral {
         serde_json::from_slice(&self.ring.open(Purpose::Ephemeral, key, sealed)?).ok()
     }
 }
+
+/// How many values [`Ephemeral::get_each`] asks for at once.
+const AT_ONCE: usize = 6;
 
 fn hashed(kind: &str, key: &str) -> String {
     format!("{kind}/{}", sha256_hex(key))

@@ -289,6 +289,8 @@ async fn pool(file: &Path, connections: u32) -> Result<SqlitePool, Error> {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
+        // A file has no connection that could be gone: asking first would double what a read costs.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(|error| unavailable(format!("{}: {error}", file.display())))

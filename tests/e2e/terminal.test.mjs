@@ -247,6 +247,31 @@ test('sessions are sealed, renewed silently by one process at a time, and gone a
   assert.deepEqual(fs.readdirSync(env.DAYPASS_HOME).filter((name) => name.startsWith('session.sealed') || name === 'credentials'), []);
 });
 
+test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', async () => {
+  const terminal = new Terminal('wizard', 100, { AWS_ENDPOINT_URL_SSO: broker.url, AWS_ENDPOINT_URL_SSO_OIDC: broker.url });
+  const answer = async (question, text) => {
+    await terminal.see(question);
+    if (text) terminal.keys('-l', text);
+    terminal.keys('Enter');
+  };
+  await terminal.type(`${process.env.E2E_AWS_CURRENT} configure sso --profile wizard --no-browser --use-device-code`);
+  await answer(/SSO session name/, 'corp');
+  await answer(/SSO start URL/, 'https://corp.awsapps.com/start');
+  await answer(/SSO region/, 'daypass-1');
+  await answer(/SSO registration scopes/, '');
+  const [code] = await terminal.see(/[A-Z]{4}-[A-Z]{4}/);
+  await page.goto(`${broker.url}/device?user_code=${code}`);
+  await page.getByRole('button', { name: 'Approve' }).click();
+  await terminal.see(/There are 3 AWS accounts available/);
+  await answer(/Sandbox, .*333344445555/, 'Sandbox');
+  await answer(/region/i, '');
+  await answer(/output format/, '');
+  await terminal.done();
+  terminal.keep('configure-sso');
+  const config = fs.readFileSync(path.join(terminal.home, '.aws/config'), 'utf8');
+  assert.match(config, /\[profile wizard\][^[]*sso_account_id = 333344445555[^[]*sso_role_name = Developer/);
+});
+
 test('completions work in bash, and there is a man page for every command', () => {
   const home = e2e.folder();
   for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /credential-process/);

@@ -24,6 +24,7 @@ use daypass::{
         sso::LentRole,
     },
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-0123456789";
@@ -390,6 +391,18 @@ fn a_dpop_proof_is_for_one_request_of_now() {
     let twice = URL_SAFE_NO_PAD.encode(r#"{"typ":"dpop+jwt","alg":"ES256","alg":"ES256"}"#);
     for malformed in ["", "a.b", "a.b.c.d", &format!("{twice}.e30.x"), &"x".repeat(5000)] {
         assert!(verify(malformed).unwrap_err().contains("compact JWT"), "{malformed}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_and_no_change_of_a_proof_is_one(text in "\\PC{0,80}", at in any::<prop::sample::Index>(), letter in "[A-Za-z0-9_.-]") {
+        let verify = |proof: &str| DpopProof::verify(proof, "POST", ADDRESS, Timestamp(crate::world::NOON));
+        prop_assert!(verify(&text).is_err());
+        let proof = ProofKey::new().proof(|_, _| {});
+        let at = at.index(proof.len());
+        let changed = format!("{}{letter}{}", &proof[..at], &proof[at + 1..]);
+        prop_assert!(changed == proof || verify(&changed).is_err(), "{changed}");
     }
 }
 
