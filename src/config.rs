@@ -274,6 +274,7 @@ impl Settings {
                 random,
                 limits,
                 known_sessions: Arc::default(),
+                known_bearers: Arc::default(),
                 session_policies: Arc::default(),
             },
         })

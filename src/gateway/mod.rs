@@ -14,6 +14,7 @@ pub mod wire;
 
 pub use fault::Fault;
 pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
+pub use person::KnownBearers;
 pub(crate) use person::{Bearer, ENDED, FACTOR_GIVEN, FRESH};
 pub use scope::Scope;
 pub(crate) use scope::{base_context, person_context};
@@ -75,6 +76,8 @@ pub struct Broker {
     pub limits: SessionLimits,
     /// Sessions that signed a call lately.
     pub known_sessions: Arc<authenticate::KnownSessions>,
+    /// Bearer tokens that called lately.
+    pub known_bearers: Arc<KnownBearers>,
     /// Inline session policies that are in use, compiled.
     pub session_policies: Arc<SessionPolicies>,
 }

@@ -2,6 +2,7 @@
 
 use super::{Broker, Gateway, provider_logout};
 use crate::{
+    crypto::sha256_hex,
     domain::{
         Error, Timestamp,
         iam::IdentityProvider,
@@ -11,7 +12,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// A person's bearer token, as it is kept: under its hash, with its end.
 const BEARER: &str = "bearer";
@@ -54,6 +58,30 @@ pub(crate) struct Bearer {
     pub(crate) ends: Timestamp,
 }
 
+/// What bearer tokens that called lately stand for, by the tokens' hashes. A token never stands for anything else: what ends
+/// a session before its time is asked with every call.
+#[derive(Debug, Default)]
+pub struct KnownBearers(Mutex<HashMap<String, Arc<Bearer>>>);
+
+impl KnownBearers {
+    /// So many are kept; then all are forgotten, and read again when they call.
+    const ROOM: usize = 4096;
+
+    fn find(&self, key: &str) -> Option<Arc<Bearer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn keep(&self, key: String, bearer: Bearer) -> Arc<Bearer> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= Self::ROOM {
+            kept.clear();
+        }
+        let bearer = Arc::new(bearer);
+        kept.insert(key, bearer.clone());
+        bearer
+    }
+}
+
 impl Broker {
     /// Keeps a bearer token.
     ///
@@ -68,9 +96,14 @@ impl Broker {
     /// # Errors
     /// `InvalidBearer`, `Unavailable`.
     pub(crate) async fn bearer(&self, token: &str) -> Result<Bearer, Error> {
-        let bearer: Option<Bearer> = self.store.ephemeral().get(BEARER, token).await?;
+        let key = sha256_hex(token);
+        let bearer = match self.known_bearers.find(&key) {
+            Some(known) => Some(known),
+            None => self.store.ephemeral().get::<Bearer>(BEARER, token).await?.map(|found| self.known_bearers.keep(key, found)),
+        };
         let now = self.clock.now();
-        bearer.filter(|bearer| bearer.ends > now && bearer.session.expires > now).ok_or_else(no_portal_session)
+        let lives = bearer.filter(|bearer| bearer.ends > now && bearer.session.expires > now);
+        lives.map(|bearer| (*bearer).clone()).ok_or_else(no_portal_session)
     }
 
     /// A person whose session, and the one that lent it, has not been ended or revoked, and whom their source still knows; with

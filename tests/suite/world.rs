@@ -196,6 +196,7 @@ async fn open_in(
             random,
             limits,
             known_sessions: Arc::default(),
+            known_bearers: Arc::default(),
             session_policies: Arc::default(),
         },
     })
