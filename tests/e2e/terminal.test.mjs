@@ -263,13 +263,14 @@ test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', a
   await page.goto(`${broker.url}/device?user_code=${code}`);
   await page.getByRole('button', { name: 'Approve' }).click();
   await terminal.see(/There are 3 AWS accounts available/);
-  await answer(/Sandbox, .*333344445555/, 'Sandbox');
+  // The first one is marked; it has one role.
+  await answer(/Sandbox, .*333344445555/, '');
   await answer(/region/i, '');
   await answer(/output format/, '');
   await terminal.done();
   terminal.keep('configure-sso');
   const config = fs.readFileSync(path.join(terminal.home, '.aws/config'), 'utf8');
-  assert.match(config, /\[profile wizard\][^[]*sso_account_id = 333344445555[^[]*sso_role_name = Developer/);
+  assert.match(config, /\[profile wizard\][^[]*sso_account_id = 111122223333[^[]*sso_role_name = Administrator/);
 });
 
 test('completions work in bash, and there is a man page for every command', () => {
