@@ -16,7 +16,10 @@ if [ ! -e "$home/.ok" ]; then
   work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
   # From wherever this machine has its Debian; signed by Debian's keys.
-  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | head -n 1)
+  archive() { apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | sed -n 1p; }
+  archive=$(archive)
+  # A machine that never asked knows no labels.
+  [ -n "$archive" ] || { timeout 300 apt-get -q update >&2; archive=$(archive); }
   [ -n "$archive" ] || tb_die "no Debian archive among the sources of apt"
   printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$archive" "$release" >"$work/sources.list"
   options=(-q -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$work/lists"
