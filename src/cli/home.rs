@@ -24,8 +24,8 @@ const OF_KEYRING: u32 = 1;
 /// Or that of the file.
 const OF_FILE: u32 = 2;
 const KEY_FILE: &str = "key";
-/// What is lost first when a key is.
-const SESSION: &str = "session";
+/// Under this name the session is kept: what is lost first when a key is.
+pub(super) const SESSION: &str = "session";
 
 /// The folder and its key.
 pub(super) struct Home {

@@ -4,14 +4,10 @@ use super::{
     Failure,
     client::BrokerClient,
     home::Home,
-    login::now,
     session::SavedSession,
     terminal::{self, Paint},
 };
-use crate::domain::{
-    Timestamp,
-    name::{AccountId, RoleName},
-};
+use crate::domain::name::{AccountId, RoleName};
 use clap::Args;
 use dialoguer::{
     FuzzySelect,
@@ -75,14 +71,13 @@ impl AvailableRole {
 struct Recent {
     account: String,
     role: String,
-    at: Timestamp,
 }
 
 /// Remembers that a role was taken.
 pub(super) fn remember(home: &Home, account: &str, role: &str) -> Result<(), Failure> {
     let mut recent: Vec<Recent> = home.kept(RECENT).unwrap_or_default();
     recent.retain(|known| known.account != account || known.role != role);
-    recent.insert(0, Recent { account: account.to_owned(), role: role.to_owned(), at: now() });
+    recent.insert(0, Recent { account: account.to_owned(), role: role.to_owned() });
     recent.truncate(MOST_RECENT);
     home.keep(RECENT, &recent)
 }

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::{BrokerClient, Refused, RoleCredentials},
-    home::Home,
+    home::{Home, SESSION},
     login::now,
 };
 use crate::{
@@ -13,8 +13,6 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Under this name the session is kept.
-const NAME: &str = "session";
 /// Credentials, each under a name of its own.
 const CREDENTIALS: &str = "credentials/";
 /// Profiles of browsers, each for a role.
@@ -73,14 +71,14 @@ impl SavedToken {
 impl SavedSession {
     /// As it was kept, whether it still lives or not.
     pub(super) fn load(home: &Home) -> Result<Self, Failure> {
-        home.kept(NAME).ok_or_else(|| Failure::signed_out("you are not signed in"))
+        home.kept(SESSION).ok_or_else(|| Failure::signed_out("you are not signed in"))
     }
 
     /// Takes the place of the session before. What that one took is not for this one.
     pub(super) fn begin(&self, home: &Home) -> Result<(), Failure> {
         // A process that renews the old one now must not bring it back.
-        let _turn = home.turn(NAME)?;
-        home.keep(NAME, self)?;
+        let _turn = home.turn(SESSION)?;
+        home.keep(SESSION, self)?;
         let _ = home.forget(CREDENTIALS);
         Ok(())
     }
@@ -91,7 +89,7 @@ impl SavedSession {
         if session.token.lives(FRESH_SECONDS) {
             return Ok(session);
         }
-        let _turn = home.turn(NAME)?;
+        let _turn = home.turn(SESSION)?;
         // Another process may have renewed it while this one waited.
         let session = Self::load(home)?;
         if session.token.lives(FRESH_SECONDS) {
@@ -100,7 +98,7 @@ impl SavedSession {
         match session.renewed().await {
             Ok(Ok(token)) => {
                 let session = Self { token: token.into(), ..session };
-                home.keep(NAME, &session)?;
+                home.keep(SESSION, &session)?;
                 Ok(session)
             }
             // What can't be renewed is good to its end.
@@ -125,8 +123,8 @@ impl SavedSession {
 
     /// Ends it here, with what it took and the browsers that were opened for it.
     pub(super) fn forget(home: &Home) -> Result<(), Failure> {
-        let _turn = home.turn(NAME)?;
-        home.forget(NAME)?;
+        let _turn = home.turn(SESSION)?;
+        home.forget(SESSION)?;
         home.forget(CREDENTIALS)?;
         home.forget(BROWSERS)
     }
