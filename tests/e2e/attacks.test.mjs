@@ -297,8 +297,8 @@ test('enumeration: an unknown name costs as much work, and is told as much, as a
       answers[name] = `${answer.status} ${text}`;
     }
   }
-  const median = (all) => all.sort((a, b) => a - b)[Math.floor(all.length / 2)];
-  const medians = Object.values(costs).map(median);
-  assert.ok(Math.max(...medians) < 1.25 * Math.min(...medians), JSON.stringify(costs));
+  // The least of each class: what a busy machine adds is not ours. A class whose password is not hashed costs a fiftieth.
+  const least = Object.values(costs).map((all) => Math.min(...all));
+  assert.ok(Math.max(...least) < 1.5 * Math.min(...least), JSON.stringify(costs));
   for (const name of Object.keys(classes)) assert.equal(answers[name], answers.known, name);
 });
