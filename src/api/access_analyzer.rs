@@ -5,6 +5,8 @@ use crate::{
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
     policy::{
         DocumentKind, Finding,
+        catalogue::Catalogue,
+        condition::operator_names,
         evaluate::Check,
         json::{Position, Span},
         validate::{OWN_CODES, Surroundings, validate},
@@ -31,7 +33,7 @@ impl Service for AccessAnalyzer {
 }
 
 /// What is served.
-pub const TABLE: &[Entry] = &[Entry::rest::<ValidatePolicy>("POST", "/policy/validation")];
+pub const TABLE: &[Entry] = &[Entry::rest::<ValidatePolicy>("POST", "/policy/validation"), Entry::inner::<CompletePolicy>()];
 
 /// Checks a policy: grammar, published checks, and lints of federated trust.
 #[derive(Debug, Deserialize)]
@@ -184,6 +186,50 @@ impl Operation for ValidatePolicy {
         Ok(Findings { findings: page.into_iter().map(detail).collect(), next_token })
     }
 }
+
+/// Words that policies are made of and that begin so. For the console's editor.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompletePolicy {
+    /// `action`, `operator` or `key`.
+    pub kind: String,
+    /// What is typed.
+    pub start: String,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct Words {
+    /// At most fifty.
+    pub words: Vec<String>,
+}
+
+impl Operation for CompletePolicy {
+    type Service = AccessAnalyzer;
+    type Mode = Read;
+    type Output = Words;
+    const NAME: &'static str = "CompletePolicy";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Caller { because: "the words of the policy language are published" })
+    }
+
+    async fn run(self, _call: &mut Call<'_, Self>) -> Result<Words, Error> {
+        let catalogue = Catalogue::embedded();
+        let start = self.start.to_lowercase();
+        let mut words: Vec<String> = match self.kind.as_str() {
+            "action" => catalogue.actions_beginning(&start, MOST_WORDS),
+            "key" => catalogue.keys_beginning(&start).into_iter().map(str::to_owned).collect(),
+            "operator" => operator_names().filter(|name| name.to_lowercase().contains(&start)).collect(),
+            _ => Vec::new(),
+        };
+        words.truncate(MOST_WORDS);
+        Ok(Words { words })
+    }
+}
+
+/// Most words of an answer.
+const MOST_WORDS: usize = 50;
 
 fn learn_more(code: &str) -> String {
     if code.starts_with("TP") {

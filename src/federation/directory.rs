@@ -11,6 +11,12 @@ use crate::domain::{
 use std::{collections::BTreeMap, net::IpAddr};
 
 impl Federation {
+    /// What trust policies would see of somebody of the directory who signs in now.
+    #[must_use]
+    pub fn directory_assertion(&self, source: &IdentityProvider, user: &User) -> IdentityAssertion {
+        assertion(self, source, user)
+    }
+
     /// Whether this is the person's password. Guessing is slowed down as at the sign-in.
     ///
     /// # Errors

@@ -111,6 +111,19 @@ impl Gateway {
         outcome
     }
 
+    /// Whether a caller's own policies would let them call an operation now, without calling it: pages show what is not
+    /// allowed, and why. The answer may have changed when they do; [`Gateway::call`] decides.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ask<O: Operation>(&self, caller: &Caller, operation: &O) -> Result<(), Error> {
+        let scope = Scope::new(self.broker.store.snapshot(), caller.clone());
+        match operation.access(&scope)? {
+            signed @ Access::Signed(_) => self.decide(caller, signed, &scope, &mut Notes::default()).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
     // Boxed: the compiler can't see through the transaction's lifetime from where handlers are checked (rust-lang/rust#100013).
     fn pipeline<'a, O: Operation>(
         &'a self,

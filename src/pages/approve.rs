@@ -2,7 +2,7 @@
 
 use super::{
     Browser, Page, PageError, Pages,
-    portal::{AccountCard, account_cards, clock_time},
+    portal::{AccountCard, PersonBar, RoleCards, clock_time},
     render,
     second_factor::{After, Waiting},
     sign_in::OnwardPage,
@@ -70,7 +70,7 @@ struct AuthorizePage {
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage {
-    person: String,
+    bar: PersonBar,
     until: String,
     carried: bool,
     query: String,
@@ -198,10 +198,10 @@ async fn login(State(pages): State<Pages>, browser: Browser, RawQuery(query): Ra
     if !client.one_role {
         return Err(Error::new(ErrorKind::InvalidClient, "This command line asks at another address.").into());
     }
-    let (person, until) = lender(&pages, &caller)?;
-    let accounts = account_cards(&pages, &caller).await?;
-    let role_count = accounts.iter().map(|card| card.roles.len()).sum();
-    Ok(render(&LoginPage { person, until, carried: client.carried, query, accounts, role_count }))
+    let (_, until) = lender(&pages, &caller)?;
+    let RoleCards { accounts, role_count, .. } = RoleCards::of(&pages, &caller).await?;
+    let bar = PersonBar::new(&pages, &caller, "login")?;
+    Ok(render(&LoginPage { bar, until, carried: client.carried, query, accounts, role_count }))
 }
 
 #[derive(Deserialize)]

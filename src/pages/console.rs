@@ -67,7 +67,7 @@ async fn signin_token(
 }
 
 /// Only our own pages: a link that leaves the site is a link to the console's front page.
-fn destination(origin: &str, wanted: Option<&str>) -> String {
+pub(super) fn destination(origin: &str, wanted: Option<&str>) -> String {
     let front = "/admin".to_owned();
     let Ok(base) = url::Url::parse(origin) else { return front };
     let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return front };

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod approve;
+mod assets;
 pub mod console;
 mod departure;
 mod form_token;
@@ -30,7 +31,6 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
-    routing::get,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -59,14 +59,8 @@ pub fn router(pages: Pages) -> Router {
         .merge(security::router())
         .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
         .with_state(pages)
-        .route("/static/app.css", get(|| asset("text/css; charset=utf-8", include_str!("../../templates/static/app.css"))))
-        .route("/static/app.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../templates/static/app.js"))))
-        .route("/static/icon.svg", get(|| asset("image/svg+xml", include_str!("../../templates/static/icon.svg"))))
+        .merge(assets::router())
         .layer(axum::middleware::map_response(headers))
-}
-
-async fn asset(content_type: &'static str, body: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=300")], body).into_response()
 }
 
 /// Headers of every page (OWASP ASVS 3.4). No inline script or style anywhere.

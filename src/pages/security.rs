@@ -1,7 +1,9 @@
 //! A person's own security page: second factors, recovery codes, and where they are signed in.
 
 use super::{
-    Browser, Page, Pages, render,
+    Browser, Page, Pages,
+    portal::PersonBar,
+    render,
     second_factor::{After, CodesPage, Waiting, factor_first},
 };
 use crate::{
@@ -35,7 +37,7 @@ pub(super) fn router() -> Router<Pages> {
 #[derive(Template)]
 #[template(path = "security.html")]
 struct SecurityPage {
-    person: String,
+    bar: PersonBar,
     factors: Vec<FactorInfo>,
     recovery_codes: Option<usize>,
     sessions: Vec<OwnSession>,
@@ -54,7 +56,7 @@ async fn page(pages: &Pages, browser: &Browser, problem: String) -> Page {
     let held = pages.gateway.call(&caller, ListFactors {}).await?;
     let own = pages.gateway.call(&caller, ListOwnSessions {}).await?;
     Ok(render(&SecurityPage {
-        person: caller.person().map(|session| session.identity.display_name().to_owned()).unwrap_or_default(),
+        bar: PersonBar::new(pages, &caller, "security")?,
         factors: held.factors,
         recovery_codes: held.recovery_codes,
         sessions: own.sessions,

@@ -25,7 +25,18 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 /// Actions of the broker itself that AWS does not have.
-const OWN_ACTIONS: &[(&str, &str)] = &[("iam", "ListSignIns"), ("sts", "ListSessions"), ("sts", "RevokeSessions")];
+const OWN_ACTIONS: &[(&str, &str)] = &[
+    ("iam", "ListRoleMappings"),
+    ("iam", "ListSignIns"),
+    ("iam", "ProposeAssumeRolePolicy"),
+    ("sts", "ListSessions"),
+    ("sts", "RevokeSessions"),
+];
+
+/// Whether a second person approved the change of a trust policy: a key that AWS does not have.
+pub const SECOND_PERSON_APPROVAL: &str = "iam:SecondPersonApproval";
+/// Condition keys of the broker itself, by service, with the type of their values.
+const OWN_KEYS: &[(&str, &str, &str)] = &[("iam", SECOND_PERSON_APPROVAL, "Bool")];
 
 #[derive(Default, Deserialize)]
 struct Raw {
@@ -69,6 +80,8 @@ pub struct KeyType {
 /// before it.
 #[derive(Debug, Default)]
 struct Keys {
+    /// As AWS spells them.
+    names: Vec<&'static str>,
     exact: HashMap<String, KeyType>,
     starts: Vec<(String, KeyType)>,
 }
@@ -79,6 +92,7 @@ impl Keys {
         for (name, values) in keys {
             let (values, multivalued) = values.strip_prefix("ArrayOf").map_or((values, false), |values| (values, true));
             let kind = KeyType { values, multivalued };
+            all.names.push(name);
             match name.split_once("${").or_else(|| name.split_once('<')) {
                 Some((start, _)) => all.starts.push((start.to_lowercase(), kind)),
                 None => drop(all.exact.insert(name.to_lowercase(), kind)),
@@ -104,7 +118,8 @@ impl Catalogue {
         for (prefix, service) in raw.services {
             let own = OWN_ACTIONS.iter().filter(|(of, _)| *of == prefix).map(|(_, name)| *name);
             let actions = service.actions.into_iter().chain(own).map(|name| (name.to_lowercase(), name)).collect();
-            let service = Service { actions, keys: Keys::new(service.keys) };
+            let own = OWN_KEYS.iter().filter(|(of, ..)| *of == prefix).map(|(_, name, values)| (*name, *values));
+            let service = Service { actions, keys: Keys::new(service.keys.into_iter().chain(own).collect()) };
             services.insert(prefix.to_owned(), service);
         }
         Self { global: Keys::new(raw.global), services }
@@ -126,6 +141,38 @@ impl Catalogue {
             // Keys of identity providers are kept with `sts`.
             of_service.or_else(|| self.service("sts").and_then(|sts| sts.keys.find(&folded)))
         })
+    }
+
+    /// Names of condition keys that begin so, without regard to letter case: global ones, and those of the service that the
+    /// text names.
+    pub fn keys_beginning(&self, start: &str) -> Vec<&str> {
+        let folded = start.to_lowercase();
+        let services = self.services.iter().filter(|(prefix, _)| folded.starts_with(&format!("{prefix}:")));
+        let all = std::iter::once(&self.global).chain(services.map(|(_, service)| &service.keys));
+        let mut names: Vec<&str> = all.flat_map(|keys| keys.names.iter().copied()).collect();
+        names.retain(|name| name.to_lowercase().starts_with(&folded));
+        names.sort_unstable();
+        names
+    }
+
+    /// Actions that begin so, without regard to letter case, at most so many; services as long as no colon is there.
+    #[must_use]
+    pub fn actions_beginning(&self, start: &str, most: usize) -> Vec<String> {
+        let folded = start.to_lowercase();
+        let mut found: Vec<String> = match folded.split_once(':') {
+            None => {
+                self.services.keys().filter(|prefix| prefix.starts_with(&folded)).map(|prefix| format!("{prefix}:")).collect()
+            }
+            Some((prefix, name)) => {
+                let service = self.services.get(prefix).into_iter();
+                let actions = service.flat_map(|service| service.actions.range(name.to_owned()..));
+                let begins = actions.take_while(|(folded, _)| folded.starts_with(name));
+                begins.map(|(_, action)| format!("{prefix}:{action}")).take(most).collect()
+            }
+        };
+        found.sort_unstable();
+        found.truncate(most);
+        found
     }
 
     /// How many services there are.

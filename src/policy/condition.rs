@@ -117,6 +117,15 @@ pub const OPERATORS: &[(&str, Test, bool)] = &[
     ("Null", Test::Null, false),
 ];
 
+/// Names of all operators, those for keys with several values included.
+pub fn operator_names() -> impl Iterator<Item = String> {
+    let sets = ["", "ForAnyValue:", "ForAllValues:"];
+    let takes = |set: &str, name: &str| set.is_empty() || name.starts_with("String") || name.starts_with("Arn");
+    sets.into_iter().flat_map(move |set| {
+        OPERATORS.iter().filter(move |(name, ..)| takes(set, name)).map(move |(name, ..)| format!("{set}{name}"))
+    })
+}
+
 impl Operator {
     /// Parses an operator in its exact spelling.
     ///

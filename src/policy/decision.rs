@@ -200,6 +200,14 @@ impl StatementTrace {
     pub fn name(&self) -> String {
         self.sid.as_ref().map_or_else(|| format!("statement {}", self.number), |sid| format!("statement “{sid}”"))
     }
+
+    /// How many of its checks fail. One that is about somebody else, or about another action, is further away than any that
+    /// is about the caller.
+    #[must_use]
+    pub fn failing(&self) -> usize {
+        let about = usize::from(!self.principal_matched) + usize::from(!self.action_matched);
+        about * 100 + self.conditions.iter().filter(|condition| !condition.matched).count() + usize::from(!self.resource_matched)
+    }
 }
 
 impl Explanation {

@@ -40,6 +40,7 @@ pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod role;
+pub mod rule;
 pub mod set;
 pub mod takeable;
 pub mod validate;

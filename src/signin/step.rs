@@ -32,6 +32,11 @@ pub enum Continuation {
         /// The raw query of `/authorize`; it is checked again when the person comes back.
         query: String,
     },
+    /// A bookmark that opens a role's console.
+    Console {
+        /// The raw query of `/portal/console`.
+        query: String,
+    },
     /// Lending a role to `aws login`.
     Login {
         /// The raw query of `/v1/authorize`; it is checked again when the person comes back.
@@ -60,6 +65,7 @@ impl Continuation {
     pub fn path(&self) -> String {
         match self {
             Self::Portal => "/portal".to_owned(),
+            Self::Console { query } => format!("/portal/console?{query}"),
             Self::Test => "/admin/sign-ins".to_owned(),
             Self::Enrolment => "/second-factor/enrol".to_owned(),
             Self::Device { user_code } => {

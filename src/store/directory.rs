@@ -301,6 +301,23 @@ impl ReadTx<'_> {
         self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
     }
 
+    /// People who are in one of these groups (keys of names), at most so many; by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn users_in_groups(&self, groups: &[String], most: u32) -> Result<Vec<User>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT DISTINCT directory_user.* FROM directory_group JOIN directory_member ON group_id = directory_group.id
+             JOIN directory_user ON directory_user.id = user_id WHERE directory_group.name_key IN (",
+        );
+        let mut names = query.separated(", ");
+        for group in groups.iter().take(BATCH) {
+            names.push_bind(group.clone());
+        }
+        query.push(") ORDER BY directory_user.name_key LIMIT ").push_bind(most);
+        self.with_groups(query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+    }
+
     /// Everybody in the built-in directory, by name.
     ///
     /// # Errors

@@ -9,8 +9,10 @@ mod compute;
 mod directory;
 pub mod ephemeral;
 mod factors;
+mod favourites;
 pub mod keys;
 mod ledger;
+mod proposals;
 pub mod recordings;
 mod revocations;
 pub mod snapshot;
@@ -21,6 +23,7 @@ mod users;
 pub use audit::{AuditEvent, AuditRecord, Notes};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::Ephemeral;
+pub use proposals::TrustProposal;
 pub use recordings::{RecordedAttempt, RecordingFilter};
 pub use snapshot::{Snapshot, State};
 

@@ -15,6 +15,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -129,6 +130,13 @@ impl Snapshot {
     #[must_use]
     pub fn role(&self, account: &AccountId, name: &str) -> Option<&Arc<CompiledRole>> {
         self.roles.get(&(account.clone(), name.to_lowercase()))
+    }
+
+    /// The roles of an account by name, those after a name (lower case) alone.
+    pub fn roles_of(&self, account: &AccountId, after: &str) -> impl Iterator<Item = &Arc<CompiledRole>> {
+        let first = (Bound::Excluded((account.clone(), after.to_owned())), Bound::Unbounded);
+        let own = account.clone();
+        self.roles.range(first).take_while(move |((account, _), _)| *account == own).map(|(_, role)| role)
     }
 
     /// A role by its ARN, path included.

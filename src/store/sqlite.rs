@@ -7,7 +7,7 @@ use crate::{
         Arn, Error, Secret, Timestamp,
         iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
         name::{AccountId, PolicyName, ProviderName, RoleName},
-        organization::{Account, Organization},
+        organization::{Account, AccountColor, Organization},
         revocation::{RevocationScope, Revocations},
     },
     policy::{CompiledRole, DocumentKind, Library},
@@ -35,8 +35,8 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocati
         });
     }
     for row in sqlx::query("SELECT * FROM account").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        let id = AccountId::parse(row.get("id")).map_err(|e| damaged("account", e))?;
-        snapshot.accounts.insert(id.clone(), Account { id, name: row.get("name"), email: row.get("email") });
+        let account = account(&row)?;
+        snapshot.accounts.insert(account.id.clone(), account);
     }
     let mut library = Library::default();
     for row in sqlx::query("SELECT * FROM managed_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
@@ -80,6 +80,16 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocati
         snapshot.providers.push(Arc::new(provider(&row, ring)?));
     }
     Ok(snapshot.index())
+}
+
+fn account(row: &SqliteRow) -> Result<Account, Error> {
+    Ok(Account {
+        id: AccountId::parse(row.get("id")).map_err(|e| damaged("account", e))?,
+        name: row.get("name"),
+        email: row.get("email"),
+        color: AccountColor::parse(row.get("color")).map_err(|e| damaged("account", e))?,
+        tags: serde_json::from_str(row.get("tags")).map_err(|e| damaged("account", e))?,
+    })
 }
 
 fn managed_policy(row: &SqliteRow) -> Result<ManagedPolicy, Error> {
@@ -174,9 +184,12 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn put_account(&mut self, account: &Account) -> Result<(), Error> {
         let query = sqlx::query(
-            "INSERT INTO account (id, name, email) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET name = $2, email = $3",
+            "INSERT INTO account (id, name, email, color, tags) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, color = $4, tags = $5",
         );
-        self.execute(query.bind(account.id.to_string()).bind(account.name.clone()).bind(account.email.clone())).await
+        let query = query.bind(account.id.to_string()).bind(account.name.clone()).bind(account.email.clone());
+        let tags = serde_json::to_string(&account.tags).map_err(Error::internal)?;
+        self.execute(query.bind(account.color.map_or("", AccountColor::name)).bind(tags)).await
     }
 
     /// Creates or changes a role with its policies.

@@ -155,7 +155,7 @@ test('clickjacking: no page shows in a frame', async () => {
 
 test('every answer says what browsers may do with it', async () => {
   const [nobody, jane, console] = [new Visitor(), await signedIn(), await signedIn()];
-  await console.ask('/portal/console', { form: { account_id: '111122223333', role_name: 'Administrator' } });
+  await console.ask('/portal/console', { form: { role: '111122223333/Administrator' } });
   assert.equal((await console.ask('/admin/people')).status, 200);
   const places = [...routes('get'), '/healthz', '/readyz', '/nowhere', '/scim/v2/Users', '/', '/assignment/accounts'];
   for (const visitor of [nobody, jane, console]) {

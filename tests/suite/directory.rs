@@ -163,7 +163,7 @@ async fn letting_somebody_go_ends_everything_they_hold() {
         }
         assert_eq!(kind(console.call(GetCallerIdentity {}).await), ErrorKind::ExpiredCredentials, "{way}");
         let portal = match world.gateway.person(session).await {
-            Ok(principal) => world.caller(principal).call(daypass::api::sso::ListRoleOffers {}).await.map(drop),
+            Ok(principal) => world.caller(principal).call(daypass::api::sso::portal::ListRoleOffers {}).await.map(drop),
             Err(error) => Err(error),
         };
         assert_eq!(kind(portal), ErrorKind::InvalidBearer, "{way}");

@@ -18,7 +18,7 @@ use daypass::{
             factor::{BoundStep, FactorGiven, GiveFactor, LookUpFactors},
             own_sessions::{EndOwnSession, ListOwnSessions},
         },
-        sso::{GetRoleCredentials, ListAccountRoles, ListRoleOffers},
+        sso::{GetRoleCredentials, ListAccountRoles, portal::ListRoleOffers},
     },
     cli::apply::parse,
     domain::{Clock as _, Error, ErrorKind, Secret, name::AccountId, session::PortalSession, session::Principal},

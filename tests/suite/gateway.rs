@@ -9,7 +9,7 @@ use daypass::{
             simulate_policy::{ContextEntry, SimulateCustomPolicy, SimulatePrincipalPolicy, SimulationResults},
         },
         signin::{Answer, BeginSignIn, CompleteSignIn, CompletedSignIn},
-        sso::{GetRoleCredentials, ListRoleOffers, Logout},
+        sso::{GetRoleCredentials, Logout, portal::ListRoleOffers},
         sso_oidc::{RegisterClient, StartDeviceAuthorization},
     },
     cli::apply::parse,

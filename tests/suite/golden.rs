@@ -99,7 +99,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::ValidatePolicy, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate::*, simulate_policy::*, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::{CompletePolicy, ValidatePolicy}, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate_policy::*, trust::{mappings, preview, proposals, simulate, simulate::SimulateTrust}, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -186,6 +186,13 @@ macro_rules! samples {
         $visit!(ListSAMLProviders, {});
         $visit!(ListOpenIDConnectProviders, {});
         $visit!(SimulateTrust, { "RoleName": "Administrator", "Identity": { "Claims": { "provider": "arn:aws:iam::111122223333:oidc-provider/directory", "claims": "{}" } } });
+        $visit!(simulate::SimulateAccess, { "Identity": { "Claims": { "provider": "arn:aws:iam::111122223333:oidc-provider/directory", "claims": "{}" } } });
+        $visit!(mappings::ListRoleMappings, {});
+        $visit!(preview::PreviewTrustPolicy, { "RoleName": "Administrator", "PolicyDocument": trust });
+        $visit!(proposals::ProposeTrustPolicy, { "RoleName": "Administrator", "PolicyDocument": trust, "Reason": "" });
+        $visit!(proposals::ListTrustProposals, {});
+        $visit!(proposals::DecideTrustProposal, { "Id": "x", "RoleName": "Administrator", "Approve": true });
+        $visit!(CompletePolicy, { "kind": "action", "start": "s3:" });
         $visit!(SimulateCustomPolicy, { "PolicyInputList": [allow], "ActionNames": ["s3:GetObject"] });
         $visit!(SimulatePrincipalPolicy, { "PolicySourceArn": "arn:aws:iam::111122223333:role/Administrator", "ActionNames": ["s3:GetObject"] });
         $visit!(ValidatePolicy, { "policyDocument": allow, "policyType": "IDENTITY_POLICY" });
@@ -200,7 +207,8 @@ macro_rules! samples {
         $visit!(sso::ListAccountRoles, { "account_id": "111122223333" });
         $visit!(sso::GetRoleCredentials, { "account_id": "111122223333", "role_name": "Administrator" });
         $visit!(sso::Logout, {});
-        $visit!(sso::ListRoleOffers, {});
+        $visit!(sso::portal::ListRoleOffers, {});
+        $visit!(sso::portal::SetFavouriteRole, { "account_id": "111122223333", "role_name": "Administrator", "favourite": true });
         $visit!(ListIdentitySources, {});
         $visit!(BeginSignIn, { "source": "people", "continuation": "Portal", "binding": "x" });
         $visit!(ParkSamlResponse, { "handle": "x", "response": [60] });

@@ -8,7 +8,7 @@ use daypass::{
     api::{
         iam::{role_policies::PutRolePolicy, roles::CreateRole},
         keys::{ListRingKeys, RotateRingKey},
-        sso::ListRoleOffers,
+        sso::portal::ListRoleOffers,
         sts::{
             AssumeRole, DecodeAuthorizationMessage, GetAccessKeyInfo, GetCallerIdentity, Tag,
             sessions::{ListSessions, RevokeSessions, Revoked},

@@ -18,7 +18,7 @@ use crate::{
         directory::{Group, User},
         iam::{IdentityProvider, ManagedPolicy, ProviderOwner, Role},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
-        organization::{Account, Organization},
+        organization::{Account, AccountColor, Organization, check_tags},
     },
     federation::passwords,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
@@ -100,6 +100,12 @@ pub struct AccountEntry {
     /// Contact.
     #[serde(default)]
     pub email: String,
+    /// How it stands out on pages.
+    #[serde(default)]
+    pub color: Option<AccountColor>,
+    /// What is known of it.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// `[[policies]]`
@@ -470,8 +476,22 @@ fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, ran
     }
     for account in &file.accounts {
         let old = snapshot.accounts.get(&account.id);
-        let new = Account { id: account.id.clone(), name: account.name.clone(), email: account.email.clone() };
-        let parts = old.map(|old| differing(&[("name", old.name != new.name), ("email", old.email != new.email)]));
+        check_tags(&account.tags).map_err(|error| bad(&format!("account {}: tags", account.id), error.public))?;
+        let new = Account {
+            id: account.id.clone(),
+            name: account.name.clone(),
+            email: account.email.clone(),
+            color: account.color,
+            tags: account.tags.clone(),
+        };
+        let parts = old.map(|old| {
+            differing(&[
+                ("name", old.name != new.name),
+                ("email", old.email != new.email),
+                ("color", old.color != new.color),
+                ("tags", old.tags != new.tags),
+            ])
+        });
         draft.put(format!("account {} ({})", new.id, new.name), old.is_some(), parts.unwrap_or_default(), Put::Account(new));
     }
     let old = snapshot.organization.as_ref();

@@ -13,10 +13,9 @@ pub mod role_policies;
 pub mod roles;
 pub mod setup;
 pub mod sign_ins;
-pub mod simulate;
 pub mod simulate_policy;
 pub mod sources;
-pub(super) mod trust;
+pub mod trust;
 pub mod user_policies;
 pub mod users;
 
@@ -102,7 +101,13 @@ pub const TABLE: &[Entry] = &[
     Entry::rpc::<simulate_policy::SimulateCustomPolicy>(),
     Entry::rpc::<simulate_policy::SimulatePrincipalPolicy>(),
     Entry::inner::<access_keys::CreateRootAccessKey>(),
-    Entry::inner::<simulate::SimulateTrust>(),
+    Entry::inner::<trust::simulate::SimulateTrust>(),
+    Entry::inner::<trust::simulate::SimulateAccess>(),
+    Entry::inner::<trust::mappings::ListRoleMappings>(),
+    Entry::inner::<trust::preview::PreviewTrustPolicy>(),
+    Entry::inner::<trust::proposals::ProposeTrustPolicy>(),
+    Entry::inner::<trust::proposals::ListTrustProposals>(),
+    Entry::inner::<trust::proposals::DecideTrustProposal>(),
     Entry::inner::<sign_ins::GetSignIn>(),
     Entry::inner::<sign_ins::ListSignIns>(),
     Entry::inner::<sources::ListSources>(),

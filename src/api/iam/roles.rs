@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{Arn, Error, ErrorKind, Timestamp, iam::Role, name::RoleName},
     gateway::{Access, Call, Operation, Read, Scope, Write},
-    policy::{CompiledRole, evaluate::Check},
+    policy::{CompiledRole, catalogue::SECOND_PERSON_APPROVAL, evaluate::Check},
     store::Snapshot,
 };
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,12 @@ pub(super) fn on_role(action: &str, scope: &Scope, name: &RoleName) -> Result<Ac
     Ok(Access::Signed(vec![Check::new(action, scope.role_arn(name.as_str())?)]))
 }
 
+/// A check on making or changing a trust policy. A policy may ask that a second person approves (`iam:SecondPersonApproval`).
+pub(super) fn changes_trust(action: &str, role: Arn, approved: bool) -> Result<Access, Error> {
+    let approved = vec![approved.to_string()];
+    Ok(Access::Signed(vec![Check::new(action, role).with_key(SECOND_PERSON_APPROVAL, approved)]))
+}
+
 fn check_seconds(seconds: u32) -> Result<u32, Error> {
     if (3600..=43_200).contains(&seconds) {
         Ok(seconds)
@@ -105,6 +111,22 @@ pub struct CreateRole {
     pub max_session_duration: Option<u32>,
 }
 
+impl CreateRole {
+    /// One that asks whether roles may be made at all.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn sample() -> Result<Self, Error> {
+        Ok(Self {
+            role_name: RoleName::parse("new-role")?,
+            assume_role_policy_document: String::new(),
+            path: None,
+            description: None,
+            max_session_duration: None,
+        })
+    }
+}
+
 impl Operation for CreateRole {
     type Service = Iam;
     type Mode = Write;
@@ -114,7 +136,7 @@ impl Operation for CreateRole {
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
         let path = check_path(self.path.as_deref().unwrap_or("/"))?;
         let arn = Arn::iam(scope.account()?, &format!("role{path}{}", self.role_name));
-        Ok(Access::Signed(vec![Check::new("iam:CreateRole", arn)]))
+        changes_trust("iam:CreateRole", arn, false)
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleAnswer, Error> {
@@ -209,8 +231,8 @@ impl Operation for ListRoles {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleList, Error> {
         let account = call.account()?;
         let prefix = self.path_prefix.as_deref().unwrap_or("/");
-        let roles = call.tx.snapshot.roles.values().map(|role| &role.role);
-        let own = roles.filter(|role| role.account == *account && role.path.starts_with(prefix));
+        let roles = call.tx.snapshot.roles_of(account, self.marker.as_deref().unwrap_or_default());
+        let own = roles.map(|role| &role.role).filter(|role| role.path.starts_with(prefix));
         let (page, marker) =
             crate::api::page(own, |role| role.name.as_str().to_lowercase(), self.marker.as_deref(), self.max_items)?;
         let detail = |role| RoleDetail::new(role, &call.tx.snapshot);
@@ -273,7 +295,7 @@ impl Operation for UpdateAssumeRolePolicy {
     const NAME: &'static str = "UpdateAssumeRolePolicy";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on_role("iam:UpdateAssumeRolePolicy", scope, &self.role_name)
+        changes_trust("iam:UpdateAssumeRolePolicy", scope.role_arn(self.role_name.as_str())?, false)
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {

@@ -2,7 +2,10 @@
 
 use super::Signin;
 use crate::{
-    api::{sso::GetRoleCredentials, sts},
+    api::{
+        sso::{GetRoleCredentials, portal},
+        sts,
+    },
     credentials::console::{ConsoleCredentials, open_signin_token, signin_token},
     domain::{Error, ErrorKind, Secret, Timestamp, name::AccountId, session::RoleSession},
     gateway::{Access, Call, Issue, Operation, Scope},
@@ -115,6 +118,7 @@ impl Operation for OpenConsole {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ConsoleSession, Error> {
         let request = GetRoleCredentials::request(call)?;
         let session = sts::issue(call, request)?.session;
+        portal::remember(call).await?;
         Ok(ConsoleSession { until: session.expires, session })
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         providers::{ListOpenIDConnectProviders, ListSAMLProviders},
         roles::GetRole,
         sign_ins::{ListSignIns, SignInAttempt},
-        simulate::{SimulateTrust, SimulatedIdentity, Simulation},
+        trust::simulate::{SimulateTrust, SimulatedIdentity, Simulation},
     },
     domain::{Arn, ErrorKind},
     pages::{Browser, Page, Pages, render},

@@ -3,15 +3,24 @@
 
 pub mod audit;
 pub mod dry_run;
+pub mod mapping;
 pub mod people;
+pub mod policies;
+pub mod proposals;
 pub mod refusals;
 pub mod roles;
+mod rules;
 pub mod sessions;
 pub mod sign_ins;
 pub mod sources;
+mod trust_form;
+pub mod try_person;
 
-use super::{Browser, CONSOLE, Console, Page, Pages};
-use crate::domain::{Error, ErrorKind};
+use super::{Browser, CONSOLE, Console, Page, Pages, portal::AccountLook};
+use crate::{
+    domain::{Error, ErrorKind, session::Caller},
+    gateway::Operation,
+};
 use axum::{
     Router,
     extract::State,
@@ -23,8 +32,15 @@ pub(super) fn router() -> Router<Pages> {
     Router::new()
         .route("/admin", get(|| async { Redirect::to("/admin/roles") }))
         .route("/admin/roles", get(roles::list))
-        .route("/admin/roles/{name}", get(roles::show).post(roles::save_trust))
+        .route("/admin/roles/new", get(roles::new).post(roles::create))
+        .route("/admin/roles/{name}", get(roles::show).post(roles::edit))
+        .route("/admin/roles/{name}/policies/{policy}", get(policies::show).post(policies::save))
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
+        .route("/admin/mapping", get(mapping::list))
+        .route("/admin/proposals", get(proposals::list))
+        .route("/admin/proposals/{id}", post(proposals::decide))
+        .route("/admin/try", get(try_person::form).post(try_person::run))
+        .route("/admin/completions", get(policies::completions))
         .route("/admin/people", get(people::list).post(people::invite))
         .route("/admin/people/groups", post(people::create_group))
         .route("/admin/people/tokens", post(people::create_token))
@@ -47,10 +63,37 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/leave", post(leave))
 }
 
-/// What every console page shows at its top.
+/// An entry of the menu: key, address, name, icon.
+type Entry = (&'static str, &'static str, &'static str, &'static str);
+
+const MENU: &[(&str, &[Entry])] = &[
+    (
+        "Access",
+        &[
+            ("mapping", "/admin/mapping", "Role mapping", "map"),
+            ("roles", "/admin/roles", "Roles", "role"),
+            ("try", "/admin/try", "Try a person", "try"),
+            ("proposals", "/admin/proposals", "Approvals", "approve"),
+        ],
+    ),
+    (
+        "People",
+        &[
+            ("sources", "/admin/sources", "Sources", "source"),
+            ("people", "/admin/people", "People", "people"),
+            ("sign-ins", "/admin/sign-ins", "Sign-ins", "sign-in"),
+            ("sessions", "/admin/sessions", "Sessions", "session"),
+        ],
+    ),
+    ("Watch", &[("refusals", "/admin/refusals", "Refusals", "refusal"), ("audit", "/admin/audit", "Audit", "audit")]),
+];
+
+/// What every console page shows around it.
 pub(crate) struct Frame {
     /// The account's name and number.
     pub(crate) account: String,
+    /// Its colour.
+    pub(crate) color: Option<&'static str>,
     /// The role session.
     pub(crate) role: String,
     /// Its session name.
@@ -59,6 +102,34 @@ pub(crate) struct Frame {
     pub(crate) until: String,
     /// Which entry of the menu is current.
     pub(crate) current: &'static str,
+}
+
+impl Frame {
+    #[allow(clippy::unused_self, reason = "templates call it on the frame that they have")]
+    fn menu(&self) -> &'static [(&'static str, &'static [Entry])] {
+        MENU
+    }
+}
+
+/// Whether the role may do something; if not, why.
+pub(crate) struct May {
+    allowed: bool,
+    reason: String,
+}
+
+impl May {
+    /// Asks for an operation as it would be called.
+    async fn call<O: Operation>(pages: &Pages, caller: &Caller, operation: &O) -> Result<Self, Error> {
+        match pages.gateway.ask(caller, operation).await {
+            Ok(()) => Ok(Self { allowed: true, reason: String::new() }),
+            Err(error) if error.kind == ErrorKind::AccessDenied => {
+                // Who and on what, the page says already.
+                let reason = error.public.split("perform: ").last().unwrap_or_default().to_owned();
+                Ok(Self { allowed: false, reason })
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// What belongs beside the form that it is about; other errors are pages of their own.
@@ -75,9 +146,11 @@ fn beside(error: Error) -> Result<String, Error> {
 
 pub(crate) fn frame(pages: &Pages, console: &Console, current: &'static str) -> Frame {
     let account = &console.session.account;
-    let name = pages.gateway.snapshot().accounts.get(account).map(|account| account.name.clone()).unwrap_or_default();
+    let snapshot = pages.gateway.snapshot();
+    let look = AccountLook::new(account, snapshot.accounts.get(account));
     Frame {
-        account: format!("{name} ({account})"),
+        account: format!("{} ({account})", look.name),
+        color: look.color,
         role: console.session.role_name.to_string(),
         session: console.session.session_name.to_string(),
         until: super::portal::clock_time(console.until.min(console.session.expires)),

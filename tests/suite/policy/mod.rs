@@ -7,6 +7,7 @@ mod heap;
 mod managed;
 mod parsers;
 mod reference;
+mod rule;
 mod takeable;
 
 use daypass::{

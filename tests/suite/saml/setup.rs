@@ -14,7 +14,7 @@ use daypass::{
             setup::{CreateSource, DeleteSource, UpdateSourceMapping},
             sources::{ListSources, PreviewSource, Published},
         },
-        sso::ListRoleOffers,
+        sso::portal::ListRoleOffers,
     },
     domain::{ErrorKind, Secret, name::ProviderName, session::Principal},
 };

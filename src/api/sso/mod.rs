@@ -1,17 +1,18 @@
 //! The AWS access portal's API: which roles a person may take, and their credentials.
 
+pub mod portal;
+
 use super::sts;
 use crate::{
     credentials::SessionRequest,
     domain::{Arn, Error, ErrorKind, Secret, iam::Role, name::AccountId, session::PortalSession},
-    federation::mapping::{RoleOffer, role_offers, takeable_roles, takeable_roles_in},
+    federation::mapping::{takeable_roles, takeable_roles_in},
     gateway::{
         Access, Call, Entry, Fault, Issue, Operation, Proof, Protocol, Read, Scope, Service, TrustedAccess, person_context,
     },
     policy::{Context, decision::GrantBasis},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// The service.
 #[derive(Debug)]
@@ -81,7 +82,8 @@ pub const TABLE: &[Entry] = &[
     Entry::rest::<ListAccountRoles>("GET", "/assignment/roles"),
     Entry::rest::<GetRoleCredentials>("GET", "/federation/credentials"),
     Entry::rest::<Logout>("POST", "/logout"),
-    Entry::inner::<ListRoleOffers>(),
+    Entry::inner::<portal::ListRoleOffers>(),
+    Entry::inner::<portal::SetFavouriteRole>(),
 ];
 
 const OWN_SCOPE: &str = "a person sees their own roles: each one is decided by its trust policy";
@@ -275,7 +277,9 @@ impl Operation for GetRoleCredentials {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleCredentialsAnswer, Error> {
         let request = Self::request(call)?;
-        let credentials = sts::issue(call, request)?.credentials;
+        let issued = sts::issue(call, request)?;
+        portal::remember(call).await?;
+        let credentials = issued.credentials;
         Ok(RoleCredentialsAnswer {
             role_credentials: RoleCredentials {
                 access_key_id: credentials.access_key_id,
@@ -315,47 +319,4 @@ pub(super) async fn end_session<O: Operation<Mode = Issue>>(call: &mut Call<'_, 
     ephemeral.put(crate::gateway::ENDED, &session.id, &(), session.expires).await?;
     ephemeral.delete(crate::gateway::FRESH, &session.id).await?;
     Ok(session)
-}
-
-/// The portal page's list: every role with the reason it is offered.
-#[derive(Debug, Deserialize)]
-pub struct ListRoleOffers {}
-
-/// The answer, for pages.
-#[derive(Debug, Serialize)]
-pub struct RoleOffers {
-    /// By account and name.
-    #[serde(skip)]
-    pub offers: Vec<PortalRole>,
-}
-
-/// A role in the portal.
-#[derive(Debug)]
-pub struct PortalRole {
-    /// The role, with the reasons.
-    pub offer: RoleOffer,
-    /// Whether a second factor has to be given first.
-    pub step_up: bool,
-}
-
-impl Operation for ListRoleOffers {
-    type Service = Sso;
-    type Mode = Read;
-    type Output = RoleOffers;
-    const NAME: &'static str = "ListRoleOffers";
-
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Person { because: OWN_SCOPE })
-    }
-
-    async fn run(self, call: &mut Call<'_, Self>) -> Result<RoleOffers, Error> {
-        let identity = &person(call)?.identity;
-        let now: BTreeSet<String> = takeable_roles(&call.tx.snapshot, identity, call.scope.context())
-            .into_iter()
-            .map(|role| role.role.id.clone())
-            .collect();
-        let offers = role_offers(&call.tx.snapshot, identity, &with_factor_now(call)?).into_iter();
-        let portal = |offer: RoleOffer| PortalRole { step_up: !now.contains(&offer.role.role.id), offer };
-        Ok(RoleOffers { offers: offers.map(portal).collect() })
-    }
 }

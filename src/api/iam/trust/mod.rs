@@ -5,6 +5,12 @@
 //! is deleted takes the trust in it along: one made anew under its name has another id. When the policy is shown, ids that
 //! still belong to somebody become ARNs again. Nothing else of the text changes.
 
+pub mod mappings;
+pub mod preview;
+pub mod proposals;
+pub mod simulate;
+mod trial;
+
 use super::MAX_TRUST_POLICY;
 use crate::{
     domain::{
@@ -110,19 +116,22 @@ pub(in crate::api) fn stored(text: &str, known: &Known) -> Result<String, Error>
 /// The trust policy as people know it: ids that belong to somebody become ARNs.
 pub(in crate::api) fn shown(text: &str, snapshot: &Snapshot) -> String {
     let Ok(document) = Document::parse(text, DocumentKind::Trust) else { return text.to_owned() };
-    let arn = |stored: &str| {
-        let (id, session) = stored.split_once(':').map_or((stored, None), |(id, session)| (id, Some(session)));
-        if let Some(user) = snapshot.user_by_id(id) {
-            return Some(user.user.arn());
-        }
-        let role = &snapshot.role_by_id(id)?.role;
-        Some(match session {
-            Some(session) => Arn::assumed_role(&role.account, role.name.as_str(), session),
-            None => role.arn(),
-        })
-    };
-    let name = |stored: &str| Ok::<_, std::convert::Infallible>(arn(stored).map_or_else(|| stored.to_owned(), Into::into));
+    let name =
+        |stored: &str| Ok::<_, std::convert::Infallible>(arn_of(stored, snapshot).map_or_else(|| stored.to_owned(), Into::into));
     replace(text, &document, name).unwrap_or_else(|never| match never {})
+}
+
+/// Whom a unique id belongs to.
+fn arn_of(stored: &str, snapshot: &Snapshot) -> Option<Arn> {
+    let (id, session) = stored.split_once(':').map_or((stored, None), |(id, session)| (id, Some(session)));
+    if let Some(user) = snapshot.user_by_id(id) {
+        return Some(user.user.arn());
+    }
+    let role = &snapshot.role_by_id(id)?.role;
+    Some(match session {
+        Some(session) => Arn::assumed_role(&role.account, role.name.as_str(), session),
+        None => role.arn(),
+    })
 }
 
 /// Replaces each AWS principal where it stands, and touches nothing else.
