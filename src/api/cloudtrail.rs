@@ -5,7 +5,7 @@ use crate::{
     domain::{Error, Timestamp},
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
     policy::evaluate::Check,
-    store::AuditEvent,
+    store::{AuditEvent, AuditFilter},
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,22 +30,47 @@ pub const TABLE: &[Entry] = &[Entry::rpc::<LookupEvents>()];
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct LookupEvents {
-    /// `EventName` is served.
+    /// At most one: `EventId`, `EventName`, `EventSource` or `Username`.
     #[serde(default)]
     pub lookup_attributes: Vec<LookupAttribute>,
+    /// Not before, epoch seconds.
+    #[serde(default, deserialize_with = "instant")]
+    pub start_time: Option<Timestamp>,
+    /// Not after, epoch seconds.
+    #[serde(default, deserialize_with = "instant")]
+    pub end_time: Option<Timestamp>,
     /// 1 to 50.
     pub max_results: Option<u32>,
     /// From the last page.
     pub next_token: Option<String>,
+    /// Not on the wire: what pages ask for besides.
+    #[serde(skip)]
+    pub narrowed: Narrowed,
+}
+
+/// What pages ask for besides.
+#[derive(Clone, Debug, Default)]
+pub struct Narrowed {
+    /// Part of who it was, or from where.
+    pub text: String,
+    /// Refusals alone.
+    pub failed: bool,
+}
+
+/// Times of awsJson1.1 are epoch seconds, with a fraction.
+fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    #[allow(clippy::cast_possible_truncation, reason = "milliseconds of this era fit")]
+    let milliseconds = |seconds: f64| Timestamp((seconds * 1000.0).round() as i64);
+    Ok(Option::<f64>::deserialize(deserializer)?.map(milliseconds))
 }
 
 /// One filter.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct LookupAttribute {
-    /// `EventName`.
+    /// What of an event.
     pub attribute_key: String,
-    /// The name.
+    /// What it is to be.
     pub attribute_value: String,
 }
 
@@ -93,17 +118,33 @@ impl Operation for LookupEvents {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<Events, Error> {
-        let name = match self.lookup_attributes.as_slice() {
-            [] => None,
-            [one] if one.attribute_key == "EventName" => Some(one.attribute_value.as_str()),
-            _ => return Err(Error::invalid("one lookup attribute is served: EventName")),
+        let mut filter = AuditFilter {
+            from: self.start_time,
+            to: self.end_time,
+            text: self.narrowed.text,
+            failed: self.narrowed.failed,
+            ..AuditFilter::default()
         };
+        match self.lookup_attributes.as_slice() {
+            [] => {}
+            [LookupAttribute { attribute_key, attribute_value }] => {
+                let field = match attribute_key.as_str() {
+                    "EventName" => &mut filter.event_name,
+                    "EventId" => &mut filter.event_id,
+                    "EventSource" => &mut filter.event_source,
+                    "Username" => &mut filter.principal,
+                    _ => return Err(Error::invalid("events are looked up by EventId, EventName, EventSource or Username")),
+                };
+                *field = Some(attribute_value.clone());
+            }
+            _ => return Err(Error::invalid("one lookup attribute at a time")),
+        }
         let before =
             self.next_token.map(|token| token.parse().map_err(|_| Error::invalid("the NextToken is not ours"))).transpose()?;
         let limit = self.max_results.unwrap_or(50).clamp(1, 50);
         let account = call.account()?;
         let scope = if call.tx.snapshot.management_account() == Some(account) { None } else { Some(account) };
-        let records = call.tx.audit_events(scope, name, before, limit).await?;
+        let records = call.tx.audit_events(scope, &filter, before, limit).await?;
         let full = records.len() >= usize::try_from(limit).unwrap_or(50);
         let next_token = records.last().filter(|_| full).map(|record| record.sequence.to_string());
         Ok(Events { events: records.into_iter().map(event).collect(), next_token })

@@ -11,9 +11,11 @@ pub mod organizations;
 mod refresh;
 pub mod rolesanywhere;
 pub mod scim;
+pub mod settings;
 pub mod sign_out;
 pub mod signin;
 pub mod sso;
+pub mod sso_admin;
 pub mod sso_oidc;
 pub mod sts;
 
@@ -30,6 +32,7 @@ pub const TABLES: &[&[Entry]] = &[
     rolesanywhere::TABLE,
     sso_oidc::TABLE,
     sso::TABLE,
+    sso_admin::TABLE,
     signin::TABLE,
     directory::TABLE,
     scim::TABLE,

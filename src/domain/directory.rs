@@ -22,6 +22,8 @@ pub struct User {
     pub password_hash: Option<Secret<String>>,
     /// Names of the groups the person is in, sorted.
     pub groups: Vec<GroupName>,
+    /// Ids of those groups, as they were read.
+    pub group_ids: Vec<String>,
     /// A disabled person can't sign in.
     pub disabled: bool,
     /// How the SCIM client calls them.
@@ -45,6 +47,7 @@ impl User {
             name,
             password_hash: None,
             groups: Vec::new(),
+            group_ids: Vec::new(),
             disabled: false,
             external_id: None,
             profile: Profile::default(),

@@ -10,6 +10,7 @@ pub mod factor;
 pub mod iam;
 pub mod name;
 pub mod organization;
+pub mod permission_set;
 pub mod revocation;
 pub mod secret;
 pub mod session;

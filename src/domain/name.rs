@@ -84,6 +84,11 @@ name!(
     "Member must have 2 to 32 characters and satisfy regular expression pattern: [\\w+=,.@-]*"
 );
 name!(
+    /// The name of a permission set, 1–32 of `[\w+=,.@-]`.
+    PermissionSetName, "name", 1..=32, word,
+    "Member must have 1 to 32 characters and satisfy regular expression pattern: [\\w+=,.@-]+"
+);
+name!(
     /// The name of an instance profile, 1–128 of `[\w+=,.@-]`.
     InstanceProfileName, "instanceProfileName", 1..=128, word,
     "Member must have 1 to 128 characters and satisfy regular expression pattern: [\\w+=,.@-]+"

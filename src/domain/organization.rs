@@ -15,6 +15,76 @@ pub struct Organization {
     pub management_account: AccountId,
 }
 
+impl Organization {
+    /// `r-…`: the root of the tree, above every unit and account.
+    #[must_use]
+    pub fn root_id(&self) -> String {
+        format!("r-{}", self.id.trim_start_matches("o-").chars().take(4).collect::<String>())
+    }
+}
+
+/// A part of the tree of accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganizationalUnit {
+    /// `ou-` and the root's letters, `-`, and eight letters or digits.
+    pub id: String,
+    /// Unique beside its siblings.
+    pub name: String,
+    /// The unit it is in, by id; none: the root.
+    pub parent: Option<String>,
+}
+
+/// What a guardrail caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GuardrailKind {
+    /// What principals of an account may do.
+    #[serde(rename = "SERVICE_CONTROL_POLICY")]
+    ServiceControl,
+    /// What may be done to an account's resources.
+    #[serde(rename = "RESOURCE_CONTROL_POLICY")]
+    ResourceControl,
+}
+
+impl GuardrailKind {
+    /// As the API spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ServiceControl => "SERVICE_CONTROL_POLICY",
+            Self::ResourceControl => "RESOURCE_CONTROL_POLICY",
+        }
+    }
+
+    /// As ARNs and the store spell it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ServiceControl => "service_control",
+            Self::ResourceControl => "resource_control",
+        }
+    }
+}
+
+/// A service or resource control policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guardrail {
+    /// `p-` and eight letters or digits.
+    pub id: String,
+    /// What it caps.
+    pub kind: GuardrailKind,
+    /// Unique for its kind.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// JSON text.
+    pub document: String,
+}
+
+/// The policy that allows everything, and is on every target that it was not taken from.
+pub const FULL_ACCESS: &str = "p-FullAWSAccess";
+/// Most units below each other (AWS Organizations user guide, "Quotas").
+pub const MAX_UNIT_DEPTH: usize = 5;
+
 /// An account: the boundary around its own roles, policies and providers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -27,6 +97,9 @@ pub struct Account {
     /// How it stands out on pages.
     #[serde(default)]
     pub color: Option<AccountColor>,
+    /// The unit it is in, by id; none: the root.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// What is known of it (AWS Organizations, "Tagging resources"); the values are its labels on pages.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

@@ -79,13 +79,15 @@ pub(super) async fn complete(
     }
 }
 
-/// What trust policies see of somebody because they are in the directory: `directory:sub`, `:aud`, `:name`, `:email`, `:user_name`, `:groups`, and what a SCIM
+/// What trust policies see of somebody because they are in the directory: `directory:sub`, `:aud`, `:name`, `:email`, `:user_name`,
+/// `:groups`, `:group_ids`, and what a SCIM
 /// client says of them, see [`PROFILE_CLAIMS`].
 fn claims(user: &User) -> BTreeMap<String, Vec<String>> {
     let mut claims = BTreeMap::new();
     let mut set = |claim: &str, values: Vec<String>| claims.insert(format!("{DIRECTORY_ISSUER}:{claim}"), values);
     set("sub", vec![user.id.clone()]);
     set("groups", user.groups.iter().map(ToString::to_string).collect());
+    set("group_ids", user.group_ids.clone());
     set("user_name", vec![user.name.to_string()]);
     set("name", vec![user.display_name.clone()]);
     if !user.email.is_empty() {

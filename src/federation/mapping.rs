@@ -7,10 +7,7 @@ use crate::{
         name::AccountId,
         session::{IdentityAssertion, SessionTags},
     },
-    policy::{
-        CompiledRole, Context, Explanation,
-        evaluate::{Guardrails, explain_federated},
-    },
+    policy::{CompiledRole, Context, Explanation, evaluate::explain_federated},
     store::Snapshot,
 };
 use serde_json::{Map, Value};
@@ -213,7 +210,7 @@ pub fn takeable_roles_in(
 pub fn role_offers(snapshot: &Snapshot, assertion: &IdentityAssertion, base: &Context) -> Vec<RoleOffer> {
     takeable(snapshot, assertion, None, base, |role, context| RoleOffer {
         role: role.clone(),
-        explanation: explain_federated(role, assertion, Guardrails::NONE, context),
+        explanation: explain_federated(role, assertion, snapshot.caps(None, Some(&role.role.account)), context),
     })
 }
 
@@ -225,5 +222,5 @@ fn takeable<T>(
     each: impl FnMut(&Arc<CompiledRole>, &Context) -> T,
 ) -> Vec<T> {
     let standing = |account: &AccountId| snapshot.standing(&assertion.provider, account);
-    snapshot.takeable.for_assertion(assertion, within, base, |_| Guardrails::NONE, standing, each)
+    snapshot.takeable.for_assertion(assertion, within, base, |account| snapshot.caps(None, Some(account)), standing, each)
 }

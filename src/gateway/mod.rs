@@ -32,7 +32,7 @@ use crate::{
     federation::{Failure, Federation, Identified, Recording},
     policy::{
         Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
-        evaluate::{Check, Guardrails, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
+        evaluate::{Check, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
     },
     store::{AuditRecord, Notes, Snapshot, Store},
 };
@@ -61,9 +61,22 @@ pub struct SessionLimits {
     pub chained_seconds: u32,
 }
 
+/// A setting of the broker, for people.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Setting {
+    /// As the settings file spells it: `sessions.idle_seconds`.
+    pub key: String,
+    /// What is in force.
+    pub value: String,
+    /// What it does.
+    pub meaning: String,
+}
+
 /// Everything operations work with.
 #[derive(Clone)]
 pub struct Broker {
+    /// The settings in force, to be looked at.
+    pub settings: Arc<Vec<Setting>>,
     /// The store.
     pub store: Arc<Store>,
     /// Identity sources and providers.
@@ -235,7 +248,9 @@ impl Gateway {
 
     /// Asks the policies of whoever signed. A refused `sts` action carries a receipt.
     fn authorize(&self, asking: &SignedCaller<'_>, caller: &Caller, scope: &Scope, checks: &[Check]) -> Result<Permit, Error> {
-        match authorize_signed(asking, Guardrails::NONE, scope.context(), checks) {
+        let own = asking.who.account();
+        let caps = |owner: Option<&AccountId>| scope.snapshot.caps(own, owner);
+        match authorize_signed(asking, caps, scope.context(), checks) {
             Decision::Allow(permit) => Ok(permit),
             Decision::Deny(Denial { message, explanation, .. }) => {
                 let refused = Error::new(ErrorKind::AccessDenied, message);
@@ -389,7 +404,8 @@ impl Gateway {
         record.note("provider", &identity.anchor_name);
         let mut context = base_context(&caller.origin);
         certified_context(&mut context, &identity, session_name.as_ref(), &role.role.account);
-        match authorize_service(role, anywhere::SERVICE, identity, Guardrails::NONE, &context) {
+        match authorize_service(role, anywhere::SERVICE, identity, scope.snapshot.caps(None, Some(&role.role.account)), &context)
+        {
             Decision::Allow(permit) => Ok(permit),
             Decision::Deny(Denial { message, explanation, .. }) => {
                 let error = refused(&message);
@@ -549,7 +565,7 @@ fn trusted_role(
     // Whoever signs such a call brings nothing into it: at AWS it is unsigned.
     let context = role.trust_context(&assertion, context);
     let companions = companions(&assertion);
-    match authorize_federated(role, assertion, Guardrails::NONE, &context, &companions) {
+    match authorize_federated(role, assertion, scope.snapshot.caps(None, Some(account)), &context, &companions) {
         Decision::Allow(permit) => Ok(permit),
         Decision::Deny(denial) => Err(denial),
     }

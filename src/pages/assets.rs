@@ -11,7 +11,7 @@ macro_rules! assets {
     ($($name:literal: $kind:literal),+ $(,)?) => {
         Router::new()$(.route(
             concat!("/static/", $name),
-            get(|| asset($kind, include_str!(concat!("../../templates/static/", $name)))),
+            get(|| asset($kind, include_bytes!(concat!("../../templates/static/", $name)))),
         ))+
     };
 }
@@ -26,8 +26,22 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         "icon.svg": "image/svg+xml",
         "icons.svg": "image/svg+xml",
     }
+    .merge(pictures())
 }
 
-async fn asset(content_type: &'static str, body: &'static str) -> Response {
+/// Pictures of the pages, for the help: `make pictures` takes them.
+fn pictures<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    macro_rules! picture {
+        ($name:literal) => {
+            get(|| asset("image/png", include_bytes!(concat!("../../templates/static/help/", $name))))
+        };
+    }
+    Router::new()
+        .route("/static/help/mapping.png", picture!("mapping.png"))
+        .route("/static/help/preview.png", picture!("preview.png"))
+        .route("/static/help/try.png", picture!("try.png"))
+}
+
+async fn asset(content_type: &'static str, body: &'static [u8]) -> Response {
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=300")], body).into_response()
 }

@@ -144,7 +144,7 @@ impl RoleCards {
             let role = &offer.role.role;
             let line = Arc::new(RoleLine {
                 id: format!("{}/{}", role.account, role.name),
-                name: role.name.to_string(),
+                name: snapshot.known_name(role).to_owned(),
                 description: role.description.clone(),
                 because: offer.explanation.because().unwrap_or_default(),
                 hours: duration(role.max_session_seconds),
@@ -158,6 +158,9 @@ impl RoleCards {
                     roles: vec![line],
                 }),
             }
+        }
+        for card in &mut accounts {
+            card.roles.sort_by_cached_key(|role| role.name.to_lowercase());
         }
         accounts.sort_by_cached_key(|card| card.name.to_lowercase());
         let all = || accounts.iter().flat_map(|card| card.roles.iter().map(move |line| (card.look.clone(), line.clone())));
@@ -370,6 +373,12 @@ async fn copy_credentials(pages: &Pages, caller: &Caller, wish: &Wish) -> Page {
     Ok(Json(ShellLines { text: taken.shell(), until: clock_time(taken.until) }).into_response())
 }
 
+/// What people call the role.
+fn known_name(pages: &Pages, account: &AccountId, name: &str) -> String {
+    let snapshot = pages.gateway.snapshot();
+    snapshot.role(account, name).map_or_else(|| name.to_owned(), |role| snapshot.known_name(&role.role).to_owned())
+}
+
 async fn show_credentials(pages: &Pages, caller: &Caller, wish: &Wish) -> Page {
     let taken = Taken::of(pages, caller, wish).await?;
     let Taken { key, endpoint, until, .. } = &taken;
@@ -406,7 +415,7 @@ async fn show_credentials(pages: &Pages, caller: &Caller, wish: &Wish) -> Page {
     ];
     Ok(render(&CredentialsPage {
         account: wish.account_id.to_string(),
-        role: wish.role_name.clone(),
+        role: known_name(pages, &wish.account_id, &wish.role_name),
         until: clock_time(*until),
         bar: PersonBar::new(pages, caller, "credentials")?,
         blocks,
@@ -439,6 +448,7 @@ struct BookmarkPage {
 async fn bookmark(State(pages): State<Pages>, browser: Browser, RawQuery(query): RawQuery, Query(chosen): Query<Chosen>) -> Page {
     browser.person_or_sign_in(&pages, Continuation::Console { query: query.unwrap_or_default() }).await?;
     let (account, role) = chosen.role()?;
+    let role = known_name(&pages, &account, &role);
     let snapshot = pages.gateway.snapshot();
     let name = snapshot.accounts.get(&account).map(|known| format!("{} ({account})", known.name));
     Ok(render(&BookmarkPage {

@@ -90,3 +90,9 @@ pub fn is_root_task(arn: &Arn) -> bool {
 pub fn arns() -> impl Iterator<Item = &'static str> {
     ALL.keys().map(String::as_str)
 }
+
+/// ARNs and names of those that can be attached; tasks of root are not among them.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = ALL.keys().map(String::as_str).filter(|arn| !arn.starts_with(ROOT_TASK));
+    all.map(|arn| (arn, arn.rsplit('/').next().unwrap_or_default()))
+}

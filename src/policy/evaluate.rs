@@ -333,9 +333,14 @@ impl<'a> SignedCaller<'a> {
     }
 }
 
-/// Decides whether whoever signed may do all of the checks.
+/// Decides whether whoever signed may do all of the checks. `guardrails` says what caps it on a resource of an account.
 #[must_use]
-pub fn authorize_signed(caller: &SignedCaller<'_>, guardrails: Guardrails<'_>, common: &Context, checks: &[Check]) -> Decision {
+pub fn authorize_signed<'g>(
+    caller: &SignedCaller<'_>,
+    guardrails: impl Fn(Option<&AccountId>) -> Guardrails<'g>,
+    common: &Context,
+    checks: &[Check],
+) -> Decision {
     let SignedCaller { who, policies, boundary, caps, basis } = caller;
     let own = who.account();
     let mut grant = None;
@@ -356,6 +361,7 @@ pub fn authorize_signed(caller: &SignedCaller<'_>, guardrails: Guardrails<'_>, c
             &keyed
         };
         let resource = check.trust.as_ref().map(|role| ResourcePolicy { policies: &role.trust, mandatory: true });
+        let guardrails = guardrails(check.account.as_ref().or(own));
         let layers = Layers { identity: policies, boundary: *boundary, session: *caps, resource, guardrails };
         let mut request = Request::new(who, &check.action, &check.resource, context);
         request.bounded = layers.boundary.is_some();

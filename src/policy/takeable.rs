@@ -87,12 +87,12 @@ impl TakeableRoles {
     ///
     /// `within` asks about one account alone. `standing` says under which ARN the provider stands in an account, or that it
     /// does not.
-    pub fn for_assertion<T>(
+    pub fn for_assertion<'g, T>(
         &self,
         assertion: &IdentityAssertion,
         within: Option<&AccountId>,
         base: &Context,
-        guardrails: impl Fn(&AccountId) -> Guardrails<'_>,
+        guardrails: impl Fn(&AccountId) -> Guardrails<'g>,
         standing: impl Fn(&AccountId) -> Option<Arn>,
         mut each: impl FnMut(&Arc<CompiledRole>, &Context) -> T,
     ) -> Vec<T> {

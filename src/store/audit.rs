@@ -185,6 +185,27 @@ pub struct AuditEvent {
     pub detail: Value,
 }
 
+/// Which records are looked for; what is empty does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// The operation.
+    pub event_name: Option<String>,
+    /// The record.
+    pub event_id: Option<String>,
+    /// The service.
+    pub event_source: Option<String>,
+    /// Who, whole.
+    pub principal: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Not after.
+    pub to: Option<Timestamp>,
+    /// Part of who it was, from where, or of the details.
+    pub text: String,
+    /// Failures alone.
+    pub failed: bool,
+}
+
 impl ReadTx<'_> {
     /// The newest records of these events since an instant, of an account (none: of every account).
     ///
@@ -211,30 +232,49 @@ impl ReadTx<'_> {
         Ok(rows.iter().map(event).collect())
     }
 
-    /// The newest records of an account (none: of every account), before a sequence number, optionally of one event name.
+    /// The newest records of an account (none: of every account) that fit, before a sequence number.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn audit_events(
         &self,
         account: Option<&AccountId>,
-        event_name: Option<&str>,
+        filter: &AuditFilter,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AuditEvent>, Error> {
-        let rows = sqlx::query(
-            "SELECT * FROM audit
-             WHERE ($1 IS NULL OR account = $1) AND ($2 IS NULL OR event_name = $2) AND ($3 IS NULL OR sequence < $3)
-             ORDER BY sequence DESC LIMIT $4",
-        )
-        .bind(account.map(ToString::to_string))
-        .bind(event_name)
-        .bind(before)
-        .bind(limit)
-        .fetch_all(&self.store.readers)
-        .await
-        .map_err(unavailable)?;
-        Ok(rows.iter().map(event).collect())
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE 1 = 1");
+        let texts = [
+            (" AND account = ", account.map(ToString::to_string)),
+            (" AND event_name = ", filter.event_name.clone()),
+            (" AND event_id = ", filter.event_id.clone()),
+            (" AND event_source = ", filter.event_source.clone()),
+            (" AND principal = ", filter.principal.clone()),
+        ];
+        for (column, value) in texts {
+            if let Some(value) = value {
+                query.push(column).push_bind(value);
+            }
+        }
+        if let Some(before) = before {
+            query.push(" AND sequence < ").push_bind(before);
+        }
+        if let Some(from) = filter.from {
+            query.push(" AND time >= ").push_bind(from.0);
+        }
+        if let Some(to) = filter.to {
+            query.push(" AND time <= ").push_bind(to.0);
+        }
+        if filter.failed {
+            query.push(" AND error_code IS NOT NULL");
+        }
+        if !filter.text.is_empty() {
+            let text = filter.text.to_lowercase();
+            query.push(" AND (instr(lower(principal), ").push_bind(text.clone()).push(") > 0 OR instr(source_ip, ");
+            query.push_bind(text.clone()).push(") > 0 OR instr(lower(detail), ").push_bind(text).push(") > 0)");
+        }
+        query.push(" ORDER BY sequence DESC LIMIT ").push_bind(limit);
+        Ok(query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(event).collect())
     }
 }
 

@@ -380,6 +380,29 @@ impl ReadTx<'_> {
         query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(group).collect()
     }
 
+    /// People who can sign in and have no second factor here, after a name, at most so many; by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn users_without_factor(&self, after: &str, most: u32) -> Result<Vec<User>, Error> {
+        let sql = "SELECT * FROM directory_user WHERE name_key > $1 AND NOT disabled
+                   AND NOT EXISTS (SELECT 1 FROM factor WHERE person = $2 || directory_user.id) ORDER BY name_key LIMIT $3";
+        let owner = factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), "");
+        let query = sqlx::query(sql).bind(after.to_lowercase()).bind(owner).bind(most);
+        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+    }
+
+    /// Groups whose name contains a text, after a name, at most so many; by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn search_groups(&self, text: &str, after: &str, most: u32) -> Result<Vec<Group>, Error> {
+        let sql = "SELECT * FROM directory_group WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0)
+                   ORDER BY name_key LIMIT $3";
+        let query = sqlx::query(sql).bind(text.to_lowercase()).bind(after.to_lowercase()).bind(most);
+        query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(group).collect()
+    }
+
     /// A group by its stable id.
     ///
     /// # Errors
@@ -457,6 +480,7 @@ impl ReadTx<'_> {
             let mut user = user(row)?;
             for group in groups.remove(&user.id).unwrap_or_default() {
                 user.groups.push(GroupName::parse(&group.name).map_err(|e| damaged("directory_group", e))?);
+                user.group_ids.push(group.id);
             }
             Ok(user)
         };
@@ -482,6 +506,7 @@ fn user(row: &SqliteRow) -> Result<User, Error> {
         display_name: row.get("display_name"),
         password_hash: row.get::<Option<String>, _>("password_hash").map(Secret::new),
         groups: Vec::new(),
+        group_ids: Vec::new(),
         disabled: row.get("disabled"),
         external_id: row.get("external_id"),
         profile,

@@ -17,15 +17,17 @@ pub mod recordings;
 mod revocations;
 pub mod snapshot;
 mod sqlite;
+mod structure;
 mod tokens;
 mod users;
 
-pub use audit::{AuditEvent, AuditRecord, Notes};
+pub use audit::{AuditEvent, AuditFilter, AuditRecord, Notes};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::Ephemeral;
 pub use proposals::TrustProposal;
 pub use recordings::{RecordedAttempt, RecordingFilter};
 pub use snapshot::{Snapshot, State};
+pub(crate) use structure::assigned_trust;
 
 use crate::{
     crypto::seal::KeyRing,
@@ -91,7 +93,7 @@ impl Store {
         let token_keys = keys::open_token_keys(&writer, &ring).await?;
         let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
         let revocations = Arc::default();
-        let snapshot = sqlite::load(&readers, &ring, &revocations).await?;
+        let snapshot = sqlite::load(&readers, &ring, &revocations, None).await?;
         Ok(Arc::new(Self {
             ledger: ledger::Ledger::open(writer.clone()),
             writer,
@@ -170,7 +172,8 @@ impl Store {
             sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get("number");
         if revision != self.snapshot.load().revision {
             self.renew_ring().await?;
-            self.snapshot.store(Arc::new(sqlite::load(&self.readers, &self.ring, &self.revocations).await?));
+            self.snapshot
+                .store(Arc::new(sqlite::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?));
         }
         revocations::follow(&mut tx, &self.revocations).await?;
         Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new() })
@@ -248,7 +251,7 @@ impl Store {
         let row = sqlx::query("SELECT * FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
         if row.get::<i64, _>("number") != self.snapshot.load().revision {
             self.renew_ring().await?;
-            let next = sqlite::load(&self.readers, &self.ring, &self.revocations).await?;
+            let next = sqlite::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?;
             if next.revision > self.snapshot.load().revision {
                 self.snapshot.store(Arc::new(next));
             }

@@ -1,17 +1,19 @@
 //! The snapshot: everything authorization needs, compiled, immutable.
 
+use super::structure::AccountGuardrails;
 use crate::{
     domain::{
         Arn, Timestamp,
         anywhere::{AnywhereProfile, RevocationList, TrustAnchor},
-        iam::{IdentityProvider, InstanceProfile, ManagedPolicy, ProviderOwner},
+        iam::{IdentityProvider, InstanceProfile, ManagedPolicy, ProviderOwner, Role},
         name::AccountId,
-        organization::{Account, Organization},
+        organization::{Account, Guardrail, Organization, OrganizationalUnit},
+        permission_set::{AccountAssignment, PermissionSet, reserved_role_name},
         revocation::Revocations,
         session::{IdentityAssertion, ProviderRef},
         user::{AccessKey, MfaDevice, UserSession},
     },
-    policy::{CompiledRole, CompiledUser, Policy, TakeableRoles, aws_managed},
+    policy::{CompiledRole, CompiledUser, Policy, TakeableRoles, aws_managed, evaluate::Guardrails},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -53,6 +55,20 @@ pub struct Snapshot {
     pub policies: BTreeMap<Arn, (ManagedPolicy, Arc<Policy>)>,
     /// In order of owner and name; those of the organization are the identity sources.
     pub providers: Vec<Arc<IdentityProvider>>,
+    /// The tree of accounts, by id.
+    pub units: BTreeMap<String, OrganizationalUnit>,
+    /// Guardrails, by id.
+    pub guardrails: BTreeMap<String, Guardrail>,
+    /// Ids of the guardrails that are on the root, a unit or an account.
+    pub guardrail_targets: BTreeMap<String, BTreeSet<String>>,
+    /// Targets from which the policy that allows everything was taken.
+    pub without_full_access: BTreeSet<String>,
+    /// Permission sets, by id.
+    pub permission_sets: BTreeMap<String, Arc<PermissionSet>>,
+    /// Who is assigned them where.
+    pub assignments: BTreeSet<AccountAssignment>,
+    /// What caps accounts, where anything does.
+    pub(super) capped: HashMap<AccountId, Arc<AccountGuardrails>>,
     /// Sessions that are over before their time.
     pub revocations: Arc<Revocations>,
     /// Which roles an assertion may take.
@@ -139,6 +155,22 @@ impl Snapshot {
         self.roles.range(first).take_while(move |((account, _), _)| *account == own).map(|(_, role)| role)
     }
 
+    /// A role by the name that people know it by: its own, or that of its permission set.
+    #[must_use]
+    pub fn role_known_as(&self, account: &AccountId, name: &str) -> Option<&Arc<CompiledRole>> {
+        self.role(account, name).or_else(|| {
+            let set = self.permission_sets.values().find(|set| set.name.as_str().eq_ignore_ascii_case(name))?;
+            self.role(account, &reserved_role_name(set))
+        })
+    }
+
+    /// The name that people know a role by: that of its permission set, unless another role has it.
+    #[must_use]
+    pub fn known_name<'r>(&self, role: &'r Role) -> &'r str {
+        let set = role.permission_set().filter(|name| self.role(&role.account, name).is_none());
+        set.unwrap_or_else(|| role.name.as_str())
+    }
+
     /// A role by its ARN, path included.
     #[must_use]
     pub fn role_by_arn(&self, arn: &Arn) -> Option<&Arc<CompiledRole>> {
@@ -195,6 +227,20 @@ impl Snapshot {
     pub fn asserted_factor(&self, identity: &IdentityAssertion) -> Option<Option<Timestamp>> {
         let believed = &self.source_of(identity)?.second_factor.believed;
         identity.methods.iter().any(|method| believed.contains(method)).then_some(identity.asserted_authentication)
+    }
+
+    /// What caps whoever calls from an account, on a resource of an account.
+    #[must_use]
+    pub fn caps(&self, caller: Option<&AccountId>, owner: Option<&AccountId>) -> Guardrails<'_> {
+        if self.capped.is_empty() {
+            return Guardrails::NONE;
+        }
+        let of = |account: Option<&AccountId>| account.and_then(|account| self.capped.get(account));
+        Guardrails {
+            service_control: of(caller).map(|caps| caps.service_control.as_slice()).unwrap_or_default(),
+            resource_control: of(owner).map(|caps| caps.resource_control.as_slice()).unwrap_or_default(),
+            management: self.management_account(),
+        }
     }
 
     /// A managed policy's document by ARN: customer-managed, or AWS-managed and built in.

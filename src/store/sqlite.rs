@@ -1,13 +1,14 @@
 //! The SQL: loading a snapshot, and the writes of a transaction.
 
-use super::{Snapshot, WriteTx, compute, revocations, unavailable, users};
+use super::{Snapshot, WriteTx, compute, revocations, structure, unavailable, users};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
-        Arn, Error, Secret, Timestamp,
+        Arn, Error, ErrorKind, Secret, Timestamp,
         iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
         name::{AccountId, PolicyName, ProviderName, RoleName},
         organization::{Account, AccountColor, Organization},
+        permission_set::RESERVED_PATH,
         revocation::{RevocationScope, Revocations},
     },
     policy::{CompiledRole, DocumentKind, Library},
@@ -20,7 +21,13 @@ pub(super) fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
     unavailable(format!("the store is damaged: {what}: {error}"))
 }
 
-pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocations>) -> Result<Snapshot, Error> {
+/// Loads a snapshot. What did not change since the one before is taken from it.
+pub(super) async fn load(
+    pool: &SqlitePool,
+    ring: &KeyRing,
+    known: &Arc<Revocations>,
+    before: Option<&Snapshot>,
+) -> Result<Snapshot, Error> {
     let mut tx = pool.begin().await.map_err(unavailable)?;
     let revision = sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get(0);
     let mut snapshot = Snapshot::empty(revision);
@@ -62,8 +69,23 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocati
             role.attached_policies.push(Arn::parse(row.get("policy_arn")).map_err(|e| damaged("role_attached_policy", e))?);
         }
     }
-    for role in roles.into_values() {
+    let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
+    for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
+        snapshot.providers.push(Arc::new(provider(&row, ring)?));
+    }
+    structure::load(&mut tx, &mut snapshot).await?;
+    // Compiled roles hold compiled managed policies.
+    let same_policies = |before: &&Snapshot| {
+        let text = |snapshot: &Snapshot| snapshot.policies.values().map(|(policy, _)| policy.clone()).collect::<Vec<_>>();
+        text(before) == text(&snapshot)
+    };
+    let before = before.filter(same_policies);
+    for role in roles.into_values().chain(structure::assigned_roles(&snapshot)) {
         let key = (role.account.clone(), role.name.as_str().to_lowercase());
+        if let Some(same) = before.and_then(|before| before.roles.get(&key)).filter(|known| known.role == role) {
+            snapshot.roles.insert(key, same.clone());
+            continue;
+        }
         let id = role.id.clone();
         // A role that can't be read is a role that nobody can take: the others live on.
         let compiled = CompiledRole::compile(role.clone(), &mut library, |arn| snapshot.policy(arn));
@@ -75,11 +97,19 @@ pub(super) async fn load(pool: &SqlitePool, ring: &KeyRing, known: &Arc<Revocati
     }
     users::load(&mut tx, ring, &mut snapshot, &mut library).await?;
     compute::load(&mut tx, &mut snapshot).await?;
-    let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
-    for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
-        snapshot.providers.push(Arc::new(provider(&row, ring)?));
-    }
     Ok(snapshot.index())
+}
+
+/// Roles that assignments are change with those alone.
+fn unreserved(role: &Role) -> Result<(), Error> {
+    if role.path != RESERVED_PATH {
+        return Ok(());
+    }
+    let message = format!(
+        "Cannot perform the operation on the protected role '{}' - this role is only modifiable by its permission set",
+        role.name
+    );
+    Err(Error::new(ErrorKind::DeleteConflict, message))
 }
 
 fn account(row: &SqliteRow) -> Result<Account, Error> {
@@ -88,6 +118,7 @@ fn account(row: &SqliteRow) -> Result<Account, Error> {
         name: row.get("name"),
         email: row.get("email"),
         color: AccountColor::parse(row.get("color")).map_err(|e| damaged("account", e))?,
+        parent: Some(row.get::<String, _>("parent")).filter(|parent| !parent.is_empty()),
         tags: serde_json::from_str(row.get("tags")).map_err(|e| damaged("account", e))?,
     })
 }
@@ -184,12 +215,15 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn put_account(&mut self, account: &Account) -> Result<(), Error> {
         let query = sqlx::query(
-            "INSERT INTO account (id, name, email, color, tags) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, color = $4, tags = $5",
+            "INSERT INTO account (id, name, email, color, tags, parent) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, color = $4, tags = $5, parent = $6",
         );
         let query = query.bind(account.id.to_string()).bind(account.name.clone()).bind(account.email.clone());
         let tags = serde_json::to_string(&account.tags).map_err(Error::internal)?;
-        self.execute(query.bind(account.color.map_or("", AccountColor::name)).bind(tags)).await
+        self.execute(
+            query.bind(account.color.map_or("", AccountColor::name)).bind(tags).bind(account.parent.clone().unwrap_or_default()),
+        )
+        .await
     }
 
     /// Creates or changes a role with its policies.
@@ -197,6 +231,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_role(&mut self, role: &Role) -> Result<(), Error> {
+        unreserved(role)?;
         let query = sqlx::query(
             "INSERT INTO role (id, account, name, path, description, trust_policy, max_session_seconds, created)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -232,6 +267,8 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_role(&mut self, id: &str) -> Result<(), Error> {
+        let snapshot = self.snapshot.clone();
+        snapshot.role_by_id(id).map_or(Ok(()), |role| unreserved(&role.role))?;
         self.execute(sqlx::query("DELETE FROM role WHERE id = $1").bind(id.to_owned())).await
     }
 

@@ -18,7 +18,7 @@ use std::{
 
 /// Last uses that are not written yet: a signed call must not wait for a disk.
 #[derive(Debug, Default)]
-pub(super) struct LastUses(Mutex<HashMap<String, LastUse>>);
+pub(super) struct LastUses(Mutex<HashMap<String, LastUse>>, Mutex<HashMap<String, Timestamp>>);
 
 impl Store {
     /// Remembers that an access key signed a call. It is written within a minute (AWS: within 15).
@@ -28,7 +28,12 @@ impl Store {
         uses.insert(key_id.to_owned(), LastUse { time, service: service.to_owned(), region });
     }
 
-    /// Writes the last uses of access keys.
+    /// Remembers that a role was taken. It is written within a minute.
+    pub fn note_role_use(&self, role_id: &str, time: Timestamp) {
+        self.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner).insert(role_id.to_owned(), time);
+    }
+
+    /// Writes the last uses of access keys and roles.
     ///
     /// # Errors
     /// `Unavailable`: then they are kept for the next time.
@@ -43,13 +48,43 @@ impl Store {
             let query = query.bind(id).bind(used.time.0).bind(&used.service).bind(&used.region);
             query.execute(&self.writer).await.map_err(unavailable)?;
         }
-        let mut kept = self.last_uses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|id, used| uses.get(id) != Some(used));
+        self.last_uses.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, used| uses.get(id) != Some(used));
+        let roles = self.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (id, time) in &roles {
+            let query = sqlx::query(
+                "INSERT INTO role_last_used (role_id, time) VALUES ($1, $2) ON CONFLICT (role_id) DO UPDATE SET time = $2",
+            );
+            query.bind(id).bind(time.0).execute(&self.writer).await.map_err(unavailable)?;
+        }
+        self.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, time| roles.get(id) != Some(time));
         Ok(())
     }
 }
 
 impl ReadTx<'_> {
+    /// When each of these roles was last taken, by their ids; those that never were are not there.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn role_uses(&self, roles: &[String]) -> Result<HashMap<String, Timestamp>, Error> {
+        let mut found = HashMap::new();
+        for batch in roles.chunks(500) {
+            let mut query =
+                sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT role_id, time FROM role_last_used WHERE role_id IN (");
+            let mut ids = query.separated(", ");
+            for id in batch {
+                ids.push_bind(id.clone());
+            }
+            query.push(")");
+            for row in query.build().fetch_all(&self.store.readers).await.map_err(unavailable)? {
+                found.insert(row.get("role_id"), Timestamp(row.get("time")));
+            }
+        }
+        let unwritten = self.store.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner);
+        found.extend(roles.iter().filter_map(|id| unwritten.get(id).map(|time| (id.clone(), *time))));
+        Ok(found)
+    }
+
     /// The last use of an access key, none when it was never used.
     ///
     /// # Errors

@@ -169,6 +169,13 @@ export function callerIdentity(program, shellLines) {
   return JSON.parse(run('bash', ['-c', script, program], { env: clean }).stdout);
 }
 
+// What a command of an AWS CLI comes to, with the shell lines of the portal.
+export function awsWith(program, shellLines, args) {
+  const script = `${shellLines}\nexec "$0" "$@" --endpoint-url "$AWS_ENDPOINT_URL" --output json`;
+  const clean = { AWS_CONFIG_FILE: '/dev/null', AWS_SHARED_CREDENTIALS_FILE: '/dev/null', AWS_EC2_METADATA_DISABLED: 'true' };
+  return spawnSync('bash', ['-c', script, program, ...args], { env: { ...process.env, ...clean }, encoding: 'utf8' });
+}
+
 const trust = (account, resource, action, condition) => JSON.stringify({
   Version: '2012-10-17',
   Statement: [{ Sid: 'In', Effect: 'Allow', Principal: { Federated: `arn:aws:iam::${account}:${resource}` }, Action: action, Condition: condition }],
@@ -305,8 +312,8 @@ export async function offeredRoles(page) {
 }
 
 // Presses "Credentials" for a role and returns the shell lines.
-export async function copyShellLines(page, role) {
-  await page.getByRole('button', { name: new RegExp(`^Copy credentials for ${role} in`) }).click();
+export async function copyShellLines(page, role, account = '') {
+  await page.getByRole('button', { name: new RegExp(`^Copy credentials for ${role} in ${account}`) }).click();
   await page.getByRole('heading', { name: `Credentials for ${role}` }).waitFor();
   return page.locator('#shell').textContent();
 }

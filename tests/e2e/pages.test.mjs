@@ -12,7 +12,7 @@ const out = process.env.E2E_SCREENSHOTS ?? path.join(e2e.root, 'target/screensho
 const seen = new Set();
 const PASSING = ['hand_over.html', 'onward.html'];
 // Titles that say nothing of the page: one that it has in these tests.
-const NAMED = { 'admin/role.html': 'Administrator', 'error.html': 'Not found' };
+const NAMED = { 'admin/role.html': 'Administrator', 'error.html': 'Not found', 'admin/guardrail.html': 'Guardrail KeepTheAudit-light' };
 let broker, saml, passwords;
 
 before(async () => {
@@ -90,6 +90,40 @@ for (const [look, options] of looks) test(`every page in ${look}`, async () => {
   await page.getByRole('button', { name: /Open the console as Administrator/ }).click();
   await page.getByRole('heading', { name: 'Roles', exact: true }).waitFor(); await shot('6-roles');
   await page.getByRole('link', { name: 'Administrator', exact: true }).click(); await shot('7-role');
+  await page.getByLabel('Values').first().fill('admins\ndevelopers');
+  await page.getByRole('button', { name: 'Preview', exact: true }).click();
+  await page.getByText('1 gain it').waitFor(); await shot('7-role-preview');
+  await page.getByRole('button', { name: 'Edit as JSON' }).click(); await shot('7-role-json');
+  const go = async (place, name) => { await page.goto(`${broker.url}${place}`); await shot(name); };
+  await go('/admin/roles/new', '7-role-new');
+  await go('/admin/roles/Administrator/policies/new', '7-policy');
+  await go('/admin/mapping', '15-mapping');
+  await go('/admin/mapping?view=matrix', '15-matrix');
+  await go('/admin/proposals', '15-approvals');
+  await page.goto(`${broker.url}/admin/try?search=sam`);
+  await page.getByRole('link', { name: 'Sam Lee' }).click();
+  await page.locator('.event summary').last().click(); await shot('15-try');
+  await go('/admin/accounts', '16-accounts');
+  await page.getByRole('link', { name: 'Workloads' }).click(); await shot('16-accounts-unit');
+  await page.getByRole('link', { name: 'Production' }).click(); await shot('16-account');
+  await page.goto(`${broker.url}/admin/guardrails/new`);
+  await page.getByLabel('Name').fill(`KeepTheAudit-${look}`);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByLabel('Attach it to').selectOption({ label: 'Unit Workloads' });
+  await page.getByRole('button', { name: 'Attach' }).click();
+  await page.getByText('It binds 2 accounts').waitFor(); await shot('16-guardrail');
+  await go('/admin/guardrails', '16-guardrails');
+  await page.goto(`${broker.url}/admin/permission-sets`);
+  await page.getByLabel('Name').fill(`Reader-${look}`);
+  await page.getByRole('button', { name: 'Create' }).click();
+  await page.getByLabel('Every account below').check();
+  await page.getByRole('button', { name: 'Assign' }).click();
+  await page.getByText('on every account').waitFor(); await shot('16-permission-set');
+  await go('/admin/permission-sets', '16-permission-sets');
+  await go('/admin/findings', '17-findings');
+  await go('/admin/settings', '17-settings');
+  await go('/admin/help', '17-help');
+  await page.goto(`${broker.url}/admin/roles/Administrator`);
   await page.getByRole('link', { name: 'Dry-run first' }).click();
   await page.getByLabel('Identity provider').selectOption({ index: 1 });
   await page.getByLabel('Claims, as condition keys (JSON)').fill('{"directory:groups": ["Admins"]}');
@@ -137,9 +171,13 @@ for (const [look, options] of looks) test(`every page in ${look}`, async () => {
   await page.getByRole('button', { name: 'Explain' }).click(); await shot('9-refusals');
   await page.getByRole('link', { name: 'Audit' }).click();
   await page.locator('summary').nth(1).click(); await shot('9-audit');
+  await page.getByRole('link', { name: 'This event alone' }).first().click();
+  await page.getByRole('heading', { name: 'Decision' }).waitFor(); await shot('9-event');
   await page.getByRole('button', { name: 'Leave console' }).click();
   await page.getByRole('button', { name: /Open the console as ReadOnly/ }).click();
   await page.goto(`${broker.url}/admin/audit`); await shot('10-refused');
+  await page.goto(`${broker.url}/admin/roles/ReadOnly`); await shot('10-not-allowed');
+  await page.goto(`${broker.url}/portal/console?role=222233334444%2FReadOnly`); await shot('11-bookmark');
   await page.goto(`${broker.url}/nowhere`); await shot('11-not-found');
   await page.goto(`${broker.url}/sign-in-with-passkey`); await shot('13-passkey');
   await page.goto(`${broker.url}/security`); await shot('13-security-none');

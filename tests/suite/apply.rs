@@ -71,7 +71,7 @@ async fn bad_files_name_line_key_and_what_was_expected() {
         (
             "account = \"222233334444\"\nname = \"Deployer\"",
             "account = \"999999999999\"\nname = \"Deployer\"",
-            &["line 63, roles[1].account", "there is no account 999999999999"],
+            &["line 68, roles[1].account", "there is no account 999999999999"],
         ),
         ("groups = [\"developers\"]", "groups = [\"devs\"]", &["line ", "users[1].groups", "there is no group devs"]),
         (

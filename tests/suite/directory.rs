@@ -308,6 +308,7 @@ async fn passwords_of_breaches_are_refused() {
     set(&world, &link(&world, &id).await, "nobody answers this one").await.unwrap();
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked.iter().map(String::len).collect::<Vec<_>>(), [5, 5, 5], "five digits and nothing else: {asked:?}");
-    let events = world.gateway.broker.store.read().audit_events(None, Some("BeginSetPassword"), None, 1).await.unwrap();
+    let events =
+        world.gateway.broker.store.read().audit_events(None, &crate::world::events("BeginSetPassword"), None, 1).await.unwrap();
     assert_eq!(events[0].detail["breachedPasswords"], "no answer");
 }

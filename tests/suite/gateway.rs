@@ -45,16 +45,33 @@ fn create(role: &str) -> CreateRole {
 async fn a_change_and_its_audit_record_come_together() {
     let world = World::demo().await;
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
-    let before = world.gateway.broker.store.read().audit_events(None, None, None, 1000).await.unwrap().len();
+    let before = world
+        .gateway
+        .broker
+        .store
+        .read()
+        .audit_events(None, &daypass::store::AuditFilter::default(), None, 1000)
+        .await
+        .unwrap()
+        .len();
     admin.call(create("New")).await.unwrap();
     assert_eq!(admin.call(create("new")).await.unwrap_err().kind, ErrorKind::AlreadyExists);
-    let events = world.gateway.broker.store.read().audit_events(None, Some("CreateRole"), None, 10).await.unwrap();
+    let events =
+        world.gateway.broker.store.read().audit_events(None, &crate::world::events("CreateRole"), None, 10).await.unwrap();
     assert_eq!(events.len(), 2);
     assert_eq!(events[1].error_code, None);
     assert_eq!(events[1].principal, "arn:aws:sts::111122223333:assumed-role/Administrator/jane");
     assert_eq!(events[1].detail["roleArn"], "arn:aws:iam::111122223333:role/New");
     assert_eq!(events[0].error_code.as_deref(), Some("AlreadyExists"));
-    let after = world.gateway.broker.store.read().audit_events(None, None, None, 1000).await.unwrap().len();
+    let after = world
+        .gateway
+        .broker
+        .store
+        .read()
+        .audit_events(None, &daypass::store::AuditFilter::default(), None, 1000)
+        .await
+        .unwrap()
+        .len();
     assert_eq!(after, before + 2);
 }
 
@@ -67,7 +84,7 @@ async fn a_refusal_is_audited_and_tells_nothing_about_what_exists() {
     assert_eq!((there.kind, missing.kind), (ErrorKind::AccessDenied, ErrorKind::AccessDenied));
     assert_eq!(there.public.replace("Pipeline", "Nobody"), missing.public);
     assert!(there.public.contains("because no identity-based policy allows the iam:GetRole action"), "{}", there.public);
-    let events = world.gateway.broker.store.read().audit_events(None, Some("GetRole"), None, 10).await.unwrap();
+    let events = world.gateway.broker.store.read().audit_events(None, &crate::world::events("GetRole"), None, 10).await.unwrap();
     assert_eq!(events.len(), 2);
 }
 

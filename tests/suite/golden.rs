@@ -36,7 +36,11 @@ fn reason(service: &str, operation: &str) -> &'static str {
         "rolesanywhere" if has(&["Tag", "Notification", "Subject", "Mapping"]) => "not served: nothing here needs it",
         "access-analyzer" => "not served yet: findings about access",
         "cloudtrail" => "not served: only reading the log is the broker's part",
-        "organizations" => "not served yet: OUs, guardrails and account changes",
+        "organizations" if has(&["Handshake", "Invite", "Responsibility", "Delegated", "ServiceAccess", "GovCloud"]) => {
+            "not served: one organization, whose accounts are made here"
+        }
+        "organizations" => "not served yet",
+        "sso-admin" if has(&["Application", "TrustedTokenIssuer", "Region"]) => "not served yet: applications",
         "iam" if has(&["SSHPublicKey", "ServerCertificate", "SigningCertificate", "ServiceSpecificCredential"]) => {
             "not served: no such credentials exist here"
         }
@@ -51,10 +55,7 @@ fn golden_operations() {
         serde_json::from_str(&fs::read_to_string("tests/data/models/operations.json").unwrap()).unwrap();
     let mut text = String::from("# Every operation of the published models: served, or not and why. Then our own.\n");
     for (service, operations) in &models {
-        let source = match service.as_str() {
-            "sso-oidc" => "sso-oidc.amazonaws.com".to_owned(),
-            other => format!("{other}.amazonaws.com"),
-        };
+        let source = format!("{service}.amazonaws.com");
         let served: Vec<&str> = entries()
             .filter(|entry| entry.event_source == source && entry.serve.is_some())
             .map(|entry| entry.operation)
@@ -99,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::{CompletePolicy, ValidatePolicy}, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate_policy::*, trust::{mappings, preview, proposals, simulate, simulate::SimulateTrust}, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::{CompletePolicy, ValidatePolicy, review}, settings::ListSettings, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate_policy::*, trust::{mappings, preview, proposals, simulate, simulate::SimulateTrust}, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_admin, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -198,7 +199,52 @@ macro_rules! samples {
         $visit!(ValidatePolicy, { "policyDocument": allow, "policyType": "IDENTITY_POLICY" });
         $visit!(ListSignIns, {});
         $visit!(organizations::DescribeOrganization, {});
-        $visit!(organizations::ListAccounts, {});
+        $visit!(organizations::accounts::ListAccountsForParent, { "ParentId": "r-xxxx" });
+        $visit!(organizations::accounts::DescribeAccount, { "AccountId": "333344445555" });
+        $visit!(organizations::accounts::CreateAccount, { "AccountName": "New", "Email": "new@example.com" });
+        $visit!(organizations::accounts::MoveAccount, { "AccountId": "333344445555", "SourceParentId": "r-xxxx", "DestinationParentId": "ou-xxxx-xxxxxxxx" });
+        $visit!(organizations::accounts::ListTagsForResource, { "ResourceId": "333344445555" });
+        $visit!(organizations::accounts::TagResource, { "ResourceId": "333344445555", "Tags": [{ "Key": "Team", "Value": "blue" }] });
+        $visit!(organizations::accounts::UntagResource, { "ResourceId": "333344445555", "TagKeys": ["Team"] });
+        $visit!(organizations::accounts::UpdateAccount, { "AccountId": "333344445555", "Name": "Sandbox", "Email": "", "Color": "", "Tags": {} });
+        $visit!(organizations::accounts::SearchAccounts, {});
+        $visit!(organizations::units::ListRoots, {});
+        $visit!(organizations::units::ListParents, { "ChildId": "333344445555" });
+        $visit!(organizations::units::ListOrganizationalUnitsForParent, { "ParentId": "r-xxxx" });
+        $visit!(organizations::units::DescribeOrganizationalUnit, { "OrganizationalUnitId": "ou-xxxx-xxxxxxxx" });
+        $visit!(organizations::units::CreateOrganizationalUnit, { "ParentId": "r-xxxx", "Name": "New" });
+        $visit!(organizations::units::UpdateOrganizationalUnit, { "OrganizationalUnitId": "ou-xxxx-xxxxxxxx", "Name": "New" });
+        $visit!(organizations::units::DeleteOrganizationalUnit, { "OrganizationalUnitId": "ou-xxxx-xxxxxxxx" });
+        $visit!(organizations::policies::ListPolicies, { "Filter": "SERVICE_CONTROL_POLICY" });
+        $visit!(organizations::policies::DescribePolicy, { "PolicyId": "p-FullAWSAccess" });
+        $visit!(organizations::policies::CreatePolicy, { "Name": "New", "Type": "SERVICE_CONTROL_POLICY", "Content": allow });
+        $visit!(organizations::policies::UpdatePolicy, { "PolicyId": "p-xxxxxxxx" });
+        $visit!(organizations::policies::DeletePolicy, { "PolicyId": "p-xxxxxxxx" });
+        $visit!(organizations::policies::AttachPolicy, { "PolicyId": "p-FullAWSAccess", "TargetId": "333344445555" });
+        $visit!(organizations::policies::DetachPolicy, { "PolicyId": "p-xxxxxxxx", "TargetId": "333344445555" });
+        $visit!(organizations::policies::ListPoliciesForTarget, { "TargetId": "333344445555", "Filter": "SERVICE_CONTROL_POLICY" });
+        $visit!(organizations::policies::ListTargetsForPolicy, { "PolicyId": "p-FullAWSAccess" });
+        $visit!(sso_admin::ListInstances, {});
+        $visit!(sso_admin::ListPermissionSets, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x" });
+        $visit!(sso_admin::DescribePermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::CreatePermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "Name": "Reader" });
+        $visit!(sso_admin::UpdatePermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::DeletePermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::PutInlinePolicyToPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "InlinePolicy": allow });
+        $visit!(sso_admin::GetInlinePolicyForPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::DeleteInlinePolicyFromPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::AttachManagedPolicyToPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "ManagedPolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess" });
+        $visit!(sso_admin::DetachManagedPolicyFromPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "ManagedPolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess" });
+        $visit!(sso_admin::ListManagedPoliciesInPermissionSet, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::assignments::CreateAccountAssignment, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "TargetId": "333344445555", "TargetType": "AWS_ACCOUNT", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "PrincipalType": "GROUP", "PrincipalId": "g-x" });
+        $visit!(sso_admin::assignments::DeleteAccountAssignment, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "TargetId": "333344445555", "TargetType": "AWS_ACCOUNT", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "PrincipalType": "GROUP", "PrincipalId": "g-x" });
+        $visit!(sso_admin::assignments::ListAccountAssignments, { "InstanceArn": "arn:aws:sso:::instance/ssoins-x", "AccountId": "333344445555", "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x" });
+        $visit!(sso_admin::assignments::SetAssignment, { "PermissionSetArn": "arn:aws:sso:::permissionSet/ssoins-x/ps-x", "Principal": { "Group": "g-x" }, "Target": { "Account": "333344445555" }, "Assigned": true });
+        $visit!(sso_admin::assignments::ListAssignments, {});
+        $visit!(review::ReviewRoles, {});
+        $visit!(review::ReviewPeople, {});
+        $visit!(ListSettings, {});
+        $visit!(organizations::accounts::ListAccounts, {});
         $visit!(LookupEvents, {});
         $visit!(RegisterClient, { "clientName": "c", "clientType": "public" });
         $visit!(StartDeviceAuthorization, { "clientId": "x", "clientSecret": "x", "startUrl": "https://x" });
@@ -251,6 +297,9 @@ macro_rules! samples {
         $visit!(enrolment::ListFactorsOf, { "person": "people:u-jane" });
         $visit!(enrolment::ResetFactors, { "person": "people:u-jane" });
         $visit!(directory::SearchUsers, {});
+        $visit!(directory::groups::SearchGroups, {});
+        $visit!(directory::groups::NameOf, { "id": "g-x" });
+        $visit!(directory::groups::FindByName, { "name": "admins", "group": true });
         $visit!(directory::CreateUser, { "user_name": "kim", "email": "kim@example.com", "display_name": "Kim", "groups": [] });
         $visit!(directory::UpdateUser, { "id": "u-x", "email": "kim@example.com", "display_name": "Kim", "groups": [], "disabled": false, "version": 1 });
         $visit!(directory::DeleteUser, { "id": "u-x" });

@@ -268,7 +268,7 @@ async fn a_federated_user_may_what_both_the_user_and_the_policy_allow() {
         assert_eq!(answer.federated_user.federated_user_id, format!("{MANAGEMENT}:guest"));
         world.caller(Principal::User(Arc::new(opened(&world, &answer.credentials.session_token))))
     };
-    let list = || serde_json::from_value::<daypass::api::organizations::ListAccounts>(json!({})).unwrap();
+    let list = || serde_json::from_value::<daypass::api::organizations::accounts::ListAccounts>(json!({})).unwrap();
     let guest = made(Some(allow(&["organizations:ListAccounts"]))).await;
     guest.call(list()).await.unwrap();
     assert_eq!(guest.call(GetCallerIdentity {}).await.unwrap().arn.resource(), "federated-user/guest");

@@ -197,9 +197,15 @@ async fn open_in(
             limits,
             known_sessions: Arc::default(),
             known_bearers: Arc::default(),
+            settings: Arc::default(),
             session_policies: Arc::default(),
         },
     })
+}
+
+/// Audit records of one operation.
+pub fn events(name: &str) -> daypass::store::AuditFilter {
+    daypass::store::AuditFilter { event_name: Some(name.to_owned()), ..Default::default() }
 }
 
 /// Someone who calls operations.

@@ -5,10 +5,12 @@
 
 mod people;
 mod providers;
+mod structure;
 
 use people::{People, people};
 pub use providers::{KindEntry, ProviderEntry};
 pub(super) use providers::{check_mapping, check_namesakes};
+pub use structure::{AssignmentEntry, ClaimEntry, GuardrailEntry, KindWord, PermissionSetEntry, UnitEntry};
 
 use super::iam::trust::{self, Known};
 
@@ -18,7 +20,8 @@ use crate::{
         directory::{Group, User},
         iam::{IdentityProvider, ManagedPolicy, ProviderOwner, Role},
         name::{AccountId, GroupName, PolicyName, ProviderName, RoleName, UserName},
-        organization::{Account, AccountColor, Organization, check_tags},
+        organization::{Account, AccountColor, Guardrail, Organization, OrganizationalUnit, check_tags},
+        permission_set::{AccountAssignment, PermissionSet},
     },
     federation::passwords,
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, Write, fault::json_code},
@@ -48,6 +51,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<ApplyOrganization>(),
     Entry::inner::<super::keys::ListRingKeys>(),
     Entry::inner::<super::keys::RotateRingKey>(),
+    Entry::inner::<super::settings::ListSettings>(),
 ];
 
 /// The document. See `config/organization.toml` for one with every key explained.
@@ -71,6 +75,15 @@ pub struct OrganizationFile {
     /// Roles.
     #[serde(default)]
     pub roles: Vec<RoleEntry>,
+    /// The tree of accounts, from above.
+    #[serde(default)]
+    pub organizational_units: Vec<UnitEntry>,
+    /// Service and resource control policies.
+    #[serde(default)]
+    pub guardrails: Vec<GuardrailEntry>,
+    /// Permission sets with their assignments.
+    #[serde(default)]
+    pub permission_sets: Vec<PermissionSetEntry>,
     /// Groups of the built-in directory.
     #[serde(default)]
     pub groups: Vec<GroupEntry>,
@@ -103,6 +116,8 @@ pub struct AccountEntry {
     /// How it stands out on pages.
     #[serde(default)]
     pub color: Option<AccountColor>,
+    /// The unit it is in, by name, or `root`; where nothing is said, it stays where it is.
+    pub unit: Option<String>,
     /// What is known of it.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -318,11 +333,19 @@ enum Put {
     Role(Role),
     Group(Group),
     User(User),
+    Unit(OrganizationalUnit),
+    Guardrail(Guardrail),
+    GuardrailTarget(String, String, bool),
+    PermissionSet(PermissionSet),
+    Assignment(AccountAssignment, bool),
     NoProvider(ProviderOwner, ProviderName),
     NoPolicy(String),
     NoRole(String),
     NoGroup(String),
     NoUser(String),
+    NoUnit(String),
+    NoGuardrail(String),
+    NoPermissionSet(String),
 }
 
 impl Put {
@@ -338,11 +361,19 @@ impl Put {
                 tx.put_user(user).await?;
                 tx.put_memberships(&user.id, &user.groups).await
             }
+            Self::Unit(unit) => tx.put_unit(unit).await,
+            Self::Guardrail(guardrail) => tx.put_guardrail(guardrail).await,
+            Self::GuardrailTarget(policy, target, on) => tx.put_guardrail_target(policy, target, *on).await,
+            Self::PermissionSet(set) => tx.put_permission_set(set).await,
+            Self::Assignment(assignment, on) => tx.put_assignment(assignment, *on).await,
             Self::NoProvider(owner, name) => tx.delete_provider(owner, name).await,
             Self::NoPolicy(id) => tx.delete_policy(id).await,
             Self::NoRole(id) => tx.delete_role(id).await,
             Self::NoGroup(id) => tx.delete_group(id).await,
             Self::NoUser(id) => tx.delete_user(id).await,
+            Self::NoUnit(id) => tx.delete_unit(id).await,
+            Self::NoGuardrail(id) => tx.delete_guardrail(id).await,
+            Self::NoPermissionSet(id) => tx.delete_permission_set(id).await,
         }
     }
 }
@@ -362,6 +393,13 @@ impl Draft {
         }
         let verb = if old { Verb::Update } else { Verb::Create };
         self.plan.changes.push(Change { verb, what, parts: if old { parts } else { Vec::new() } });
+        self.writes.push(write);
+    }
+
+    /// Adds something that is there or not, as a whole.
+    fn toggle(&mut self, what: String, on: bool, write: Put) {
+        let verb = if on { Verb::Create } else { Verb::Delete };
+        self.plan.changes.push(Change { verb, what, parts: Vec::new() });
         self.writes.push(write);
     }
 
@@ -399,7 +437,7 @@ fn draft(
         prune: wish.prune,
     };
     check_unique(file)?;
-    accounts(&mut draft, file, snapshot, random)?;
+    let units = accounts(&mut draft, file, snapshot, random)?;
     let known: BTreeSet<&AccountId> = file.accounts.iter().map(|account| &account.id).chain(snapshot.accounts.keys()).collect();
     let in_known = |key: String, account: &AccountId| {
         if known.contains(account) {
@@ -449,6 +487,9 @@ fn draft(
     }
     roles(&mut draft, file, snapshot, random, now)?;
     people(&mut draft, wish, directory, random)?;
+    structure::guardrails(&mut draft, file, &units, snapshot, random)?;
+    let around = structure::Around { units: &units, people: directory, snapshot, random, now };
+    structure::permission_sets(&mut draft, file, &around)?;
     Ok(draft)
 }
 
@@ -468,20 +509,33 @@ fn check_unique(file: &OrganizationFile) -> Result<(), Error> {
     Ok(())
 }
 
-fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random) -> Result<(), Error> {
+fn accounts(
+    draft: &mut Draft,
+    file: &OrganizationFile,
+    snapshot: &Snapshot,
+    random: &dyn Random,
+) -> Result<structure::Units, Error> {
     let entry = &file.organization;
     let owner = &entry.management_account;
     if !file.accounts.iter().any(|account| account.id == *owner) && !snapshot.accounts.contains_key(owner) {
         return Err(bad("organization.management_account", format!("there is no account {owner}; list it under [[accounts]]")));
     }
-    for account in &file.accounts {
+    let old = snapshot.organization.as_ref();
+    let organization = Organization {
+        name: entry.name.clone(),
+        id: old.map_or_else(|| format!("o-{}", random.text(b"abcdefghijklmnopqrstuvwxyz0123456789", 10)), |old| old.id.clone()),
+        management_account: owner.clone(),
+    };
+    let units = structure::units(draft, file, &organization, snapshot, random)?;
+    for (index, account) in file.accounts.iter().enumerate() {
         let old = snapshot.accounts.get(&account.id);
-        check_tags(&account.tags).map_err(|error| bad(&format!("account {}: tags", account.id), error.public))?;
+        check_tags(&account.tags).map_err(|error| bad(&format!("accounts[{index}].tags"), error.public))?;
         let new = Account {
             id: account.id.clone(),
             name: account.name.clone(),
             email: account.email.clone(),
             color: account.color,
+            parent: units.of_account(index, account.unit.as_ref(), old.and_then(|old| old.parent.clone()))?,
             tags: account.tags.clone(),
         };
         let parts = old.map(|old| {
@@ -489,22 +543,19 @@ fn accounts(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, ran
                 ("name", old.name != new.name),
                 ("email", old.email != new.email),
                 ("color", old.color != new.color),
+                ("unit", old.parent != new.parent),
                 ("tags", old.tags != new.tags),
             ])
         });
         draft.put(format!("account {} ({})", new.id, new.name), old.is_some(), parts.unwrap_or_default(), Put::Account(new));
     }
-    let old = snapshot.organization.as_ref();
-    let new = Organization {
-        name: entry.name.clone(),
-        id: old.map_or_else(|| format!("o-{}", random.text(b"abcdefghijklmnopqrstuvwxyz0123456789", 10)), |old| old.id.clone()),
-        management_account: owner.clone(),
-    };
     let parts = old.map(|old| {
-        differing(&[("name", old.name != new.name), ("management_account", old.management_account != new.management_account)])
+        let moved = old.management_account != organization.management_account;
+        differing(&[("name", old.name != organization.name), ("management_account", moved)])
     });
-    draft.put(format!("organization {}", new.name), old.is_some(), parts.unwrap_or_default(), Put::Organization(new));
-    Ok(())
+    let what = format!("organization {}", organization.name);
+    draft.put(what, old.is_some(), parts.unwrap_or_default(), Put::Organization(organization));
+    Ok(units)
 }
 
 fn policies(draft: &mut Draft, file: &OrganizationFile, snapshot: &Snapshot, random: &dyn Random, now: Timestamp) {
@@ -585,7 +636,8 @@ fn roles(
         draft.put(format!("role {}/{}", new.account, new.name), old.is_some(), parts.unwrap_or_default(), Put::Role(new));
     }
     for (key, role) in &snapshot.roles {
-        if !listed.contains(key) {
+        // What assignments are goes with those.
+        if !listed.contains(key) && role.role.permission_set().is_none() {
             draft.unlisted(format!("role {}/{}", role.role.account, role.role.name), Put::NoRole(role.role.id.clone()));
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Error, Random,
         directory::{Group, User},
-        name::GroupName,
+        name::{GroupName, UserName},
     },
     store::ReadTx,
 };
@@ -20,6 +20,16 @@ pub(super) struct People {
 impl People {
     pub(super) async fn read(tx: &ReadTx<'_>) -> Result<Self, Error> {
         Ok(Self { users: tx.users().await?, groups: tx.groups().await? })
+    }
+
+    /// The id of the group with this name.
+    pub(super) fn group_id(&self, name: &GroupName) -> Option<String> {
+        self.groups.iter().find(|group| group.name == *name).map(|group| group.id.clone())
+    }
+
+    /// The id of whoever signs in with this name.
+    pub(super) fn user_id(&self, name: &UserName) -> Option<String> {
+        self.users.iter().find(|user| user.name.key() == name.key()).map(|user| user.id.clone())
     }
 }
 

@@ -1,5 +1,6 @@
 //! People and groups of the built-in directory, for pages. Actions are those of AWS's `sso-directory`.
 
+pub mod groups;
 mod tokens;
 
 pub use tokens::{BearerTokenInfo, BearerTokens, CreateBearerToken, CreatedBearerToken, DeleteBearerToken, ListBearerTokens};
@@ -32,6 +33,9 @@ impl Service for Directory {
 /// What pages call.
 pub const TABLE: &[Entry] = &[
     Entry::inner::<SearchUsers>(),
+    Entry::inner::<groups::SearchGroups>(),
+    Entry::inner::<groups::NameOf>(),
+    Entry::inner::<groups::FindByName>(),
     Entry::inner::<CreateUser>(),
     Entry::inner::<UpdateUser>(),
     Entry::inner::<DeleteUser>(),
@@ -88,8 +92,6 @@ pub struct DirectoryUser {
 pub struct DirectoryUsers {
     /// By name.
     pub users: Vec<DirectoryUser>,
-    /// Every group.
-    pub groups: Vec<String>,
     /// Whether there are more.
     pub more: bool,
 }
@@ -124,8 +126,7 @@ impl Operation for SearchUsers {
         let mut found = call.tx.search_users(self.text.trim(), &self.after, MOST_LISTED + 1).await?;
         let more = found.len() > MOST_LISTED as usize;
         found.truncate(MOST_LISTED as usize);
-        let groups = call.tx.groups().await?.into_iter().map(|group| group.name.into()).collect();
-        Ok(DirectoryUsers { users: found.into_iter().map(Into::into).collect(), groups, more })
+        Ok(DirectoryUsers { users: found.into_iter().map(Into::into).collect(), more })
     }
 }
 

@@ -205,7 +205,8 @@ impl Operation for ListAccountRoles {
         let own = takeable.iter().map(|role| &role.role);
         let key = |role: &&Role| role.name.as_str().to_lowercase();
         let (page, next_token) = super::page(own, key, self.next_token.as_deref(), self.max_result)?;
-        let info = |role: &Role| RoleInfo { role_name: role.name.to_string(), account_id: role.account.clone() };
+        let snapshot = &call.tx.snapshot;
+        let info = |role: &Role| RoleInfo { role_name: snapshot.known_name(role).to_owned(), account_id: role.account.clone() };
         Ok(RoleList { next_token, role_list: page.into_iter().map(info).collect() })
     }
 }
@@ -249,7 +250,7 @@ impl GetRoleCredentials {
     #[must_use]
     pub fn access_to(scope: &Scope, account: &AccountId, role_name: &str) -> Access {
         let unknown = || Arn::iam(account, &format!("role/{}", role_name.chars().take(64).collect::<String>()));
-        let role = scope.snapshot.role(account, role_name).map_or_else(unknown, |role| role.role.arn());
+        let role = scope.snapshot.role_known_as(account, role_name).map_or_else(unknown, |role| role.role.arn());
         Access::Trusted(Box::new(TrustedAccess { role, proof: Proof::Person, session_name: None }))
     }
 

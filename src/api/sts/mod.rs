@@ -428,6 +428,7 @@ pub(super) fn issue<O: Operation<Mode = Issue>>(call: &mut Call<'_, O>, request:
         let (limit, now) = (broker.limits.chained_seconds, call.caller.origin.time);
         credentials::issue(call.permit, request, limit, broker.store.ring(), &*broker.random, now)?
     };
+    broker.store.note_role_use(&issued.session.role_id, call.caller.origin.time);
     call.tx.note("person", &issued.session.person);
     call.tx.note("assumedRole", issued.session.arn());
     call.tx.note("accessKeyId", &issued.session.access_key_id);

@@ -1,16 +1,21 @@
 //! The console of a local account: Daypass's own admin pages, entered as a role session. Nobody is an admin here; what the
 //! role may do is decided by its policies, operation by operation.
 
+pub mod accounts;
 pub mod audit;
 pub mod dry_run;
+pub mod findings;
+pub mod guardrails;
 pub mod mapping;
 pub mod people;
+pub mod permission_sets;
 pub mod policies;
 pub mod proposals;
 pub mod refusals;
 pub mod roles;
 mod rules;
 pub mod sessions;
+pub mod settings;
 pub mod sign_ins;
 pub mod sources;
 mod trust_form;
@@ -36,6 +41,12 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/roles/{name}", get(roles::show).post(roles::edit))
         .route("/admin/roles/{name}/policies/{policy}", get(policies::show).post(policies::save))
         .route("/admin/roles/{name}/dry-run", get(dry_run::form).post(dry_run::run))
+        .route("/admin/accounts", get(accounts::list).post(accounts::change))
+        .route("/admin/accounts/{id}", get(accounts::show).post(accounts::save))
+        .route("/admin/guardrails", get(guardrails::list))
+        .route("/admin/guardrails/{id}", get(guardrails::show).post(guardrails::change))
+        .route("/admin/permission-sets", get(permission_sets::list).post(permission_sets::create))
+        .route("/admin/permission-sets/{id}", get(permission_sets::show).post(permission_sets::change))
         .route("/admin/mapping", get(mapping::list))
         .route("/admin/proposals", get(proposals::list))
         .route("/admin/proposals/{id}", post(proposals::decide))
@@ -60,6 +71,11 @@ pub(super) fn router() -> Router<Pages> {
         .route("/admin/sources/{name}/test", post(sources::test))
         .route("/admin/sources/{name}/delete", post(sources::delete))
         .route("/admin/audit", get(audit::list))
+        .route("/admin/audit/export", get(audit::export))
+        .route("/admin/audit/{id}", get(audit::show))
+        .route("/admin/findings", get(findings::list))
+        .route("/admin/settings", get(settings::list))
+        .route("/admin/help", get(settings::help))
         .route("/admin/leave", post(leave))
 }
 
@@ -73,8 +89,13 @@ const MENU: &[(&str, &[Entry])] = &[
             ("mapping", "/admin/mapping", "Role mapping", "map"),
             ("roles", "/admin/roles", "Roles", "role"),
             ("try", "/admin/try", "Try a person", "try"),
+            ("permission-sets", "/admin/permission-sets", "Permission sets", "set"),
             ("proposals", "/admin/proposals", "Approvals", "approve"),
         ],
+    ),
+    (
+        "Organization",
+        &[("accounts", "/admin/accounts", "Accounts", "account"), ("guardrails", "/admin/guardrails", "Guardrails", "guardrail")],
     ),
     (
         "People",
@@ -85,7 +106,16 @@ const MENU: &[(&str, &[Entry])] = &[
             ("sessions", "/admin/sessions", "Sessions", "session"),
         ],
     ),
-    ("Watch", &[("refusals", "/admin/refusals", "Refusals", "refusal"), ("audit", "/admin/audit", "Audit", "audit")]),
+    (
+        "Watch",
+        &[
+            ("findings", "/admin/findings", "Findings", "finding"),
+            ("refusals", "/admin/refusals", "Refusals", "refusal"),
+            ("audit", "/admin/audit", "Audit", "audit"),
+            ("settings", "/admin/settings", "Settings", "settings"),
+            ("help", "/admin/help", "Help", "help"),
+        ],
+    ),
 ];
 
 /// What every console page shows around it.

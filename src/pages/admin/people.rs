@@ -5,7 +5,7 @@ use crate::{
     api::{
         directory::{
             BearerTokens, CreateBearerToken, CreateGroup, CreateUser, CreatedBearerToken, DeleteBearerToken, DeleteUser,
-            DirectoryUser, ListBearerTokens, SearchUsers, UpdateUser,
+            DirectoryUser, ListBearerTokens, SearchUsers, UpdateUser, groups::SearchGroups,
         },
         signin::password::{MakePasswordLink, PasswordLinkAnswer},
     },
@@ -139,7 +139,9 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> P
     };
     match outcome {
         Ok(found) => {
-            (page.users, page.groups, page.more) = (found.users, found.groups, found.more);
+            (page.users, page.more) = (found.users, found.more);
+            page.groups =
+                pages.gateway.call(&caller, SearchGroups::default()).await.map(|found| found.groups).unwrap_or_default();
             Ok(render(&page))
         }
         Err(error) if error.kind == ErrorKind::AccessDenied => {

@@ -7,7 +7,10 @@ use crate::{
         iam::trust::preview::{PreviewTrustPolicy, Tried, TrustPreview},
     },
     domain::{Arn, Error, ErrorKind, iam::ProviderKind, name::RoleName, session::Caller},
-    policy::rule::{FactorRule, FederatedRule, OtherRule, Rule, RuleCondition},
+    policy::{
+        Finding,
+        rule::{FactorRule, FederatedRule, OtherRule, Rule, RuleCondition},
+    },
     store::Snapshot,
 };
 
@@ -144,13 +147,14 @@ pub(super) struct FindingLine {
 }
 
 impl FindingLine {
+    /// One whose text is not at hand.
+    pub(super) fn of(finding: Finding) -> Self {
+        let (kind, word) = words(finding.kind.name());
+        Self { kind, word, line: 0, message: finding.message, code: finding.code, excerpt: String::new() }
+    }
+
     pub(super) fn new(finding: ValidatePolicyFinding, text: &str) -> Self {
-        let (kind, word) = match finding.finding_type {
-            "ERROR" => ("error", "error"),
-            "SECURITY_WARNING" => ("security", "too open"),
-            "WARNING" => ("warning", "warning"),
-            _ => ("suggestion", "suggestion"),
-        };
+        let (kind, word) = words(finding.finding_type);
         let line = finding.locations.first().map_or(0, |location| location.span.start.line);
         let excerpt = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
         Self {
@@ -161,6 +165,16 @@ impl FindingLine {
             code: finding.issue_code,
             excerpt: excerpt.chars().take(160).collect(),
         }
+    }
+}
+
+/// For the style, and for people.
+fn words(kind: &str) -> (&'static str, &'static str) {
+    match kind {
+        "ERROR" => ("error", "error"),
+        "SECURITY_WARNING" => ("security", "too open"),
+        "WARNING" => ("warning", "warning"),
+        _ => ("suggestion", "suggestion"),
     }
 }
 

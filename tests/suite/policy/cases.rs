@@ -187,7 +187,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
         });
         let check = Check::new(&case.action, target.role.arn()).trusted_by(target);
         let caller = SignedCaller::of_role(&session, &caller_role, caps.as_ref());
-        return Ok(outcome(authorize_signed(&caller, guardrails, &context, &[check]), ""));
+        return Ok(outcome(authorize_signed(&caller, |_| guardrails, &context, &[check]), ""));
     }
     let resource_set = case
         .resource_policy

@@ -89,7 +89,7 @@ impl Operation for ListRoleMappings {
 
 /// Roles of every account are records of the management account; from another account this is a cross-account request, which
 /// is refused.
-pub(super) fn of_the_organization(scope: &Scope) -> Result<Check, Error> {
+pub(in crate::api) fn of_the_organization(scope: &Scope) -> Result<Check, Error> {
     let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
     Ok(Check::new("iam:ListRoleMappings", Arn::iam(&owner, "role-mapping/*")).owned_by(owner))
 }

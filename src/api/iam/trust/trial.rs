@@ -6,10 +6,7 @@ use crate::{
         session::{IdentityAssertion, RequestOrigin},
     },
     gateway::person_context,
-    policy::{
-        CompiledRole, Explanation,
-        evaluate::{Guardrails, explain_federated},
-    },
+    policy::{CompiledRole, Explanation, evaluate::explain_federated},
     store::Snapshot,
 };
 
@@ -23,7 +20,7 @@ pub(super) fn explain(
 ) -> Explanation {
     // As the person would come: with the keys of a request, and none of the administrator who tries it.
     let context = role.trust_context(identity, &person_context(snapshot, identity, factor, origin));
-    let mut explanation = explain_federated(role, identity, Guardrails::NONE, &context);
+    let mut explanation = explain_federated(role, identity, snapshot.caps(None, Some(&role.role.account)), &context);
     // People know each other by names.
     for principal in explanation.policies.iter_mut().flat_map(|policy| &mut policy.statements).flat_map(|one| &mut one.principals)
     {

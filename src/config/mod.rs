@@ -1,5 +1,7 @@
 //! Settings: a TOML file and the environment. `config/daypass.toml` is the manual; a test reads it.
 
+mod manual;
+
 use crate::{
     domain::{
         Clock, Error, ErrorKind, Random, Timestamp,
@@ -10,7 +12,7 @@ use crate::{
     store::Store,
 };
 use base64::Engine as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     io::{ErrorKind as IoErrorKind, Write as _},
@@ -21,7 +23,7 @@ use std::{
 use url::Url;
 
 /// Settings of a broker.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where the world reaches this broker. https, or http on a loopback address.
@@ -54,7 +56,7 @@ pub struct Settings {
 }
 
 /// `[tls]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {
     /// PEM, leaf first.
@@ -64,7 +66,7 @@ pub struct TlsSettings {
 }
 
 /// `[sessions]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionSettings {
     /// Longest portal session, in seconds.
@@ -80,7 +82,7 @@ pub struct SessionSettings {
 }
 
 /// `[sign_ins]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignInSettings {
     /// How long the checks and claims of sign-ins are kept, in days.
@@ -94,7 +96,7 @@ impl Default for SignInSettings {
 }
 
 /// `[passwords]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PasswordSettings {
     /// Words that make no password.
@@ -110,7 +112,7 @@ impl PasswordSettings {
 }
 
 /// `[outbound]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboundSettings {
     /// Hosts of identity providers that have private addresses.
@@ -118,7 +120,7 @@ pub struct OutboundSettings {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// A filter, such as `info` or `daypass=debug`.
@@ -128,7 +130,7 @@ pub struct LogSettings {
 }
 
 /// How lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -275,6 +277,7 @@ impl Settings {
                 limits,
                 known_sessions: Arc::default(),
                 known_bearers: Arc::default(),
+                settings: Arc::new(manual::settings(&self)),
                 session_policies: Arc::default(),
             },
         })

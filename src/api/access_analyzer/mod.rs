@@ -1,5 +1,7 @@
 //! AWS IAM Access Analyzer: checking policies before they are used.
 
+pub mod review;
+
 use crate::{
     domain::{Error, ErrorKind, name::AccountId},
     gateway::{Access, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service, fault::json_code},
@@ -33,7 +35,12 @@ impl Service for AccessAnalyzer {
 }
 
 /// What is served.
-pub const TABLE: &[Entry] = &[Entry::rest::<ValidatePolicy>("POST", "/policy/validation"), Entry::inner::<CompletePolicy>()];
+pub const TABLE: &[Entry] = &[
+    Entry::rest::<ValidatePolicy>("POST", "/policy/validation"),
+    Entry::inner::<CompletePolicy>(),
+    Entry::inner::<review::ReviewRoles>(),
+    Entry::inner::<review::ReviewPeople>(),
+];
 
 /// Checks a policy: grammar, published checks, and lints of federated trust.
 #[derive(Debug, Deserialize)]
