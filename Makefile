@@ -1,5 +1,5 @@
 # The two commands to remember: `make run` and `make test`.
-.PHONY: run test setup-run test-env lint suite e2e golden advisories bench fuzz screenshots
+.PHONY: run test setup-run test-env lint suite e2e golden advisories bench fuzz screenshots pictures
 SHELL := /bin/bash
 
 # Serves a working demo on http://127.0.0.1:8080, with its store in ./data.
@@ -58,3 +58,8 @@ fuzz:
 screenshots: test-env
 	cargo build --locked
 	. target/test-env && E2E_SCREENSHOTS=target/screenshots "$$E2E_NODE" --test --test-force-exit tests/e2e/pages.test.mjs
+
+# The pictures of the README and of the help in the console. Look at them before you commit.
+pictures: test-env
+	cargo build --locked
+	. target/test-env && "$$E2E_NODE" tests/e2e/pictures.mjs

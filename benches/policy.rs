@@ -270,7 +270,7 @@ fn whole_stack() {
         boundary: Some(&boundary),
         session: Some(&caps),
         resource: Some(ResourcePolicy { policies: &resource, mandatory: false }),
-        guardrails: Guardrails { service_control: &scp, resource_control: &rcp, management: None },
+        guardrails: Guardrails { service_control: &scp, resource_control: &rcp, guarded: None, management: None },
     };
     let who = session();
     let question = questions(1_000, &mut numbers).into_iter().find(|question| {

@@ -446,15 +446,17 @@ struct BookmarkPage {
 }
 
 async fn bookmark(State(pages): State<Pages>, browser: Browser, RawQuery(query): RawQuery, Query(chosen): Query<Chosen>) -> Page {
-    browser.person_or_sign_in(&pages, Continuation::Console { query: query.unwrap_or_default() }).await?;
+    let back = Continuation::Console { query: query.unwrap_or_default() };
+    let caller = browser.person_or_sign_in(&pages, back).await?;
     let (account, role) = chosen.role()?;
-    let role = known_name(&pages, &account, &role);
-    let snapshot = pages.gateway.snapshot();
-    let name = snapshot.accounts.get(&account).map(|known| format!("{} ({account})", known.name));
+    // Names of what there is besides their own are nobody's to learn.
+    let cards = RoleCards::of(&pages, &caller).await?;
+    let card = cards.accounts.iter().find(|card| card.roles.iter().any(|line| line.id == chosen.role));
+    let line = card.and_then(|card| card.roles.iter().find(|line| line.id == chosen.role));
     Ok(render(&BookmarkPage {
         id: chosen.role,
-        role,
-        account: name.unwrap_or_else(|| account.to_string()),
+        role: line.map_or(role, |line| line.name.clone()),
+        account: card.map_or_else(|| account.to_string(), |card| format!("{} ({account})", card.name)),
         destination: chosen.destination,
     }))
 }

@@ -61,13 +61,15 @@ pub struct Guardrails<'a> {
     pub service_control: &'a [Arc<PolicySet>],
     /// Resource control policies on the path to the resource's account.
     pub resource_control: &'a [Arc<PolicySet>],
+    /// The account of the resource, where that is not its owner; see [`Check::guarded`].
+    pub guarded: Option<&'a AccountId>,
     /// The account that guardrails never bind.
     pub management: Option<&'a AccountId>,
 }
 
 impl Guardrails<'_> {
     /// No organization.
-    pub const NONE: Self = Self { service_control: &[], resource_control: &[], management: None };
+    pub const NONE: Self = Self { service_control: &[], resource_control: &[], guarded: None, management: None };
 }
 
 /// The outcome.
@@ -188,6 +190,7 @@ impl Layers<'_> {
         match layer {
             Layer::ServiceControl => request.who.is_service_linked() || own.is_none() || own == management,
             Layer::ResourceControl => {
+                let owner = self.guardrails.guarded.or(owner);
                 let managed = owner.is_some() && owner == management;
                 request.who.is_service_linked() || managed || !has_resource_control(request)
             }
@@ -260,6 +263,9 @@ pub struct Check {
     pub resource: String,
     /// Owner of the resource; none means the caller's own account.
     pub account: Option<AccountId>,
+    /// Whose resource it is for the organization's policies, where that is not the owner above: `sts:AssumeRoot` is the
+    /// management account's own action on a member.
+    pub guarded: Option<AccountId>,
     /// Keys of this request besides the common ones.
     pub keys: Vec<(String, Vec<String>)>,
     /// The role whose trust policy is the resource's policy (`sts:AssumeRole` and its companions).
@@ -269,12 +275,25 @@ pub struct Check {
 impl Check {
     /// An action on a resource of the caller's own account.
     pub fn new(action: &str, resource: impl ToString) -> Self {
-        Self { action: action.to_owned(), resource: resource.to_string(), account: None, keys: Vec::new(), trust: None }
+        Self {
+            action: action.to_owned(),
+            resource: resource.to_string(),
+            account: None,
+            guarded: None,
+            keys: Vec::new(),
+            trust: None,
+        }
     }
     /// The resource belongs to that account.
     #[must_use]
     pub fn owned_by(mut self, account: AccountId) -> Self {
         self.account = Some(account);
+        self
+    }
+    /// The organization's policies on the resources of that account bind it.
+    #[must_use]
+    pub fn guarded_by(mut self, account: AccountId) -> Self {
+        self.guarded = Some(account);
         self
     }
     /// Adds a condition key.
@@ -361,7 +380,10 @@ pub fn authorize_signed<'g>(
             &keyed
         };
         let resource = check.trust.as_ref().map(|role| ResourcePolicy { policies: &role.trust, mandatory: true });
-        let guardrails = guardrails(check.account.as_ref().or(own));
+        let guardrails = Guardrails {
+            guarded: check.guarded.as_ref(),
+            ..guardrails(check.guarded.as_ref().or(check.account.as_ref()).or(own))
+        };
         let layers = Layers { identity: policies, boundary: *boundary, session: *caps, resource, guardrails };
         let mut request = Request::new(who, &check.action, &check.resource, context);
         request.bounded = layers.boundary.is_some();

@@ -250,7 +250,11 @@ pub fn document(rules: &[Rule], from: Option<&Document>) -> Result<String, Strin
     let mut members = Map::new();
     let before = from.map(Document::to_json);
     let of = |name: &str| before.as_ref().and_then(|document| document.get(name)).cloned();
-    members.insert("Version".to_owned(), of("Version").unwrap_or_else(|| json!("2012-10-17")));
+    // One that has no version is read by the rules of 2008: a form does not change that in passing.
+    let version = if from.is_some() { of("Version") } else { Some(json!("2012-10-17")) };
+    if let Some(version) = version {
+        members.insert("Version".to_owned(), version);
+    }
     if let Some(id) = of("Id") {
         members.insert("Id".to_owned(), id);
     }
@@ -287,7 +291,7 @@ impl RuleChanges {
         };
         let differs = |statement: &Statement, from: &Document| {
             let said = |one: &Statement| Statement { sid: None, ..one.clone() }.to_json();
-            !from.statements.iter().any(|known| said(&known.value) == said(statement))
+            !same_language || !from.statements.iter().any(|known| said(&known.value) == said(statement))
         };
         let added = new.statements.iter().map(|statement| &statement.value).filter(|statement| differs(statement, old));
         let removed = old.statements.iter().map(|statement| &statement.value).filter(|statement| differs(statement, new));

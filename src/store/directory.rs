@@ -7,6 +7,7 @@ use crate::domain::{
     factor,
     iam::DIRECTORY_ISSUER,
     name::{GroupName, UserName},
+    permission_set::AssignmentPrincipal,
     revocation::RevocationScope,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
@@ -101,6 +102,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        self.delete_assignments_of(|one| matches!(one, AssignmentPrincipal::Group(group) if group == id)).await?;
         self.touch_members(id).await?;
         self.aside(sqlx::query("DELETE FROM directory_group WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
@@ -226,6 +228,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_user(&mut self, id: &str) -> Result<(), Error> {
+        self.delete_assignments_of(|one| matches!(one, AssignmentPrincipal::User(user) if user == id)).await?;
         self.end_person_of_directory(id).await?;
         self.delete_factors(&factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), id)).await?;
         let query = sqlx::query(
@@ -290,15 +293,32 @@ impl ReadTx<'_> {
         Ok(row.map(|row| row.get("id")))
     }
 
-    /// People whose name, address or display name contains a text, after a name, at most so many; by name.
+    /// People whose name, address or display name contains a text, without regard to case, at most so many: by name, or in the
+    /// order in which they came where the text has three letters or more. With the marker of the next page.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn search_users(&self, text: &str, after: &str, most: u32) -> Result<Vec<User>, Error> {
-        let sql = "SELECT * FROM directory_user WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0
-                   OR instr(email_key, $1) > 0 OR instr(lower(display_name), $1) > 0) ORDER BY name_key LIMIT $3";
-        let query = sqlx::query(sql).bind(text.to_lowercase()).bind(after.to_lowercase()).bind(most);
-        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+    pub async fn search_users(&self, text: &str, marker: &str, most: u32) -> Result<(Vec<User>, Option<String>), Error> {
+        let text = text.to_lowercase();
+        // The index knows parts of three letters.
+        let indexed = text.chars().count() >= 3;
+        let sql = if indexed {
+            "SELECT directory_user.*, CAST(directory_user.rowid AS TEXT) AS marker FROM directory_user_text
+             JOIN directory_user ON directory_user.rowid = directory_user_text.rowid
+             WHERE directory_user_text MATCH $1 AND directory_user_text.rowid > CAST($2 AS INTEGER)
+             ORDER BY directory_user_text.rowid LIMIT $3"
+        } else {
+            "SELECT *, name_key AS marker FROM directory_user WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0
+             OR instr(email_key, $1) > 0 OR instr(lower(display_name), $1) > 0) ORDER BY name_key LIMIT $3"
+        };
+        let wanted = if indexed { format!("\"{}\"", text.replace('"', "\"\"")) } else { text };
+        let query = sqlx::query(sql).bind(wanted).bind(marker.to_lowercase()).bind(most + 1);
+        let mut rows = query.fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let more = rows.len() > most;
+        rows.truncate(most);
+        let next = rows.last().filter(|_| more).map(|row| row.get("marker"));
+        Ok((self.with_groups(rows).await?, next))
     }
 
     /// People who are in one of these groups (keys of names), at most so many; by name.

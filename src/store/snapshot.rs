@@ -239,6 +239,7 @@ impl Snapshot {
         Guardrails {
             service_control: of(caller).map(|caps| caps.service_control.as_slice()).unwrap_or_default(),
             resource_control: of(owner).map(|caps| caps.resource_control.as_slice()).unwrap_or_default(),
+            guarded: None,
             management: self.management_account(),
         }
     }

@@ -8,7 +8,7 @@ use crate::{
         iam::{IdentityProvider, ManagedPolicy, ProviderKind, ProviderOwner, Role},
         name::{AccountId, PolicyName, ProviderName, RoleName},
         organization::{Account, AccountColor, Organization},
-        permission_set::RESERVED_PATH,
+        permission_set::{AssignmentPrincipal, RESERVED_PATH},
         revocation::{RevocationScope, Revocations},
     },
     policy::{CompiledRole, DocumentKind, Library},
@@ -347,6 +347,7 @@ impl WriteTx<'_> {
             // What it vouched for is over, also when a source comes back under its name.
             let now = self.store.clock.now();
             self.put_revocation(&RevocationScope::Provider(name.to_string()), now).await?;
+            self.delete_assignments_of(|one| matches!(one, AssignmentPrincipal::Claim { source, .. } if source == name)).await?;
             // The directory's people stay who they are, whatever it is called.
             let snapshot = self.snapshot.clone();
             let gone = snapshot.identity_source(name.as_str()).filter(|source| source.kind != ProviderKind::Directory);

@@ -325,7 +325,29 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_guardrail(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM organization_policy WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sqlx::query("DELETE FROM organization_policy_target WHERE policy = $1").bind(id.to_owned())).await?;
+        self.execute(sqlx::query("DELETE FROM organization_policy WHERE id = $1").bind(id.to_owned())).await?;
+        self.restore_full_access().await
+    }
+
+    /// Where no service control policy is left, nothing would be allowed: the one that allows everything comes back.
+    async fn restore_full_access(&mut self) -> Result<(), Error> {
+        let sql = "DELETE FROM organization_policy_target WHERE detached = 1 AND target NOT IN (
+                       SELECT other.target FROM organization_policy_target AS other JOIN organization_policy ON id = other.policy
+                       WHERE kind = 'service_control' AND other.detached = 0)";
+        self.execute(sqlx::query(sql)).await
+    }
+
+    /// Deletes assignments to somebody who is gone, or to whom a source that is gone vouched for.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn delete_assignments_of(&mut self, gone: impl Fn(&AssignmentPrincipal) -> bool) -> Result<(), Error> {
+        let snapshot = self.snapshot.clone();
+        for assignment in snapshot.assignments.iter().filter(|assignment| gone(&assignment.principal)) {
+            self.put_assignment(assignment, false).await?;
+        }
+        Ok(())
     }
 
     /// Attaches a guardrail to a target, or takes it off. The policy that allows everything is on each target to begin with.
@@ -340,7 +362,8 @@ impl WriteTx<'_> {
                 "INSERT INTO organization_policy_target (policy, target, detached) VALUES ($1, $2, 1) ON CONFLICT DO NOTHING"
             }
         };
-        self.execute(sqlx::query(sql).bind(policy.to_owned()).bind(target.to_owned())).await
+        self.execute(sqlx::query(sql).bind(policy.to_owned()).bind(target.to_owned())).await?;
+        if attached { Ok(()) } else { self.restore_full_access().await }
     }
 
     /// Creates or changes a permission set.

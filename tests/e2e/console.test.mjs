@@ -165,6 +165,7 @@ test('two pairs of eyes: who may not change a trust policy alone asks, and someb
   const jane = await consoleOf(JANE, 'CarefulAdmin');
   await jane.getByRole('link', { name: 'Approvals' }).click();
   await jane.getByText('Sam covers for Jane').waitFor();
+  await jane.getByRole('link', { name: 'See who gains and loses it' }).click();
   await jane.getByText('1 gain it').waitFor();
   assert.deepEqual(await axe(jane), []);
   await jane.getByRole('button', { name: 'Approve' }).click();

@@ -130,7 +130,7 @@ for (const [look, options] of looks) test(`every page in ${look}`, async () => {
   await page.getByRole('button', { name: 'Dry-run' }).click(); await shot('8-dry-run');
   await page.goto(`${broker.url}/oidc/cloud/callback?state=x`); await shot('9-failed');
   await page.goto(`${broker.url}/admin/sources`);
-  await page.getByLabel('SAML metadata').fill(fs.readFileSync(saml.info.IDP_METADATA_FILE, 'utf8'));
+  await page.locator('#text').fill(fs.readFileSync(saml.info.IDP_METADATA_FILE, 'utf8'));
   await page.getByRole('button', { name: 'See what it comes to' }).click();
   await page.getByRole('heading', { name: 'Understood' }).waitFor();
   await page.getByText('What the provider needs of us').first().click(); await shot('9-sources');
@@ -139,7 +139,7 @@ for (const [look, options] of looks) test(`every page in ${look}`, async () => {
   await page.getByRole('button', { name: 'Make a setup link' }).click();
   const link = await page.locator('#link').innerText(); await shot('9-sources-link');
   await page.goto(link); await shot('12-setup');
-  await page.getByLabel('SAML metadata').fill(fs.readFileSync(saml.info.IDP_METADATA_FILE, 'utf8').replaceAll(saml.info.IDP_ENTITY_ID, `https://partner.test/${look}`));
+  await page.locator('#text').fill(fs.readFileSync(saml.info.IDP_METADATA_FILE, 'utf8').replaceAll(saml.info.IDP_ENTITY_ID, `https://partner.test/${look}`));
   await page.getByRole('button', { name: 'Check' }).click();
   await page.getByRole('button', { name: 'Connect' }).waitFor(); await shot('12-setup-checked');
   await page.getByRole('button', { name: 'Connect' }).click();

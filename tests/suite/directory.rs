@@ -182,7 +182,14 @@ async fn people_are_found_by_name_address_and_page() {
     assert_eq!(found("", "").await, ["jane@example.com", "kim", "sam@example.com"]);
     assert_eq!(found("", "KIM").await, ["sam@example.com"]);
     assert_eq!(found("PARK", "").await, ["kim"]);
-    assert_eq!(found("%", "").await, [""; 0], "a text, no pattern");
+    for text in ["%", "jane%", "\"", "\" OR \"", "jane OR kim", "ja*", "-jane", "name_key:jane"] {
+        assert_eq!(found(text, "").await, [""; 0], "{text}: a text, no pattern");
+    }
+    assert_eq!(found("SAM@EX", "").await, ["sam@example.com"]);
+    assert_eq!(found("im", "").await, ["kim"]);
+    let page = world.gateway.broker.store.read().search_users("example", "", 1).await.unwrap();
+    let marker = page.1.expect("another page");
+    assert_eq!(found("example", &marker).await.len(), 2);
     assert_eq!(kind(world.root("222233334444").call(SearchUsers::default()).await), ErrorKind::AccessDenied);
 }
 
@@ -249,7 +256,7 @@ async fn passwords_are_long_and_not_the_first_that_somebody_would_try() {
     let world = World::empty().await;
     let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: false };
     world.operator().call(ApplyOrganization(wish)).await.unwrap();
-    let jane = world.gateway.broker.store.read().search_users("jane@example.com", "", 1).await.unwrap().pop().unwrap();
+    let jane = world.gateway.broker.store.read().search_users("jane@example.com", "", 1).await.unwrap().0.pop().unwrap();
     for (password, accepted) in [
         ("three otters by the weir", true),
         ("Jane's other cat is Büchner", true),

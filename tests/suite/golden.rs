@@ -193,6 +193,7 @@ macro_rules! samples {
         $visit!(proposals::ProposeTrustPolicy, { "RoleName": "Administrator", "PolicyDocument": trust, "Reason": "" });
         $visit!(proposals::ListTrustProposals, {});
         $visit!(proposals::DecideTrustProposal, { "Id": "x", "RoleName": "Administrator", "Approve": true });
+        $visit!(proposals::WithdrawTrustProposal, { "Id": "x", "RoleName": "Administrator" });
         $visit!(CompletePolicy, { "kind": "action", "start": "s3:" });
         $visit!(SimulateCustomPolicy, { "PolicyInputList": [allow], "ActionNames": ["s3:GetObject"] });
         $visit!(SimulatePrincipalPolicy, { "PolicySourceArn": "arn:aws:iam::111122223333:role/Administrator", "ActionNames": ["s3:GetObject"] });

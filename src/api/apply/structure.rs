@@ -2,9 +2,13 @@
 
 use super::{Draft, OrganizationFile, PermissionText, Put, bad, differing, people::People};
 use crate::{
-    api::iam::weight,
+    api::{
+        iam::weight,
+        sso_admin::{MAX_INLINE_POLICY, MAX_MANAGED_POLICIES, assignments::check_claim},
+    },
     domain::{
         Arn, Error, Random, Timestamp,
+        iam::ProviderOwner,
         name::{AccountId, GroupName, PermissionSetName, ProviderName, UserName},
         organization::{Guardrail, GuardrailKind, MAX_UNIT_DEPTH, Organization, OrganizationalUnit},
         permission_set::{AccountAssignment, AssignmentPrincipal, AssignmentTarget, PermissionSet},
@@ -13,7 +17,10 @@ use crate::{
     store::Snapshot,
 };
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// `[[organizational_units]]`
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct UnitEntry {
     /// Unique in the document.
     pub name: String,
-    /// The unit above, by name; none: the root.
+    /// The unit above, by name, which is listed before it; none: the root.
     pub parent: Option<String>,
 }
 
@@ -137,37 +144,74 @@ pub(super) fn units(
     snapshot: &Snapshot,
     random: &dyn Random,
 ) -> Result<Units, Error> {
-    let root = organization.root_id();
-    let known = snapshot.units.values().map(|unit| (unit.name.clone(), unit.id.clone()));
-    let mut units = Units { ids: known.collect(), root };
+    let mut units = Units { ids: BTreeMap::new(), root: organization.root_id() };
     let letters = units.root.trim_start_matches("r-").to_owned();
-    let mut listed = BTreeSet::new();
     let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kept = BTreeSet::new();
     for (index, entry) in file.organizational_units.iter().enumerate() {
         let key = format!("organizational_units[{index}]");
-        if entry.name == "root" || entry.name.trim().is_empty() || !listed.insert(entry.name.as_str()) {
+        if entry.name == "root" || entry.name.trim().is_empty() || units.ids.contains_key(&entry.name) {
             return Err(bad(&format!("{key}.name"), format!("{} is taken; names are unique here", entry.name)));
         }
+        // Only what is listed before: so there is no circle.
         let parent = entry.parent.as_deref().map_or(Ok(None), |name| units.find(&format!("{key}.parent"), name))?;
         let depth = entry.parent.as_deref().and_then(|name| depths.get(name)).copied().unwrap_or_default() + 1;
         if depth > MAX_UNIT_DEPTH {
             return Err(bad(&key, format!("units are at most {MAX_UNIT_DEPTH} deep")));
         }
         depths.insert(&entry.name, depth);
-        let old = units.ids.get(&entry.name).and_then(|id| snapshot.units.get(id));
+        // The same name in the same place is the same unit; one that is elsewhere alone has moved.
+        let named: Vec<&OrganizationalUnit> = snapshot.units.values().filter(|unit| unit.name == entry.name).collect();
+        let old = match named.iter().find(|unit| unit.parent == parent) {
+            Some(here) => Some(*here),
+            None if named.len() > 1 => {
+                return Err(bad(
+                    &format!("{key}.name"),
+                    format!("several units are called {}: move it in the console", entry.name),
+                ));
+            }
+            None => named.first().copied(),
+        };
         let id = old.map_or_else(
             || format!("ou-{letters}-{}", random.text(b"abcdefghijklmnopqrstuvwxyz0123456789", 8)),
             |old| old.id.clone(),
         );
+        kept.insert(id.clone());
         units.ids.insert(entry.name.clone(), id.clone());
         let new = OrganizationalUnit { id, name: entry.name.clone(), parent };
         let parts = old.map(|old| differing(&[("place", old.parent != new.parent)])).unwrap_or_default();
         draft.put(format!("unit {}", new.name), old.is_some(), parts, Put::Unit(new));
     }
-    for unit in snapshot.units.values().filter(|unit| !listed.contains(unit.name.as_str())) {
+    for unit in snapshot.units.values().filter(|unit| !kept.contains(&unit.id)) {
+        if draft.prune && is_used(unit, file, &units, snapshot, &kept) {
+            let message = format!("accounts or units are below {}, which is not listed: say where they are to be", unit.name);
+            return Err(bad("organizational_units", message));
+        }
         draft.unlisted(format!("unit {}", unit.name), Put::NoUnit(unit.id.clone()));
+        if !draft.prune {
+            units.ids.entry(unit.name.clone()).or_insert_with(|| unit.id.clone());
+        }
     }
     Ok(units)
+}
+
+/// Whether something would be left below a unit that goes.
+fn is_used(
+    unit: &OrganizationalUnit,
+    file: &OrganizationFile,
+    units: &Units,
+    snapshot: &Snapshot,
+    kept: &BTreeSet<String>,
+) -> bool {
+    let stays = |account: &AccountId| {
+        let entry = file.accounts.iter().find(|entry| entry.id == *account);
+        let to = entry.and_then(|entry| entry.unit.as_ref());
+        to.is_none_or(|name| name != "root" && !units.ids.contains_key(name))
+    };
+    let below = |parent: &Option<String>| parent.as_ref() == Some(&unit.id);
+    let moved = |other: &OrganizationalUnit| kept.contains(&other.id) && units.ids.contains_key(&other.name);
+    snapshot.accounts.values().any(|account| below(&account.parent) && stays(&account.id))
+        || snapshot.units.values().any(|other| below(&other.parent) && kept.contains(&other.id) && !moved(other))
 }
 
 /// Guardrails and where they are.
@@ -253,6 +297,11 @@ pub(super) fn permission_sets(draft: &mut Draft, file: &OrganizationFile, around
         if !(3600..=43_200).contains(&entry.session_seconds) {
             return Err(bad(&format!("{key}.session_seconds"), "expected 3600 to 43200 seconds"));
         }
+        if entry.policy.as_ref().is_some_and(|text| weight(&text.0) > MAX_INLINE_POLICY)
+            || entry.managed_policies.len() > MAX_MANAGED_POLICIES
+        {
+            return Err(bad(&key, "its policies are too long, or too many"));
+        }
         let unknown = |arn: &&Arn| arn.account().is_some() || snapshot.policy(arn).is_none();
         if let Some(arn) = entry.managed_policies.iter().find(unknown) {
             return Err(bad(&format!("{key}.managed_policies"), format!("there is no AWS-managed policy {arn}")));
@@ -289,7 +338,7 @@ pub(super) fn permission_sets(draft: &mut Draft, file: &OrganizationFile, around
             let key = format!("{key}.assignments[{number}]");
             wanted.insert(AccountAssignment {
                 permission_set: id.clone(),
-                principal: principal(&key, assignment, file, draft, around)?,
+                principal: principal(&key, assignment, draft, around)?,
                 target: target(&key, assignment, file, around)?,
             });
         }
@@ -306,13 +355,7 @@ pub(super) fn permission_sets(draft: &mut Draft, file: &OrganizationFile, around
     Ok(())
 }
 
-fn principal(
-    key: &str,
-    entry: &AssignmentEntry,
-    file: &OrganizationFile,
-    draft: &Draft,
-    around: &Around<'_>,
-) -> Result<AssignmentPrincipal, Error> {
+fn principal(key: &str, entry: &AssignmentEntry, draft: &Draft, around: &Around<'_>) -> Result<AssignmentPrincipal, Error> {
     match (&entry.group, &entry.user, &entry.claim) {
         (Some(name), None, None) => {
             let new = draft.writes.iter().find_map(|write| match write {
@@ -331,11 +374,17 @@ fn principal(
             id.map(AssignmentPrincipal::User).ok_or_else(|| bad(&format!("{key}.user"), format!("there is nobody called {name}")))
         }
         (None, None, Some(ClaimEntry { source, key: claim, value })) => {
-            let listed = file.identity_sources.iter().any(|entry| entry.name == *source);
-            if !listed && around.snapshot.identity_source(source.as_str()).is_none() {
-                return Err(bad(&format!("{key}.claim"), format!("there is no identity source {source}")));
-            }
-            Ok(AssignmentPrincipal::Claim { source: source.clone(), key: claim.clone(), value: value.clone() })
+            let new = draft.writes.iter().find_map(|write| match write {
+                Put::Provider(provider) if provider.owner == ProviderOwner::Organization && provider.name == *source => {
+                    Some(Arc::new(provider.clone()))
+                }
+                _ => None,
+            });
+            let known = new.or_else(|| around.snapshot.identity_source(source.as_str()).cloned());
+            let known = known.ok_or_else(|| bad(&format!("{key}.claim"), format!("there is no identity source {source}")))?;
+            let principal = AssignmentPrincipal::Claim { source: source.clone(), key: claim.clone(), value: value.clone() };
+            check_claim(&principal, &known).map_err(|error| bad(&format!("{key}.claim"), error.public))?;
+            Ok(principal)
         }
         _ => Err(bad(key, "say who: one of `group`, `user` and `claim`")),
     }

@@ -59,7 +59,7 @@ pub struct SearchUsers {
     /// Part of it, without regard to case; empty: everybody.
     #[serde(default)]
     pub text: String,
-    /// The last name of the page before.
+    /// From the last page.
     #[serde(default)]
     pub after: String,
 }
@@ -90,10 +90,10 @@ pub struct DirectoryUser {
 /// The answer.
 #[derive(Debug, Serialize)]
 pub struct DirectoryUsers {
-    /// By name.
+    /// By name, or in the order in which they came.
     pub users: Vec<DirectoryUser>,
-    /// Whether there are more.
-    pub more: bool,
+    /// For the next page.
+    pub next: Option<String>,
 }
 
 impl From<User> for DirectoryUser {
@@ -123,10 +123,8 @@ impl Operation for SearchUsers {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<DirectoryUsers, Error> {
-        let mut found = call.tx.search_users(self.text.trim(), &self.after, MOST_LISTED + 1).await?;
-        let more = found.len() > MOST_LISTED as usize;
-        found.truncate(MOST_LISTED as usize);
-        Ok(DirectoryUsers { users: found.into_iter().map(Into::into).collect(), more })
+        let (users, next) = call.tx.search_users(self.text.trim(), &self.after, MOST_LISTED).await?;
+        Ok(DirectoryUsers { users: users.into_iter().map(Into::into).collect(), next })
     }
 }
 

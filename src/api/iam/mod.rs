@@ -108,6 +108,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<trust::proposals::ProposeTrustPolicy>(),
     Entry::inner::<trust::proposals::ListTrustProposals>(),
     Entry::inner::<trust::proposals::DecideTrustProposal>(),
+    Entry::inner::<trust::proposals::WithdrawTrustProposal>(),
     Entry::inner::<sign_ins::GetSignIn>(),
     Entry::inner::<sign_ins::ListSignIns>(),
     Entry::inner::<sources::ListSources>(),

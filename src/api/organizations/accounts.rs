@@ -1,19 +1,23 @@
 //! Accounts: where they are in the tree, and what is known of them.
 
-use super::{Node, Organizations, no_account, on, organization};
+use super::{Node, Organizations, no_account, on, on_each, organization, place};
 use crate::{
     api::epoch_seconds,
     domain::{
         Error, ErrorKind, Timestamp,
         name::AccountId,
         organization::{Account, AccountColor, check_tags},
+        permission_set::{AccountAssignment, AssignmentTarget},
     },
     gateway::{Access, Call, Operation, Read, Scope, Write},
     policy::evaluate::Check,
     store::Snapshot,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// An account.
 #[derive(Debug, Serialize)]
@@ -97,8 +101,8 @@ impl Operation for ListAccounts {
     type Output = AccountList;
     const NAME: &'static str = "ListAccounts";
 
-    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
-        Ok(Access::Signed(vec![Check::new("organizations:ListAccounts", "*")]))
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        on(scope, "ListAccounts", "*")
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AccountList, Error> {
@@ -225,7 +229,12 @@ impl Operation for CreateAccount {
     const NAME: &'static str = "CreateAccount";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "CreateAccount", "*")
+        let mut checks = signed(on(scope, "CreateAccount", "*")?);
+        let tagged = |assignment: &AccountAssignment| matches!(&assignment.target, AssignmentTarget::Tag { key, value } if self.tags.iter().any(|tag| tag.key == *key && tag.value == *value));
+        if scope.snapshot.assignments.iter().any(tagged) {
+            checks.push(assigns(scope, "*")?);
+        }
+        Ok(Access::Signed(checks))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<CreatedAccount, Error> {
@@ -263,6 +272,30 @@ impl Operation for CreateAccount {
     }
 }
 
+fn signed(access: Access) -> Vec<Check> {
+    if let Access::Signed(checks) = access { checks } else { Vec::new() }
+}
+
+fn assigns(scope: &Scope, account: &str) -> Result<Check, Error> {
+    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
+    Ok(Check::new("sso:CreateAccountAssignment", format!("arn:aws:sso:::account/{account}")).owned_by(owner))
+}
+
+/// Where a tag or a place decides who is assigned something on an account, changing it is assigning: that has to be allowed.
+fn reach(scope: &Scope, before: &Account, after: &Account) -> Result<Option<Check>, Error> {
+    let snapshot = &scope.snapshot;
+    let reached = |account: &Account| {
+        let above: Vec<&str> = snapshot.units_above(account.parent.as_deref()).map(|unit| unit.id.as_str()).collect();
+        let reaches = |assignment: &&AccountAssignment| match &assignment.target {
+            AssignmentTarget::Account(_) => false,
+            AssignmentTarget::Unit(unit) => above.contains(&unit.as_str()),
+            AssignmentTarget::Tag { key, value } => account.tags.get(key) == Some(value),
+        };
+        snapshot.assignments.iter().filter(reaches).collect::<BTreeSet<_>>()
+    };
+    if reached(before) == reached(after) { Ok(None) } else { assigns(scope, before.id.as_str()).map(Some) }
+}
+
 /// Changes an account in the transaction.
 async fn change(
     call: &mut Call<'_, impl Operation<Mode = Write>>,
@@ -294,7 +327,13 @@ impl Operation for MoveAccount {
     const NAME: &'static str = "MoveAccount";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "MoveAccount", &format!("account/{}", self.account_id))
+        let places = [place(&self.account_id.to_string()), place(&self.source_parent_id), place(&self.destination_parent_id)];
+        let to = Node::parent(&scope.snapshot, &self.destination_parent_id).ok();
+        let mut checks = signed(on_each(scope, "MoveAccount", &places)?);
+        if let (Some(account), Some(to)) = (scope.snapshot.accounts.get(&self.account_id), to) {
+            checks.extend(reach(scope, account, &Account { parent: to, ..account.clone() })?);
+        }
+        Ok(Access::Signed(checks))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -336,7 +375,16 @@ impl Operation for UpdateAccount {
     const NAME: &'static str = "UpdateAccount";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "UpdateAccount", &format!("account/{}", self.account_id))
+        // It replaces the tags as well.
+        let account = format!("account/{}", self.account_id);
+        let mut checks = Vec::new();
+        for action in ["UpdateAccount", "TagResource", "UntagResource"] {
+            checks.extend(signed(on(scope, action, &account)?));
+        }
+        if let Some(known) = scope.snapshot.accounts.get(&self.account_id) {
+            checks.extend(reach(scope, known, &Account { tags: self.tags.clone(), ..known.clone() })?);
+        }
+        Ok(Access::Signed(checks))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -403,7 +451,13 @@ impl Operation for TagResource {
     const NAME: &'static str = "TagResource";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "TagResource", &format!("account/{}", self.resource_id))
+        let mut checks = signed(on(scope, "TagResource", &format!("account/{}", self.resource_id))?);
+        if let Some(known) = scope.snapshot.accounts.get(&self.resource_id) {
+            let mut after = known.clone();
+            after.tags.extend(self.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())));
+            checks.extend(reach(scope, known, &after)?);
+        }
+        Ok(Access::Signed(checks))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -433,7 +487,13 @@ impl Operation for UntagResource {
     const NAME: &'static str = "UntagResource";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "UntagResource", &format!("account/{}", self.resource_id))
+        let mut checks = signed(on(scope, "UntagResource", &format!("account/{}", self.resource_id))?);
+        if let Some(known) = scope.snapshot.accounts.get(&self.resource_id) {
+            let mut after = known.clone();
+            after.tags.retain(|key, _| !self.tag_keys.contains(key));
+            checks.extend(reach(scope, known, &after)?);
+        }
+        Ok(Access::Signed(checks))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {

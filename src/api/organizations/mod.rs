@@ -89,6 +89,27 @@ fn on(scope: &Scope, action: &str, resource: &str) -> Result<Access, Error> {
     Ok(Access::Signed(vec![Check::new(&format!("organizations:{action}"), arn).owned_by(owner)]))
 }
 
+/// The same on several resources: each must be allowed.
+fn on_each(scope: &Scope, action: &str, resources: &[String]) -> Result<Access, Error> {
+    let mut checks = Vec::new();
+    for resource in resources {
+        if let Access::Signed(one) = on(scope, action, resource)? {
+            checks.extend(one);
+        }
+    }
+    Ok(Access::Signed(checks))
+}
+
+/// A target as [`on`] takes it: `root/…`, `ou/…` or `account/…`.
+fn place(id: &str) -> String {
+    let kind = match id {
+        id if id.starts_with("r-") => "root",
+        id if id.starts_with("ou-") => "ou",
+        _ => "account",
+    };
+    format!("{kind}/{id}")
+}
+
 fn organization(snapshot: &Snapshot) -> Result<&Organization, Error> {
     snapshot.organization.as_ref().ok_or_else(|| Error::internal("no organization"))
 }

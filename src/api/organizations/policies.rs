@@ -1,6 +1,6 @@
 //! Guardrails: service and resource control policies, and where they are.
 
-use super::{Node, Organizations, on, organization};
+use super::{Node, Organizations, on, on_each, organization, place};
 use crate::{
     domain::{
         Error, ErrorKind,
@@ -114,6 +114,12 @@ fn find(snapshot: &Snapshot, id: &str) -> Result<Guardrail, Error> {
     }
     let gone = || Error::new(ErrorKind::NoSuchEntity, "You specified a policy that doesn't exist.");
     snapshot.guardrails.get(id).cloned().ok_or_else(gone)
+}
+
+/// A policy as checks name it: its ARN after `policy/<organization>/`.
+fn resource(snapshot: &Snapshot, id: &str) -> String {
+    let kind = snapshot.guardrails.get(id).map_or(GuardrailKind::ServiceControl, |guardrail| guardrail.kind);
+    format!("policy/{}_policy/{id}", kind.word())
 }
 
 /// One that can be changed.
@@ -287,7 +293,7 @@ impl Operation for UpdatePolicy {
     const NAME: &'static str = "UpdatePolicy";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "UpdatePolicy", "*")
+        on(scope, "UpdatePolicy", &resource(&scope.snapshot, &self.policy_id))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<PolicyAnswer, Error> {
@@ -325,7 +331,7 @@ impl Operation for DeletePolicy {
     const NAME: &'static str = "DeletePolicy";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "DeletePolicy", "*")
+        on(scope, "DeletePolicy", &resource(&scope.snapshot, &self.policy_id))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -355,7 +361,7 @@ impl Operation for AttachPolicy {
     const NAME: &'static str = "AttachPolicy";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "AttachPolicy", "*")
+        on_each(scope, "AttachPolicy", &[resource(&scope.snapshot, &self.policy_id), place(&self.target_id)])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -392,7 +398,7 @@ impl Operation for DetachPolicy {
     const NAME: &'static str = "DetachPolicy";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "DetachPolicy", "*")
+        on_each(scope, "DetachPolicy", &[resource(&scope.snapshot, &self.policy_id), place(&self.target_id)])
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {

@@ -261,7 +261,9 @@ impl GetRoleCredentials {
             return Err(Error::internal("a person's call without an assertion"));
         };
         // A provider that asks for more than the role allows gets what the role allows.
-        let seconds = assertion.session_seconds.map(|seconds| seconds.clamp(900, role.max_session_seconds));
+        let asked = assertion.session_seconds.map(|seconds| seconds.clamp(900, role.max_session_seconds));
+        // Of a permission set, the length is what every session has.
+        let seconds = asked.or_else(|| role.permission_set().map(|_| role.max_session_seconds));
         Ok(SessionRequest { seconds, tags: assertion.tags.clone(), ..SessionRequest::named(assertion.session_name()) })
     }
 }

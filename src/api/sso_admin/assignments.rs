@@ -5,14 +5,18 @@ use crate::{
     api::{epoch_seconds, organizations::Node},
     domain::{
         Error, ErrorKind, Timestamp,
+        iam::IdentityProvider,
         name::AccountId,
         permission_set::{AccountAssignment, AssignmentPrincipal, AssignmentTarget},
     },
     gateway::{Access, Call, Operation, Read, Scope, Write},
-    policy::{Document, DocumentKind, validate::trust::shared_issuer_left_open},
+    policy::{
+        Document, DocumentKind, catalogue::SECOND_PERSON_APPROVAL, evaluate::Check, validate::trust::shared_issuer_left_open,
+    },
     store::Snapshot,
 };
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Who is assigned, as the API writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -105,6 +109,40 @@ pub struct AssignmentDetail {
     pub principal_id: String,
 }
 
+/// The permission set and the account must be allowed; a unit or a tag may be any account. Assigning writes a trust policy: a
+/// policy may ask that two people do that, and one alone does it here.
+fn assigning(scope: &Scope, action: &str, set: &str, account: Option<&AccountId>) -> Result<Access, Error> {
+    let owner = scope.snapshot.management_account().cloned().unwrap_or(scope.account()?.clone());
+    let account = format!("arn:aws:sso:::account/{}", account.map_or("*", AccountId::as_str));
+    let check = |resource: &str| {
+        let check = Check::new(&format!("sso:{action}"), resource).owned_by(owner.clone());
+        check.with_key(SECOND_PERSON_APPROVAL, vec!["false".to_owned()])
+    };
+    Ok(Access::Signed(vec![check(set), check(&account)]))
+}
+
+/// Most people, groups and claims that one permission set is assigned to.
+pub const MAX_PRINCIPALS: usize = 1_000;
+
+/// Checks a claim, and that it does not let every tenant of a shared provider in.
+///
+/// # Errors
+/// `InvalidInput`.
+pub(in crate::api) fn check_claim(principal: &AssignmentPrincipal, source: &Arc<IdentityProvider>) -> Result<(), Error> {
+    let AssignmentPrincipal::Claim { key, value, .. } = principal else { return Ok(()) };
+    let text = |text: &str, most| !text.trim().is_empty() && text.chars().count() <= most && !text.contains("${");
+    if !text(key, 256) || !key.contains(':') || !text(value, 512) {
+        return Err(Error::invalid("a claim is a condition key such as saml:groups, and one of its values"));
+    }
+    let account = AccountId::parse("000000000000")?;
+    let trust = crate::store::assigned_trust(&account, &[principal], &[source]).unwrap_or_default();
+    let document = Document::parse(&trust, DocumentKind::Trust).map_err(|error| Error::invalid(error.to_string()))?;
+    if shared_issuer_left_open(&document).is_some() {
+        return Err(Error::invalid("This provider is shared by many companies: the claim has to name your tenant."));
+    }
+    Ok(())
+}
+
 /// Makes or takes back an assignment in the transaction.
 async fn set(call: &mut Call<'_, impl Operation<Mode = Write>>, assignment: &AccountAssignment, on: bool) -> Result<(), Error> {
     let snapshot = call.tx.snapshot.clone();
@@ -129,19 +167,16 @@ async fn check(
     match &assignment.principal {
         AssignmentPrincipal::User(id) => drop(call.tx.read().user_by_id(id).await?.ok_or_else(|| missing("person"))?),
         AssignmentPrincipal::Group(id) => drop(call.tx.read().group_by_id(id).await?.ok_or_else(|| missing("group"))?),
-        AssignmentPrincipal::Claim { source, key, value } => {
+        AssignmentPrincipal::Claim { source, .. } => {
             let source = snapshot.identity_source(source.as_str()).ok_or_else(|| missing("identity source"))?;
-            let text = |text: &str, most| !text.trim().is_empty() && text.chars().count() <= most && !text.contains("${");
-            if !text(key, 256) || !key.contains(':') || !text(value, 512) {
-                return Err(Error::invalid("a claim is a condition key such as saml:groups, and one of its values"));
-            }
-            let account = snapshot.management_account().cloned().ok_or_else(|| missing("organization"))?;
-            let trust = crate::store::assigned_trust(&account, &[&assignment.principal], &[source]).unwrap_or_default();
-            let document = Document::parse(&trust, DocumentKind::Trust).map_err(|error| Error::invalid(error.to_string()))?;
-            if shared_issuer_left_open(&document).is_some() {
-                return Err(Error::invalid("This provider is shared by many companies: the claim has to name your tenant."));
-            }
+            check_claim(&assignment.principal, source)?;
         }
+    }
+    let of_set = snapshot.assignments.iter().filter(|one| one.permission_set == assignment.permission_set);
+    let principals: BTreeSet<&AssignmentPrincipal> = of_set.map(|one| &one.principal).collect();
+    if principals.len() >= MAX_PRINCIPALS && !principals.contains(&assignment.principal) {
+        let message = format!("a permission set is assigned to at most {MAX_PRINCIPALS} people, groups and claims: use a group");
+        return Err(Error::new(ErrorKind::LimitExceeded, message));
     }
     match &assignment.target {
         AssignmentTarget::Account(account) => drop(snapshot.accounts.get(account).ok_or_else(|| missing("account"))?),
@@ -206,7 +241,7 @@ impl Operation for CreateAccountAssignment {
     const NAME: &'static str = "CreateAccountAssignment";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "CreateAccountAssignment", &self.permission_set_arn)
+        assigning(scope, "CreateAccountAssignment", &self.permission_set_arn, Some(&self.target_id))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AssignmentCreated, Error> {
@@ -228,7 +263,7 @@ impl Operation for DeleteAccountAssignment {
     const NAME: &'static str = "DeleteAccountAssignment";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, "DeleteAccountAssignment", &self.0.permission_set_arn)
+        assigning(scope, "DeleteAccountAssignment", &self.0.permission_set_arn, Some(&self.0.target_id))
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<AssignmentDeleted, Error> {
@@ -312,7 +347,12 @@ impl Operation for SetAssignment {
     const NAME: &'static str = "SetAssignment";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        on(scope, if self.assigned { "CreateAccountAssignment" } else { "DeleteAccountAssignment" }, &self.permission_set_arn)
+        let action = if self.assigned { "CreateAccountAssignment" } else { "DeleteAccountAssignment" };
+        let account = match &self.target {
+            AssignmentTarget::Account(account) => Some(account),
+            AssignmentTarget::Unit(_) | AssignmentTarget::Tag { .. } => None,
+        };
+        assigning(scope, action, &self.permission_set_arn, account)
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {

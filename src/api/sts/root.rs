@@ -78,7 +78,8 @@ impl Operation for AssumeRoot {
         }
         let check = Check::new("sts:AssumeRoot", Arn::iam(&target, "root"))
             .with_key("sts:TaskPolicyArn", vec![self.task_policy_arn.arn.to_string()])
-            .with_key("aws:ResourceAccount", vec![target.to_string()]);
+            .with_key("aws:ResourceAccount", vec![target.to_string()])
+            .guarded_by(target);
         Ok(Access::Signed(vec![check]))
     }
 

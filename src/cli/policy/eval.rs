@@ -99,7 +99,12 @@ impl Eval {
             boundary: boundary.as_ref(),
             session: session.as_ref(),
             resource: on_resource.as_ref().map(|policies| ResourcePolicy { policies, mandatory }),
-            guardrails: Guardrails { service_control: &service_control, resource_control: &resource_control, management: None },
+            guardrails: Guardrails {
+                service_control: &service_control,
+                resource_control: &resource_control,
+                guarded: None,
+                management: None,
+            },
         };
         let mut request = Request::new(&who, &self.action, &self.resource, &context);
         request.bounded = boundary.is_some();

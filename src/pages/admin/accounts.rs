@@ -142,7 +142,7 @@ pub(super) struct TreeForm {
 }
 
 pub(super) async fn change(State(pages): State<Pages>, browser: Browser, Form(form): Form<TreeForm>) -> Page {
-    let (caller, _) = browser.console(&pages).await?;
+    let (caller, console) = browser.console(&pages).await?;
     let (at, name) = (form.at.clone(), form.name.clone());
     let outcome = match form.wanted.as_str() {
         "unit" => {
@@ -159,7 +159,7 @@ pub(super) async fn change(State(pages): State<Pages>, browser: Browser, Form(fo
             let wish = DeleteOrganizationalUnit { organizational_unit_id: at.clone() };
             pages.gateway.call(&caller, wish).await.map(|()| parent)
         }
-        _ => add_account(&pages, &caller, &form).await.map(|()| at.clone()),
+        _ => add_account(&pages, &caller, &form, &console.session.account).await.map(|()| at.clone()),
     };
     match outcome {
         Ok(at) => Ok(Redirect::to(&format!("/admin/accounts?at={at}")).into_response()),
@@ -168,16 +168,21 @@ pub(super) async fn change(State(pages): State<Pages>, browser: Browser, Form(fo
 }
 
 /// A new account, below the unit that is shown.
-async fn add_account(pages: &Pages, caller: &Caller, form: &TreeForm) -> Result<(), Error> {
-    let wish = CreateAccount { account_name: form.name.clone(), email: form.email.clone(), tags: Vec::new() };
-    let created = pages.gateway.call(caller, wish).await?.create_account_status;
+async fn add_account(pages: &Pages, caller: &Caller, form: &TreeForm, console_account: &AccountId) -> Result<(), Error> {
     let snapshot = pages.gateway.snapshot();
     let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
-    if form.at.is_empty() || form.at == root {
-        return Ok(());
+    let place = Some(form.at.clone()).filter(|at| !at.is_empty() && *at != root);
+    // Asked before there is anything: an account that can't be moved would be out of its unit's reach.
+    if let Some(place) = &place {
+        let account_id = console_account.clone();
+        let moving = MoveAccount { account_id, source_parent_id: root.clone(), destination_parent_id: place.clone() };
+        pages.gateway.ask(caller, &moving).await?;
     }
+    let wish = CreateAccount { account_name: form.name.clone(), email: form.email.clone(), tags: Vec::new() };
+    let created = pages.gateway.call(caller, wish).await?.create_account_status;
+    let Some(destination_parent_id) = place else { return Ok(()) };
     let account_id = AccountId::parse(&created.account_id)?;
-    pages.gateway.call(caller, MoveAccount { account_id, source_parent_id: root, destination_parent_id: form.at.clone() }).await
+    pages.gateway.call(caller, MoveAccount { account_id, source_parent_id: root, destination_parent_id }).await
 }
 
 fn in_words(error: Error) -> Result<String, Error> {

@@ -1,6 +1,6 @@
 //! Role mapping: who gets which role by which claims, as a list and as a matrix.
 
-use super::{Frame, frame, rules::RuleLine};
+use super::{Frame, May, frame, rules::RuleLine};
 use crate::{
     api::iam::trust::mappings::{ListRoleMappings, RoleMapping},
     domain::{ErrorKind, name::AccountId},
@@ -99,6 +99,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
     let frame = frame(&pages, &console, "mapping");
     let own = &console.session.account;
     let chosen = Some(filter.account.as_str()).filter(|text| !text.is_empty()).map(AccountId::parse).transpose()?;
+    let may_see_all = May::call(&pages, &caller, &ListRoleMappings::default()).await?;
     let wish = |account| ListRoleMappings { account, text: filter.text.clone(), marker: filter.marker.clone() };
     let mut partial = String::new();
     let mut outcome = pages.gateway.call(&caller, wish(chosen.clone())).await;
@@ -121,7 +122,8 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
     };
     match outcome {
         Ok(found) => {
-            if page.partial.is_empty() {
+            // Who sees one account has no other to choose.
+            if page.partial.is_empty() && may_see_all.allowed {
                 let known = snapshot.accounts.values().take(MOST_ACCOUNTS);
                 page.accounts = known.map(|account| (account.id.to_string(), account.name.clone())).collect();
             }

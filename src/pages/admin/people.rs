@@ -32,7 +32,7 @@ struct PeoplePage {
     frame: Frame,
     users: Vec<DirectoryUser>,
     groups: Vec<String>,
-    more: bool,
+    next: Option<String>,
     filter: Filter,
     /// Name of the source that the directory is.
     source: String,
@@ -90,7 +90,8 @@ impl PersonForm {
                 "user_name" => form.user_name = value.trim().to_owned(),
                 "email" => form.email = value.into_owned(),
                 "display_name" => form.display_name = value.into_owned(),
-                "groups" => form.groups.push(value.into_owned()),
+                // A box each, or a line each.
+                "groups" => form.groups.extend(value.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)),
                 "disabled" => form.disabled = true,
                 "version" => form.version = value.parse().unwrap_or_default(),
                 _ => {}
@@ -127,7 +128,7 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> P
         frame,
         users: Vec::new(),
         groups: Vec::new(),
-        more: false,
+        next: None,
         filter,
         source,
         form,
@@ -139,7 +140,7 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> P
     };
     match outcome {
         Ok(found) => {
-            (page.users, page.more) = (found.users, found.more);
+            (page.users, page.next) = (found.users, found.next);
             page.groups =
                 pages.gateway.call(&caller, SearchGroups::default()).await.map(|found| found.groups).unwrap_or_default();
             Ok(render(&page))

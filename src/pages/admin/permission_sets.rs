@@ -9,6 +9,7 @@ use crate::{
     api::{
         access_analyzer::PolicyType,
         directory::groups::{FindByName, NameOf, SearchGroups},
+        organizations::accounts::SearchAccounts,
         sso_admin::{
             AttachManagedPolicyToPermissionSet, CreatePermissionSet, DeleteInlinePolicyFromPermissionSet, DeletePermissionSet,
             DescribePermissionSet, DetachManagedPolicyFromPermissionSet, GetInlinePolicyForPermissionSet,
@@ -236,6 +237,12 @@ async fn page(pages: &Pages, browser: &Browser, id: String, shown: Shown, form: 
         assignments.push(line(pages, &caller, &snapshot, &one).await?);
     }
     let groups = pages.gateway.call(&caller, SearchGroups::default()).await.map(|found| found.groups).unwrap_or_default();
+    // The tree, for who may see it.
+    let (mut accounts, mut units) = (Vec::new(), Vec::new());
+    if May::call(pages, &caller, &SearchAccounts::default()).await?.allowed {
+        accounts.extend(snapshot.accounts.values().take(500).map(|one| (one.id.to_string(), one.name.clone())));
+        units.extend(snapshot.units.values().map(|unit| (unit.id.clone(), unit.name.clone())));
+    }
     let change = UpdatePermissionSet { instance_arn, permission_set_arn: arn.clone(), description: None, session_duration: None };
     let assign = SetAssignment {
         permission_set_arn: arn,
@@ -266,8 +273,8 @@ async fn page(pages: &Pages, browser: &Browser, id: String, shown: Shown, form: 
         groups,
         sources: snapshot.identity_sources().map(|source| (source.name.to_string(), source.label.clone())).collect(),
         claim_keys: claim_keys(&snapshot, account),
-        accounts: snapshot.accounts.values().take(500).map(|one| (one.id.to_string(), one.name.clone())).collect(),
-        units: snapshot.units.values().map(|unit| (unit.id.clone(), unit.name.clone())).collect(),
+        accounts,
+        units,
         may_change: May::call(pages, &caller, &change).await?,
         may_assign: May::call(pages, &caller, &assign).await?,
         said: if shown.saved { "Saved. It decides from now on." } else { "" },

@@ -250,7 +250,7 @@ fn refused(error: Error) -> Result<String, Error> {
 async fn previewed(pages: &Pages, caller: &Caller, name: &str, draft: &Draft) -> Result<(PreviewLines, String), Error> {
     draft.seconds().map_err(Error::invalid)?;
     let text = draft.document().map_err(Error::invalid)?;
-    let preview = PreviewLines::of(pages, caller, &RoleName::parse(name)?, &text).await?;
+    let preview = PreviewLines::of(pages, caller, &RoleName::parse(name)?, &text, true).await?;
     Ok((preview, text))
 }
 

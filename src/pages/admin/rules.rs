@@ -99,6 +99,9 @@ pub(super) fn claim_keys(snapshot: &Snapshot, account: &crate::domain::name::Acc
     keys
 }
 
+/// What stands where people were not asked about.
+const NOT_ASKED: &str = "Nobody was tried yet.";
+
 /// What a change comes to, for a page.
 pub(super) struct PreviewLines {
     /// `added` or `removed`, the rule, and whether that may let more people in.
@@ -114,10 +117,17 @@ pub(super) struct PreviewLines {
 }
 
 impl PreviewLines {
-    /// Asks for it with people, and without them where the role may not see those.
-    pub(super) async fn of(pages: &Pages, caller: &Caller, role_name: &RoleName, text: &str) -> Result<Self, Error> {
+    /// Asks for it; with people, where they are wanted and the role may see them.
+    pub(super) async fn of(
+        pages: &Pages,
+        caller: &Caller,
+        role_name: &RoleName,
+        text: &str,
+        people: bool,
+    ) -> Result<Self, Error> {
         let wish = |people| PreviewTrustPolicy { role_name: role_name.clone(), policy_document: text.to_owned(), people };
-        let (preview, people_refused) = match pages.gateway.call(caller, wish(true)).await {
+        let (preview, people_refused) = match pages.gateway.call(caller, wish(people)).await {
+            Ok(preview) if !people => (preview, NOT_ASKED.to_owned()),
             Ok(preview) => (preview, String::new()),
             Err(error) if error.kind == ErrorKind::AccessDenied => (pages.gateway.call(caller, wish(false)).await?, error.public),
             Err(error) => return Err(error),

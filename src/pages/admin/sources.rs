@@ -25,6 +25,8 @@ use serde::Deserialize;
 struct SourcesPage {
     frame: Frame,
     sources: Vec<Source>,
+    /// What a provider has to know of us.
+    ours: Vec<(&'static str, String)>,
     form: NewSource,
     preview: Option<SourcePreview>,
     link: Option<SetupLink>,
@@ -146,7 +148,13 @@ async fn page(pages: &Pages, browser: &Browser, shown: Shown) -> Page {
     let outcome = pages.gateway.call(&caller, ListSources {}).await;
     let frame = frame(pages, &console, "sources");
     let Shown { form, preview, link, problem } = shown;
-    let mut page = SourcesPage { frame, sources: Vec::new(), form, preview, link, problem, refused: String::new() };
+    let addresses = &pages.gateway.broker.federation.addresses;
+    let ours = vec![
+        ("SAML metadata, also our entity ID", addresses.at("/saml/metadata")),
+        ("SAML assertion consumer service", addresses.at("/saml/acs")),
+        ("OpenID Connect redirect address, with the name that you give below", addresses.at("/oidc/<name>/callback")),
+    ];
+    let mut page = SourcesPage { frame, sources: Vec::new(), ours, form, preview, link, problem, refused: String::new() };
     match outcome {
         Ok(found) => {
             page.sources = found.sources;

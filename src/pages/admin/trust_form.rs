@@ -82,8 +82,15 @@ impl Draft {
         if of("view") != "form" {
             return Ok((Self { view: View::Json, text: of("policy_document").to_owned(), rules: Vec::new(), hours }, wanted));
         }
-        let count = |name: &str| of(name).parse::<usize>().unwrap_or_default().min(MOST);
-        let rules = (0..count("rules")).map(|i| read_rule(i, fields, count(&format!("r{i}-conditions")))).collect();
+        let count = |name: &str| match of(name).parse::<usize>().unwrap_or_default() {
+            // What is left out would be a condition less.
+            many if many > MOST => Err(Error::invalid("A form has no room for so much: edit it as JSON.")),
+            count => Ok(count),
+        };
+        let mut rules = Vec::new();
+        for i in 0..count("rules")? {
+            rules.push(read_rule(i, fields, count(&format!("r{i}-conditions"))?));
+        }
         Ok((Self { view: View::Form, text: of("from").to_owned(), rules, hours }, wanted))
     }
 

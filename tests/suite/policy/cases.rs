@@ -125,7 +125,7 @@ fn decide_case(case: &Case) -> Result<(String, String), String> {
     let scp = levels("guardrail", &case.scp, DocumentKind::ServiceControl)?;
     let rcp = levels("guardrail", &case.rcp, DocumentKind::ResourceControl)?;
     let management = case.management.as_deref().map(|word| AccountId::parse(account(word)).unwrap());
-    let guardrails = Guardrails { service_control: &scp, resource_control: &rcp, management: management.as_ref() };
+    let guardrails = Guardrails { service_control: &scp, resource_control: &rcp, guarded: None, management: management.as_ref() };
     if let (Some(target), true) = (&trusted, case.caller.is_empty()) {
         let mut assertion = crate::world::directory_assertion(&[]);
         assertion.claims.clear();

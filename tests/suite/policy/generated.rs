@@ -249,7 +249,7 @@ impl Compiled {
             boundary: self.boundary.as_ref(),
             session: self.session.as_ref(),
             resource: self.resource.as_ref().map(|policies| ResourcePolicy { policies, mandatory: self.mandatory }),
-            guardrails: Guardrails { service_control: &self.scp, resource_control: &self.rcp, management: None },
+            guardrails: Guardrails { service_control: &self.scp, resource_control: &self.rcp, guarded: None, management: None },
         }
     }
 }

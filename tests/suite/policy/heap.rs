@@ -36,7 +36,7 @@ fn deciding_takes_nothing_from_the_heap() {
         boundary: Some(&cap),
         session: Some(&cap),
         resource: Some(ResourcePolicy { policies: &resource, mandatory: true }),
-        guardrails: Guardrails { service_control: &levels, resource_control: &[], management: None },
+        guardrails: Guardrails { service_control: &levels, resource_control: &[], guarded: None, management: None },
     };
     let mut context = Context::default();
     context.set("aws:username", "jane");

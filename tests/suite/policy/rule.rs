@@ -52,3 +52,15 @@ fn a_form_shows_what_it_can_and_changes_nothing() {
         assert!(changes.added.is_empty() && changes.removed.is_empty(), "{}: {back}", case.name);
     }
 }
+
+#[test]
+fn another_version_of_the_language_is_a_change_of_everything() {
+    let statement = r#"{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::111122223333:saml-provider/corp"},"Action":"sts:AssumeRoleWithSAML","Condition":{"StringLike":{"saml:sub":"${saml:sub}"}}}"#;
+    let old = format!(r#"{{"Statement":[{statement}]}}"#);
+    let (before, rules) = rule::read(&old).unwrap();
+    // A form keeps the version that the policy has, and none where it has none.
+    assert!(!rule::document(&rules, Some(&before)).unwrap().contains("Version"));
+    let (after, _) = rule::read(&format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#)).unwrap();
+    let changes = RuleChanges::between(&before, &after);
+    assert!(changes.widens() && changes.added.len() == 1 && changes.removed.len() == 1);
+}

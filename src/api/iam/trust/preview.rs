@@ -108,7 +108,7 @@ impl Operation for PreviewTrustPolicy {
             let people = match concerned_groups(&preview.changes) {
                 Some(groups) if groups.is_empty() => Vec::new(),
                 Some(groups) => call.tx.users_in_groups(&groups, MOST_PEOPLE + 1).await?,
-                None => call.tx.search_users("", "", MOST_PEOPLE + 1).await?,
+                None => call.tx.search_users("", "", MOST_PEOPLE + 1).await?.0,
             };
             preview.more = people.len() > MOST_PEOPLE as usize;
             let able = |user: &&User| !user.disabled;

@@ -49,6 +49,9 @@ impl Operation for ProposeTrustPolicy {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let role = roles::find(&call.tx.snapshot, call.scope, &self.role_name)?.role.clone();
+        if role.permission_set().is_some() {
+            return Err(Error::invalid("This role is a permission set's: change who is assigned that."));
+        }
         // What can't be stored is not worth anybody's look.
         super::stored(&self.policy_document, &Known::of(&call.tx.snapshot))?;
         if self.reason.chars().count() > MAX_REASON {
@@ -167,7 +170,7 @@ fn same_person(principal: &Principal, proposal: &TrustProposal) -> bool {
     known || principal.person_behind().is_some_and(|person| person == proposal.proposer)
 }
 
-/// Makes a change that somebody else proposed, or takes it off the list.
+/// Makes a change that somebody else proposed, or refuses it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DecideTrustProposal {
@@ -186,10 +189,8 @@ impl Operation for DecideTrustProposal {
     const NAME: &'static str = "DecideTrustProposal";
 
     fn access(&self, scope: &Scope) -> Result<Access, Error> {
-        match self.approve {
-            true => roles::changes_trust("iam:UpdateAssumeRolePolicy", scope.role_arn(self.role_name.as_str())?, true),
-            false => proposing(scope, &self.role_name),
-        }
+        // Who may not make the change does not take it from the list of those who may.
+        roles::changes_trust("iam:UpdateAssumeRolePolicy", scope.role_arn(self.role_name.as_str())?, true)
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
@@ -220,6 +221,37 @@ impl Operation for DecideTrustProposal {
             };
             change(&mut call.tx, scope, &self.role_name, edit).await?;
         }
+        call.tx.delete_trust_proposal(&proposal.id).await
+    }
+}
+
+/// Takes one's own proposal back.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct WithdrawTrustProposal {
+    /// The proposal.
+    pub id: String,
+    /// Its role.
+    pub role_name: RoleName,
+}
+
+impl Operation for WithdrawTrustProposal {
+    type Service = Iam;
+    type Mode = Write;
+    type Output = ();
+    const NAME: &'static str = "WithdrawTrustProposal";
+
+    fn access(&self, scope: &Scope) -> Result<Access, Error> {
+        proposing(scope, &self.role_name)
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
+        let role = roles::find(&call.tx.snapshot, call.scope, &self.role_name)?.role.clone();
+        let own = |proposal: &TrustProposal| proposal.role_id == role.id && same_person(&call.caller.principal, proposal);
+        let gone = || Error::new(ErrorKind::NoSuchEntity, "You have no such change waiting.");
+        let proposal = call.tx.trust_proposal(&self.id).await?.filter(own).ok_or_else(gone)?;
+        call.tx.note("roleArn", role.arn());
+        call.tx.note("proposal", &proposal.id);
         call.tx.delete_trust_proposal(&proposal.id).await
     }
 }

@@ -1,0 +1,222 @@
+//! Pages of a large organization: 10,000 accounts, 100,000 assignments of permission sets, 1,000,000 people in the directory.
+//!
+//! `cargo bench --bench pages`. Each list is asked for its first page by one browser session, one after the other; the figure
+//! is the median of what the answer took, loopback included, beside `/healthz` in the same run.
+#![allow(missing_docs, unreachable_pub, reason = "a program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a bench measures with the real clock, and stops when something is wrong"
+)]
+
+mod support;
+
+use sqlx::{Connection as _, SqliteConnection};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Instant};
+use support::*;
+use tokio::{
+    io::{AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+const ACCOUNTS: usize = 10_000;
+const ASSIGNMENTS: usize = 100_000;
+const PEOPLE: usize = 1_000_000;
+const SETS: usize = 20;
+const EVENTS: usize = 200_000;
+const ROUNDS: usize = 15;
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let password = first(&data);
+    let began = Instant::now();
+    fill(&data.join("daypass.sqlite")).await;
+    println!(
+        "filled in {:.1} s: {ACCOUNTS} accounts, {ASSIGNMENTS} assignments, {PEOPLE} people, {EVENTS} events",
+        began.elapsed().as_secs_f64()
+    );
+    let began = Instant::now();
+    let server = broker(&data, free_port());
+    let started = began.elapsed().as_secs_f64();
+    println!("start until it accepts: {started:.2} s; memory {:.0} MiB", server.memory());
+
+    let mut browser = Browser { port: server.port, cookies: BTreeMap::new() };
+    browser.sign_in(&password).await;
+    let health = browser.median("/healthz").await;
+    println!("\n{:<58} {:>8} {:>8} {:>12}", "first page of", "ms", "kB", "x /healthz");
+    let portal = ["/portal"].map(str::to_owned).to_vec();
+    for place in portal {
+        browser.report(&place, health).await;
+    }
+    browser.post("/portal/console", &[("role", "111122223333/Administrator"), ("destination", "")], "/portal").await;
+    let set = "ps-0000000000000003";
+    for place in [
+        "/admin/roles",
+        "/admin/mapping",
+        "/admin/mapping?view=matrix",
+        "/admin/mapping?text=g-0000007",
+        "/admin/try?search=user0500000",
+        "/admin/permission-sets",
+        &format!("/admin/permission-sets/{set}"),
+        "/admin/proposals",
+        "/admin/accounts",
+        "/admin/accounts?at=ou-xxxx-00000007",
+        "/admin/accounts?text=Account%209999",
+        "/admin/accounts/400000000042",
+        "/admin/guardrails",
+        "/admin/sources",
+        "/admin/people",
+        "/admin/people?text=user0500000",
+        "/admin/sign-ins",
+        "/admin/sessions",
+        "/admin/findings",
+        "/admin/refusals",
+        "/admin/audit",
+        "/admin/audit?event=CreateRole",
+        "/admin/settings",
+    ] {
+        browser.report(place, health).await;
+    }
+    println!("\nmemory afterwards: {:.0} MiB", server.memory());
+}
+
+/// The demo organization, and the password of its administrator.
+fn first(data: &Path) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_daypass"))
+        .args(["apply", "config/demo.toml", "--yes", "--new-passwords"])
+        .env("DAYPASS_DATA", data)
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let line = text.lines().find(|line| line.contains("jane@example.com") && line.split_whitespace().count() == 2);
+    line.unwrap_or_else(|| panic!("no password in {text}")).split_whitespace().last().unwrap().to_owned()
+}
+
+async fn fill(file: &Path) {
+    let mut db = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    sqlx::query("PRAGMA synchronous = OFF").execute(&mut db).await.unwrap();
+    let numbers = |most: usize| format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {most})");
+    let statements = [
+        "BEGIN".to_owned(),
+        format!("{} INSERT INTO organizational_unit SELECT printf('ou-xxxx-%08d', i), printf('Unit %d', i), '' FROM n", numbers(100)),
+        format!(
+            "{} INSERT INTO account (id, name, email, parent, tags) SELECT printf('4%011d', i), printf('Account %d', i), '',
+             printf('ou-xxxx-%08d', i % 100), '{{\"Environment\":\"test\"}}' FROM n",
+            numbers(ACCOUNTS - 3)
+        ),
+        format!("{} INSERT INTO directory_group (id, name, name_key, version, created, modified, provisioned) SELECT printf('g-%07d', i), printf('g-%07d', i), printf('g-%07d', i), 1, 0, 0, 0 FROM n", numbers(2_000)),
+        format!(
+            "{} INSERT INTO permission_set SELECT printf('ps-%016d', i), printf('Set%d', i), 'One of many', 14400,
+             '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Action\":\"s3:Get*\",\"Resource\":\"*\"}}]}}', '[]', 0 FROM n",
+            numbers(SETS)
+        ),
+        // Ten on each account: five sets, two groups each.
+        format!(
+            "{} INSERT INTO account_assignment SELECT printf('ps-%016d', (i / 2) % {SETS}), printf('{{\"Group\":\"g-%07d\"}}', i % 2000),
+             printf('{{\"Account\":\"4%011d\"}}', i / 10) FROM n",
+            numbers(ASSIGNMENTS - 30)
+        ),
+        format!(
+            "{} INSERT INTO directory_user (id, name, name_key, email, email_key, display_name, profile, created, modified, disabled, provisioned)
+             SELECT printf('u-%017d', i), printf('user%07d@example.com', i), printf('user%07d@example.com', i), printf('user%07d@example.com', i),
+             printf('user%07d@example.com', i), printf('Person %d', i), '{{}}', 0, 0, 0, 1 FROM n",
+            numbers(PEOPLE)
+        ),
+        format!("{} INSERT INTO directory_member (user_id, group_id) SELECT printf('u-%017d', i), printf('g-%07d', i % 2000) FROM n", numbers(PEOPLE / 4)),
+        format!(
+            "{} INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent, request_id, detail)
+             SELECT printf('event-%d', i), 1795521600000 + i, 'sts.amazonaws.com', 'GetRoleCredentials', printf('4%011d', i % 9000), 'somebody', '192.0.2.1', 'bench', '', '{{}}' FROM n",
+            numbers(EVENTS)
+        ),
+        "UPDATE revision SET number = number + 1".to_owned(),
+        "COMMIT".to_owned(),
+    ];
+    for statement in statements {
+        sqlx::query(sqlx::AssertSqlSafe(statement.clone()))
+            .execute(&mut db)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {statement}"));
+    }
+    db.close().await.unwrap();
+}
+
+struct Browser {
+    port: u16,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    async fn ask(&mut self, method: &str, place: &str, body: &str) -> (u16, String, String) {
+        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await.unwrap());
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = format!(
+            "{method} {place} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.port,
+            cookies.join("; "),
+            body.len()
+        );
+        stream.get_mut().write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut text).await.unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut location = String::new();
+        for line in head.lines() {
+            let Some((name, value)) = line.split_once(": ") else { continue };
+            match name.to_lowercase().as_str() {
+                "set-cookie" => {
+                    let (name, value) = value.split(';').next().unwrap().split_once('=').unwrap();
+                    self.cookies.insert(name.to_owned(), value.to_owned());
+                }
+                "location" => value.clone_into(&mut location),
+                _ => {}
+            }
+        }
+        (head[9..12].parse().unwrap(), location, body.to_owned())
+    }
+
+    /// Posts a form of a page with the token that the page carries.
+    async fn post(&mut self, place: &str, fields: &[(&str, &str)], from: &str) -> String {
+        let (_, _, page) = self.ask("GET", from, "").await;
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        for field in ["form_token", "handle"] {
+            if let Some(value) = page.split(&format!("name=\"{field}\" value=\"")).nth(1) {
+                form.append_pair(field, value.split('"').next().unwrap());
+            }
+        }
+        form.extend_pairs(fields);
+        let (status, location, body) = self.ask("POST", place, &form.finish()).await;
+        assert_eq!(status, 303, "{place}: {body}");
+        location
+    }
+
+    async fn sign_in(&mut self, password: &str) {
+        let fields = [("user_name", "jane@example.com"), ("password", password)];
+        let to = self.post("/sign-in/people", &fields, "/sign-in/people").await;
+        assert_eq!(to, "/portal");
+    }
+
+    /// Milliseconds.
+    async fn median(&mut self, place: &str) -> f64 {
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            let (status, _, body) = self.ask("GET", place, "").await;
+            took.push(began.elapsed().as_secs_f64() * 1000.0);
+            assert_eq!(status, 200, "{place}: {body}");
+        }
+        median(took)
+    }
+
+    async fn report(&mut self, place: &str, health: f64) {
+        let took = self.median(place).await;
+        let (_, _, body) = self.ask("GET", place, "").await;
+        println!("{place:<58} {took:>8.1} {:>8.0} {:>12.1}", body.len() as f64 / 1000.0, took / health);
+    }
+}
