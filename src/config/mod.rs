@@ -277,7 +277,7 @@ impl Settings {
                 limits,
                 known_sessions: Arc::default(),
                 known_bearers: Arc::default(),
-                settings: Arc::new(manual::settings(&self)),
+                settings: Arc::new(manual::settings(self)),
                 session_policies: Arc::default(),
             },
         })

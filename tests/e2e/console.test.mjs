@@ -44,9 +44,19 @@ trust_policy = '''${JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect
 careful = '''${JSON.stringify({ Version: '2012-10-17', Statement: [statement('Allow', '*'), statement('Deny', ['iam:UpdateAssumeRolePolicy', 'iam:CreateRole'], { Bool: { 'iam:SecondPersonApproval': 'false' } })] })}'''
 `;
 
+// Somebody who looks after people, and changes nobody.
+const viewer = `
+[[roles]]
+account = "${MANAGEMENT}"
+name = "Viewer"
+trust_policy = '''${JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { Federated: `arn:aws:iam::${MANAGEMENT}:oidc-provider/directory` }, Action: 'sts:AssumeRoleWithWebIdentity', Condition: { 'ForAnyValue:StringEquals': { 'directory:groups': 'developers' } } }] })}'''
+[roles.policies]
+look = '''${JSON.stringify({ Version: '2012-10-17', Statement: [statement('Allow', ['iam:List*', 'iam:Get*', 'sso-directory:Search*', 'sso-directory:ListBearerTokens'])] })}'''
+`;
+
 before(async () => {
   broker = new e2e.Broker(await e2e.freePort());
-  const document = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8') + careful;
+  const document = fs.readFileSync(path.join(e2e.root, 'config/demo.toml'), 'utf8') + careful + viewer;
   ({ passwords } = broker.apply(document, '--new-passwords'));
   await broker.start();
 });
@@ -207,6 +217,20 @@ test('a permission set assigned to a unit is in every account below it, a guardr
   await admin.getByRole('button', { name: 'Take it off Workloads' }).click();
   await admin.getByText('Nowhere yet').waitFor();
   assert.equal(roles().status, 0);
+});
+
+test('what a role may not do is disabled, and says why', async () => {
+  const page = await consoleOf(SAM, 'Viewer');
+  await page.getByRole('link', { name: 'People', exact: true }).click();
+  assert.ok(await page.getByRole('button', { name: 'Invite' }).isDisabled());
+  await page.getByText('sso-directory:CreateUser').first().waitFor();
+  await page.getByText('Jane Doe').first().click();
+  assert.ok(await page.getByRole('button', { name: 'Save' }).first().isDisabled());
+  assert.deepEqual(await axe(page), []);
+  await page.getByRole('link', { name: 'Sources' }).click();
+  assert.ok(await page.getByRole('button', { name: 'Make a setup link' }).isDisabled());
+  await page.goto(`${broker.url}/admin/accounts`);
+  await page.getByRole('heading', { name: 'Your role may not do this' }).waitFor();
 });
 
 test('audit: what is looked for, as a list and as a file', async () => {

@@ -2,8 +2,11 @@
 
 use super::{Frame, May, frame, rules::RuleLine};
 use crate::{
-    api::iam::trust::mappings::{ListRoleMappings, RoleMapping},
-    domain::{ErrorKind, name::AccountId},
+    api::{
+        directory::groups::NameOf,
+        iam::trust::mappings::{ListRoleMappings, RoleMapping},
+    },
+    domain::{ErrorKind, name::AccountId, session::Caller},
     pages::{
         Browser, Page, Pages,
         portal::{AccountLook, duration},
@@ -19,6 +22,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// Most claims across the matrix.
 const MOST_COLUMNS: usize = 12;
@@ -70,8 +74,10 @@ impl Filter {
 struct Line {
     name: String,
     account: AccountLook,
-    /// Whether it is in the console's account: only there it can be changed.
-    own: bool,
+    /// Where it is changed, where this console can.
+    place: Option<String>,
+    /// Whether it is a permission set.
+    assigned: bool,
     hours: String,
     rules: Vec<RuleLine>,
     marks: Vec<Mark>,
@@ -121,7 +127,8 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
         refused: String::new(),
     };
     match outcome {
-        Ok(found) => {
+        Ok(mut found) => {
+            name_groups(&pages, &caller, &mut found.mappings).await;
             // Who sees one account has no other to choose.
             if page.partial.is_empty() && may_see_all.allowed {
                 let known = snapshot.accounts.values().take(MOST_ACCOUNTS);
@@ -142,12 +149,36 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
     }
 }
 
+/// Assignments name groups by id: people know them by name.
+async fn name_groups(pages: &Pages, caller: &Caller, mappings: &mut [RoleMapping]) {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for rule in mappings.iter_mut().flat_map(|mapping| &mut mapping.rules) {
+        let Rule::Federated(rule) = rule else { continue };
+        for condition in rule.conditions.iter_mut().filter(|condition| condition.key == "directory:group_ids") {
+            for id in &mut condition.values {
+                if !names.contains_key(id) {
+                    let Ok(found) = pages.gateway.call(caller, NameOf { id: id.clone() }).await else { return };
+                    names.insert(id.clone(), found.name);
+                }
+                if let Some(name) = names.get(id) {
+                    name.clone_into(id);
+                }
+            }
+            "directory:groups".clone_into(&mut condition.key);
+        }
+    }
+}
+
 fn line(mapping: &RoleMapping, own: &AccountId, columns: &[Column], snapshot: &Snapshot) -> Line {
     let role = &mapping.role;
     Line {
-        name: role.name.to_string(),
+        name: snapshot.known_name(role).to_owned(),
+        place: match snapshot.permission_sets.values().find(|set| role.permission_set() == Some(set.name.as_str())) {
+            Some(set) => Some(format!("/admin/permission-sets/{}", set.id)),
+            None => (role.account == *own).then(|| format!("/admin/roles/{}", role.name)),
+        },
+        assigned: role.permission_set().is_some(),
         account: AccountLook::new(&role.account, snapshot.accounts.get(&role.account)),
-        own: role.account == *own,
         hours: duration(role.max_session_seconds),
         rules: mapping.rules.iter().map(|rule| RuleLine::new(rule, snapshot)).collect(),
         marks: columns.iter().map(|column| mark(&mapping.rules, column)).collect(),
@@ -161,7 +192,7 @@ fn asks_for(condition: &RuleCondition) -> bool {
 
 /// The claim values that decide most, in the order of their keys; and how many there are besides.
 fn columns(mappings: &[RoleMapping]) -> (Vec<Column>, usize) {
-    let mut count: std::collections::BTreeMap<Column, usize> = std::collections::BTreeMap::new();
+    let mut count: BTreeMap<Column, usize> = BTreeMap::new();
     let rules = mappings.iter().flat_map(|mapping| &mapping.rules);
     for rule in rules {
         let Rule::Federated(rule) = rule else { continue };

@@ -1,6 +1,6 @@
 //! People of the built-in directory: inviting them, their groups, and letting them go.
 
-use super::{Frame, beside, frame};
+use super::{Frame, May, beside, frame};
 use crate::{
     api::{
         directory::{
@@ -41,8 +41,38 @@ struct PeoplePage {
     /// None where they are not for the session to see.
     tokens: Option<BearerTokens>,
     token: Option<CreatedBearerToken>,
+    may: Abilities,
     problem: String,
     refused: String,
+}
+
+/// What the session may do here.
+struct Abilities {
+    invite: May,
+    update: May,
+    delete: May,
+    link: May,
+    group: May,
+    token: May,
+}
+
+impl Abilities {
+    async fn of(pages: &Pages, caller: &Caller) -> Result<Self, Error> {
+        let somebody = UserName::parse("somebody")?;
+        let text = String::new;
+        let create = CreateUser { user_name: somebody, email: text(), display_name: text(), groups: Vec::new() };
+        let update =
+            UpdateUser { id: text(), email: text(), display_name: text(), groups: Vec::new(), disabled: false, version: 0 };
+        let token = CreateBearerToken { name: text(), scope: TokenScope::Read, takeover: false, days: 90 };
+        Ok(Self {
+            invite: May::call(pages, caller, &create).await?,
+            update: May::call(pages, caller, &update).await?,
+            delete: May::call(pages, caller, &DeleteUser { id: text() }).await?,
+            link: May::call(pages, caller, &MakePasswordLink { id: text() }).await?,
+            group: May::call(pages, caller, &CreateGroup { name: GroupName::parse("group")? }).await?,
+            token: May::call(pages, caller, &token).await?,
+        })
+    }
 }
 
 /// What is said above the list.
@@ -135,6 +165,7 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, said: Said) -> P
         link,
         tokens,
         token,
+        may: Abilities::of(pages, &caller).await?,
         problem,
         refused: String::new(),
     };

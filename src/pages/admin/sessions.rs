@@ -1,6 +1,6 @@
 //! Live sessions, and ending them before their time.
 
-use super::{Frame, frame};
+use super::{Frame, May, frame};
 use crate::{
     api::signin::enrolment::{FactorInfo, ListFactorsOf, ResetFactors, ResetLink},
     api::sts::sessions::{ListSessions, LiveSession, RevokeSessions, Revoked},
@@ -26,6 +26,7 @@ struct SessionsPage {
     factors: Option<Vec<FactorInfo>>,
     /// A link to start anew, just made.
     reset: Option<ResetLink>,
+    may_end: May,
     done: String,
     refused: String,
 }
@@ -80,6 +81,7 @@ async fn page(pages: &Pages, browser: &Browser, filter: Filter, reset: Option<Re
         sessions: Vec::new(),
         factors: factors.map(|held| held.factors),
         reset,
+        may_end: May::call(pages, &caller, &RevokeSessions { who: Revoked::Session(String::new()), before: None }).await?,
         person: person.unwrap_or_default(),
         done: match filter.ended.as_str() {
             "" => String::new(),

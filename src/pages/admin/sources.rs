@@ -1,7 +1,7 @@
 //! Identity sources: what is configured, what is near its end, our values to copy, trying a sign-in; adding one, having
 //! somebody else add one, and removing one.
 
-use super::{Frame, beside, frame};
+use super::{Frame, May, beside, frame};
 use crate::{
     api::iam::{
         invitation::{InviteSource, SetupLink, SourceProtocol},
@@ -30,6 +30,9 @@ struct SourcesPage {
     form: NewSource,
     preview: Option<SourcePreview>,
     link: Option<SetupLink>,
+    may_create: May,
+    may_invite: May,
+    may_delete: May,
     problem: Problem,
     refused: String,
 }
@@ -148,13 +151,32 @@ async fn page(pages: &Pages, browser: &Browser, shown: Shown) -> Page {
     let outcome = pages.gateway.call(&caller, ListSources {}).await;
     let frame = frame(pages, &console, "sources");
     let Shown { form, preview, link, problem } = shown;
+    let name = || ProviderName::parse("new");
+    let published = Published::Saml { metadata: String::new(), url: None };
+    let create = CreateSource { name: name()?, label: String::new(), published, client: None };
+    let invite = InviteSource { name: name()?, label: String::new(), protocol: SourceProtocol::Saml };
+    let may_create = May::call(pages, &caller, &create).await?;
+    let may_invite = May::call(pages, &caller, &invite).await?;
+    let may_delete = May::call(pages, &caller, &DeleteSource { name: name()? }).await?;
     let addresses = &pages.gateway.broker.federation.addresses;
     let ours = vec![
         ("SAML metadata, also our entity ID", addresses.at("/saml/metadata")),
         ("SAML assertion consumer service", addresses.at("/saml/acs")),
         ("OpenID Connect redirect address, with the name that you give below", addresses.at("/oidc/<name>/callback")),
     ];
-    let mut page = SourcesPage { frame, sources: Vec::new(), ours, form, preview, link, problem, refused: String::new() };
+    let mut page = SourcesPage {
+        frame,
+        sources: Vec::new(),
+        ours,
+        form,
+        preview,
+        link,
+        may_create,
+        may_invite,
+        may_delete,
+        problem,
+        refused: String::new(),
+    };
     match outcome {
         Ok(found) => {
             page.sources = found.sources;
