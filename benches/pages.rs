@@ -1,4 +1,5 @@
-//! Pages of a large organization: 10,000 accounts, 100,000 assignments of permission sets, 1,000,000 people in the directory.
+//! Pages of a large organization: 10,000 accounts, 100,000 assignments of permission sets, 1,000,000 people in the directory, and
+//! 2,500 roles in the portal of who looks.
 //!
 //! `cargo bench --bench pages`. Each list is asked for its first page by one browser session, one after the other; the figure
 //! is the median of what the answer took, loopback included, beside `/healthz` in the same run.
@@ -24,6 +25,8 @@ use tokio::{
 
 const ACCOUNTS: usize = 10_000;
 const ASSIGNMENTS: usize = 100_000;
+/// Of the person who looks at them.
+const OWN_ROLES: usize = 2_500;
 const PEOPLE: usize = 1_000_000;
 const SETS: usize = 20;
 const EVENTS: usize = 200_000;
@@ -49,10 +52,7 @@ async fn main() {
     browser.sign_in(&password).await;
     let health = browser.median("/healthz").await;
     println!("\n{:<58} {:>8} {:>8} {:>12}", "first page of", "ms", "kB", "x /healthz");
-    let portal = ["/portal"].map(str::to_owned).to_vec();
-    for place in portal {
-        browser.report(&place, health).await;
-    }
+    browser.report("/portal", health).await;
     browser.post("/portal/console", &[("role", "111122223333/Administrator"), ("destination", "")], "/portal").await;
     let set = "ps-0000000000000003";
     for place in [
@@ -119,7 +119,12 @@ async fn fill(file: &Path) {
         format!(
             "{} INSERT INTO account_assignment SELECT printf('ps-%016d', (i / 2) % {SETS}), printf('{{\"Group\":\"g-%07d\"}}', i % 2000),
              printf('{{\"Account\":\"4%011d\"}}', i / 10) FROM n",
-            numbers(ASSIGNMENTS - 30)
+            numbers(ASSIGNMENTS - OWN_ROLES)
+        ),
+        format!(
+            "{} INSERT INTO account_assignment SELECT printf('ps-%016d', 10 + i % 5),
+             json_object('Group', (SELECT id FROM directory_group WHERE name = 'admins')), printf('{{\"Account\":\"4%011d\"}}', i / 5) FROM n",
+            numbers(OWN_ROLES)
         ),
         format!(
             "{} INSERT INTO directory_user (id, name, name_key, email, email_key, display_name, profile, created, modified, disabled, provisioned)

@@ -29,7 +29,10 @@ pub(super) fn settings(in_force: &Settings) -> Vec<Setting> {
         let note = rest.split_once(" # ").map(|(_, note)| note.trim()).unwrap_or_default();
         let key = format!("{section}{}", key.trim());
         let value = key.split('.').try_fold(&values, |value, part| value.get(part));
-        let meaning = if note.is_empty() { words.join(" ") } else { format!("{} {note}", words.join(" ")).trim().to_owned() };
+        // A note of its own says it better than what all of a section have in common.
+        let mut letters = note.chars();
+        let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+        let meaning = first.map_or_else(|| words.join(" "), |first| format!("{first}{}", letters.as_str()));
         found.push(Setting { value: text(value), key, meaning });
     }
     found

@@ -258,6 +258,12 @@ impl Snapshot {
         own.or_else(|| aws_managed::find(arn).map(|managed| managed.text.as_str()))
     }
 
+    /// The root of the tree of accounts; empty before there is an organization.
+    #[must_use]
+    pub fn root_id(&self) -> String {
+        self.organization.as_ref().map(Organization::root_id).unwrap_or_default()
+    }
+
     /// The account that owns the organization.
     #[must_use]
     pub fn management_account(&self) -> Option<&AccountId> {

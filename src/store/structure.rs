@@ -152,7 +152,7 @@ pub(super) fn assigned_roles(snapshot: &Snapshot) -> Vec<Role> {
     let mut by_account: BTreeMap<(&AccountId, &str), Vec<&AssignmentPrincipal>> = BTreeMap::new();
     let mut below: HashMap<&str, Vec<&AccountId>> = HashMap::new();
     let mut tagged: HashMap<(&str, &str), Vec<&AccountId>> = HashMap::new();
-    let root = snapshot.organization.as_ref().map(crate::domain::organization::Organization::root_id).unwrap_or_default();
+    let root = snapshot.root_id();
     let wide = snapshot.assignments.iter().any(|one| !matches!(one.target, AssignmentTarget::Account(_)));
     for account in snapshot.accounts.values().filter(|_| wide) {
         below.entry(&root).or_default().push(&account.id);

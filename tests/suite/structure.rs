@@ -7,6 +7,7 @@ use daypass::{
         iam::{
             role_policies::PutRolePolicy,
             roles::{DeleteRole, GetRole, ListRoles, UpdateAssumeRolePolicy},
+            simulate_policy::SimulatePrincipalPolicy,
             trust::{
                 preview::PreviewTrustPolicy,
                 proposals::{DecideTrustProposal, ListTrustProposals, ProposeTrustPolicy, WithdrawTrustProposal},
@@ -111,6 +112,10 @@ async fn a_guardrail_binds_what_is_below_it_and_never_the_management_account() {
     let refused = reader.call(look()).await.unwrap_err();
     assert!(refused.public.contains("with an explicit deny in a service control policy"), "{}", refused.public);
     assert_eq!(kind(admin(&world).call(look()).await), None);
+    let source = format!("arn:aws:iam::{PRODUCTION}:role/ReadOnly");
+    let simulate = json!({ "PolicySourceArn": source, "ActionNames": ["iam:ListRoles", "s3:GetObject"] });
+    let root_of = world.root(PRODUCTION);
+    assert_eq!(kind(root_of.call(read::<SimulatePrincipalPolicy>(simulate.clone())).await), Some(ErrorKind::AccessDenied));
     // To the root: the management account is above it still.
     attach(&world, &deny, &root(&world).await).await;
     assert_eq!(kind(admin(&world).call(look()).await), None);
@@ -119,6 +124,11 @@ async fn a_guardrail_binds_what_is_below_it_and_never_the_management_account() {
         admin(&world).call(read::<DetachPolicy>(json!({ "PolicyId": deny, "TargetId": target }))).await.unwrap();
     }
     assert_eq!(kind(reader.call(look()).await), None);
+    let s3 = guardrail(&world, "SERVICE_CONTROL_POLICY", json!([{ "Effect": "Deny", "Action": "s3:*", "Resource": "*" }])).await;
+    attach(&world, &s3, PRODUCTION).await;
+    let results = root_of.call(read::<SimulatePrincipalPolicy>(simulate)).await.unwrap().evaluation_results;
+    let decisions: Vec<&str> = results.iter().map(|result| result.eval_decision).collect();
+    assert_eq!(decisions, ["allowed", "explicitDeny"], "simulated as it would be");
     // An account that moves out of the unit is out of reach.
     attach(&world, &deny, &workloads(&world).await).await;
     let (from, to) = (workloads(&world).await, root(&world).await);

@@ -214,7 +214,7 @@ impl Simulation {
         (!named.is_empty()).then(|| PolicySet::new(named))
     }
 
-    fn run(&self, marker: Option<&str>, limit: Option<u32>) -> Result<SimulationResults, Error> {
+    fn run(&self, guardrails: Guardrails<'_>, marker: Option<&str>, limit: Option<u32>) -> Result<SimulationResults, Error> {
         if self.actions.is_empty() || self.actions.len() * self.resources.len() > MOST_QUESTIONS {
             return Err(Error::invalid(format!("1 to {MOST_QUESTIONS} actions times resources can be simulated at once")));
         }
@@ -228,7 +228,7 @@ impl Simulation {
             boundary: boundary.as_ref(),
             session: None,
             resource: resource.as_ref().map(|policies| ResourcePolicy { policies, mandatory: false }),
-            guardrails: Guardrails::NONE,
+            guardrails,
         };
         let pairs = self.actions.iter().flat_map(|action| self.resources.iter().map(move |resource| (action, resource)));
         let numbered = pairs.enumerate().map(|(number, pair)| (format!("{number:06}"), pair));
@@ -361,7 +361,7 @@ impl Operation for SimulateCustomPolicy {
             context,
             given,
         };
-        simulation.run(self.marker.as_deref(), self.max_items)
+        simulation.run(Guardrails::NONE, self.marker.as_deref(), self.max_items)
     }
 }
 
@@ -417,6 +417,8 @@ impl Operation for SimulatePrincipalPolicy {
             context,
             given,
         };
-        simulation.run(self.marker.as_deref(), self.max_items)
+        // The organization's policies bind the principal as they would for real.
+        let guardrails = snapshot.caps(Some(account), Some(&simulation.owner));
+        simulation.run(guardrails, self.marker.as_deref(), self.max_items)
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn list(State(pages): State<Pages>, browser: Browser, Query(fil
 async fn page(pages: &Pages, browser: &Browser, filter: Filter, problem: String) -> Page {
     let (caller, console) = browser.console(pages).await?;
     let snapshot = pages.gateway.snapshot();
-    let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
+    let root = snapshot.root_id();
     let at = if filter.at.is_empty() { root.clone() } else { filter.at.clone() };
     let unit = CreateOrganizationalUnit { parent_id: at.clone(), name: String::new() };
     let create = CreateAccount { account_name: String::new(), email: String::new(), tags: Vec::new() };
@@ -170,7 +170,7 @@ pub(super) async fn change(State(pages): State<Pages>, browser: Browser, Form(fo
 /// A new account, below the unit that is shown.
 async fn add_account(pages: &Pages, caller: &Caller, form: &TreeForm, console_account: &AccountId) -> Result<(), Error> {
     let snapshot = pages.gateway.snapshot();
-    let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
+    let root = snapshot.root_id();
     let place = Some(form.at.clone()).filter(|at| !at.is_empty() && *at != root);
     // Asked before there is anything: an account that can't be moved would be out of its unit's reach.
     if let Some(place) = &place {
@@ -254,7 +254,7 @@ async fn account_page(
     let (caller, console) = browser.console(pages).await?;
     let account = account(pages, &caller, id).await?;
     let snapshot = pages.gateway.snapshot();
-    let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
+    let root = snapshot.root_id();
     let form = form.unwrap_or_else(|| AccountForm {
         name: account.name.clone(),
         email: account.email.clone(),
@@ -338,7 +338,7 @@ async fn save_account(pages: &Pages, caller: &Caller, id: &AccountId, form: &Acc
         pages.gateway.call(caller, wish).await?;
     }
     let snapshot = pages.gateway.snapshot();
-    let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
+    let root = snapshot.root_id();
     let from = now.parent.unwrap_or(root);
     if from != form.place {
         let destination_parent_id = form.place.clone();

@@ -183,7 +183,7 @@ async fn page(
     let resource_control = form.kind == GuardrailKind::ResourceControl.name();
     let policy_type = if resource_control { PolicyType::ResourceControlPolicy } else { PolicyType::ServiceControlPolicy };
     let findings = findings(pages, &caller, policy_type, &form.policy_document).await?;
-    let root = snapshot.organization.as_ref().map(|organization| organization.root_id()).unwrap_or_default();
+    let root = snapshot.root_id();
     let mut places = vec![(root.clone(), "Root: every account".to_owned())];
     places.extend(snapshot.units.values().map(|unit| (unit.id.clone(), format!("Unit {}", unit.name))));
     places.extend(

@@ -405,10 +405,7 @@ fn target(snapshot: &Snapshot, form: &SetForm) -> Result<AssignmentTarget, Error
             let (key, value) = form.tag.split_once('=').ok_or_else(|| Error::invalid("Write the tag as key = value."))?;
             AssignmentTarget::Tag { key: key.trim().to_owned(), value: value.trim().to_owned() }
         }
-        "unit" if form.unit.is_empty() => {
-            let root = snapshot.organization.as_ref().map(|organization| organization.root_id());
-            AssignmentTarget::Unit(root.unwrap_or_default())
-        }
+        "unit" if form.unit.is_empty() => AssignmentTarget::Unit(snapshot.root_id()),
         "unit" => AssignmentTarget::Unit(form.unit.clone()),
         _ => AssignmentTarget::Account(AccountId::parse(&form.account)?),
     })
