@@ -237,7 +237,11 @@ fn decode<O: Operation>(request: &WireRequest) -> Result<O, Error> {
 fn encode<O: Operation>(output: &O::Output, request_id: &str) -> Result<String, Error> {
     match O::Service::PROTOCOL {
         Protocol::Query { version } => query::to_xml(O::NAME, version, output, request_id).map_err(Error::internal),
-        Protocol::Json { .. } => serde_json::to_string(output).map_err(Error::internal),
+        Protocol::Json { .. } => match serde_json::to_string(output).map_err(Error::internal)?.as_str() {
+            // Clients read an object, also where it says nothing.
+            "null" => Ok("{}".to_owned()),
+            body => Ok(body.to_owned()),
+        },
         Protocol::Rest | Protocol::Scim => {
             let body = serde_json::to_string(output).map_err(Error::internal)?;
             // An operation without output answers with an empty body.

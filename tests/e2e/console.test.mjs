@@ -219,6 +219,48 @@ test('a permission set assigned to a unit is in every account below it, a guardr
   assert.equal(roles().status, 0);
 });
 
+test('aws organizations and aws sso-admin do the same over the wire', async () => {
+  const page = await signedIn(JANE);
+  const lines = await e2e.copyShellLines(page, 'Administrator', 'Example Corp');
+  const aws = (...words) => {
+    const done = e2e.awsWith(process.env.E2E_AWS_V1, lines, words);
+    assert.equal(done.status, 0, `${words.join(' ')}: ${done.stderr}`);
+    return done.stdout.trim() && JSON.parse(done.stdout);
+  };
+  const [root] = aws('organizations', 'list-roots').Roots;
+  const unit = aws('organizations', 'create-organizational-unit', '--parent-id', root.Id, '--name', 'Wire').OrganizationalUnit;
+  const account = aws('organizations', 'create-account', '--account-name', 'Wired', '--email', 'wired@example.com', '--tags', 'Key=Team,Value=blue').CreateAccountStatus;
+  assert.equal(account.State, 'SUCCEEDED');
+  aws('organizations', 'move-account', '--account-id', account.AccountId, '--source-parent-id', root.Id, '--destination-parent-id', unit.Id);
+  assert.deepEqual(aws('organizations', 'list-parents', '--child-id', account.AccountId).Parents, [{ Id: unit.Id, Type: 'ORGANIZATIONAL_UNIT' }]);
+  assert.deepEqual(aws('organizations', 'list-tags-for-resource', '--resource-id', account.AccountId).Tags, [{ Key: 'Team', Value: 'blue' }]);
+  const content = JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action: 's3:*', Resource: '*' }] });
+  const policy = aws('organizations', 'create-policy', '--name', 'Wired', '--description', '', '--type', 'SERVICE_CONTROL_POLICY', '--content', content).Policy.PolicySummary;
+  aws('organizations', 'attach-policy', '--policy-id', policy.Id, '--target-id', unit.Id);
+  assert.deepEqual(aws('organizations', 'list-targets-for-policy', '--policy-id', policy.Id).Targets.map((target) => target.Name), ['Wire']);
+  const failed = e2e.awsWith(process.env.E2E_AWS_V1, lines, ['organizations', 'describe-policy', '--policy-id', 'p-nothing1']);
+  assert.match(failed.stderr, /PolicyNotFoundException/);
+  const [instance] = aws('sso-admin', 'list-instances').Instances;
+  const at = ['--instance-arn', instance.InstanceArn];
+  const set = aws('sso-admin', 'create-permission-set', ...at, '--name', 'Wired', '--session-duration', 'PT8H').PermissionSet.PermissionSetArn;
+  aws('sso-admin', 'attach-managed-policy-to-permission-set', ...at, '--permission-set-arn', set, '--managed-policy-arn', 'arn:aws:iam::aws:policy/AdministratorAccess');
+  assert.equal(aws('sso-admin', 'describe-permission-set', ...at, '--permission-set-arn', set).PermissionSet.SessionDuration, 'PT8H');
+  // The id of a person of the directory is the claim that sign-ins show.
+  const mine = aws('sts', 'get-caller-identity');
+  assert.equal(mine.Account, MANAGEMENT);
+  const admin = await consoleOf(JANE, 'Administrator');
+  await admin.goto(`${broker.url}/admin/try?search=sam`);
+  const place = await admin.getByRole('link', { name: 'Sam Lee' }).getAttribute('href');
+  const person = new URL(place, broker.url).searchParams.get('person');
+  const who = ['--target-id', account.AccountId, '--target-type', 'AWS_ACCOUNT', '--permission-set-arn', set, '--principal-type', 'USER', '--principal-id', person];
+  assert.equal(aws('sso-admin', 'create-account-assignment', ...at, ...who).AccountAssignmentCreationStatus.Status, 'SUCCEEDED');
+  assert.equal(aws('sso-admin', 'list-account-assignments', ...at, '--account-id', account.AccountId, '--permission-set-arn', set).AccountAssignments.length, 1);
+  const sam = await signedIn(SAM);
+  await sam.getByRole('button', { name: 'Copy credentials for Wired in Wired' }).waitFor();
+  aws('sso-admin', 'delete-account-assignment', ...at, ...who);
+  aws('sso-admin', 'delete-permission-set', ...at, '--permission-set-arn', set);
+});
+
 test('what a role may not do is disabled, and says why', async () => {
   const page = await consoleOf(SAM, 'Viewer');
   await page.getByRole('link', { name: 'People', exact: true }).click();
