@@ -78,6 +78,7 @@ async fn main() {
         "/admin/refusals",
         "/admin/audit",
         "/admin/audit?event=CreateRole",
+        "/admin/audit?text=nobody",
         "/admin/settings",
     ] {
         browser.report(place, health).await;

@@ -144,9 +144,8 @@ impl Operation for LookupEvents {
         let limit = self.max_results.unwrap_or(50).clamp(1, 50);
         let account = call.account()?;
         let scope = if call.tx.snapshot.management_account() == Some(account) { None } else { Some(account) };
-        let records = call.tx.audit_events(scope, &filter, before, limit).await?;
-        let full = records.len() >= usize::try_from(limit).unwrap_or(50);
-        let next_token = records.last().filter(|_| full).map(|record| record.sequence.to_string());
+        let (records, next) = call.tx.audit_events(scope, &filter, before, limit).await?;
+        let next_token = next.map(|sequence| sequence.to_string());
         Ok(Events { events: records.into_iter().map(event).collect(), next_token })
     }
 }

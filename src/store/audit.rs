@@ -185,6 +185,9 @@ pub struct AuditEvent {
     pub detail: Value,
 }
 
+/// How many records a text is looked for in, in one call.
+pub const SEARCHED_AT_ONCE: i64 = 20_000;
+
 /// Which records are looked for; what is empty does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
@@ -232,7 +235,8 @@ impl ReadTx<'_> {
         Ok(rows.iter().map(event).collect())
     }
 
-    /// The newest records of an account (none: of every account) that fit, before a sequence number.
+    /// The newest records of an account (none: of every account) that fit, before a sequence number; and the one before which to
+    /// go on, where there may be more. A text is looked for in [`SEARCHED_AT_ONCE`] records at a time: the page may be short.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -242,7 +246,13 @@ impl ReadTx<'_> {
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u32,
-    ) -> Result<Vec<AuditEvent>, Error> {
+    ) -> Result<(Vec<AuditEvent>, Option<i64>), Error> {
+        let mut searched_to = 1;
+        if !filter.text.is_empty() {
+            let newest = sqlx::query("SELECT coalesce(max(sequence), 0) + 1 AS next FROM audit");
+            let newest: i64 = newest.fetch_one(&self.store.readers).await.map_err(unavailable)?.get("next");
+            searched_to = (before.unwrap_or(newest).min(newest) - SEARCHED_AT_ONCE).max(1);
+        }
         let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE 1 = 1");
         let texts = [
             (" AND account = ", account.map(ToString::to_string)),
@@ -259,6 +269,9 @@ impl ReadTx<'_> {
         if let Some(before) = before {
             query.push(" AND sequence < ").push_bind(before);
         }
+        if searched_to > 1 {
+            query.push(" AND sequence >= ").push_bind(searched_to);
+        }
         if let Some(from) = filter.from {
             query.push(" AND time >= ").push_bind(from.0);
         }
@@ -274,7 +287,14 @@ impl ReadTx<'_> {
             query.push_bind(text.clone()).push(") > 0 OR instr(lower(detail), ").push_bind(text).push(") > 0)");
         }
         query.push(" ORDER BY sequence DESC LIMIT ").push_bind(limit);
-        Ok(query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(event).collect())
+        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let found: Vec<AuditEvent> = rows.iter().map(event).collect();
+        let full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = match found.last().filter(|_| full) {
+            Some(last) => Some(last.sequence),
+            None => (searched_to > 1).then_some(searched_to),
+        };
+        Ok((found, next))
     }
 }
 

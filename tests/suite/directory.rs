@@ -316,6 +316,6 @@ async fn passwords_of_breaches_are_refused() {
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked.iter().map(String::len).collect::<Vec<_>>(), [5, 5, 5], "five digits and nothing else: {asked:?}");
     let events =
-        world.gateway.broker.store.read().audit_events(None, &crate::world::events("BeginSetPassword"), None, 1).await.unwrap();
+        world.gateway.broker.store.read().audit_events(None, &crate::world::events("BeginSetPassword"), None, 1).await.unwrap().0;
     assert_eq!(events[0].detail["breachedPasswords"], "no answer");
 }

@@ -53,11 +53,12 @@ async fn a_change_and_its_audit_record_come_together() {
         .audit_events(None, &daypass::store::AuditFilter::default(), None, 1000)
         .await
         .unwrap()
+        .0
         .len();
     admin.call(create("New")).await.unwrap();
     assert_eq!(admin.call(create("new")).await.unwrap_err().kind, ErrorKind::AlreadyExists);
     let events =
-        world.gateway.broker.store.read().audit_events(None, &crate::world::events("CreateRole"), None, 10).await.unwrap();
+        world.gateway.broker.store.read().audit_events(None, &crate::world::events("CreateRole"), None, 10).await.unwrap().0;
     assert_eq!(events.len(), 2);
     assert_eq!(events[1].error_code, None);
     assert_eq!(events[1].principal, "arn:aws:sts::111122223333:assumed-role/Administrator/jane");
@@ -71,6 +72,7 @@ async fn a_change_and_its_audit_record_come_together() {
         .audit_events(None, &daypass::store::AuditFilter::default(), None, 1000)
         .await
         .unwrap()
+        .0
         .len();
     assert_eq!(after, before + 2);
 }
@@ -84,7 +86,8 @@ async fn a_refusal_is_audited_and_tells_nothing_about_what_exists() {
     assert_eq!((there.kind, missing.kind), (ErrorKind::AccessDenied, ErrorKind::AccessDenied));
     assert_eq!(there.public.replace("Pipeline", "Nobody"), missing.public);
     assert!(there.public.contains("because no identity-based policy allows the iam:GetRole action"), "{}", there.public);
-    let events = world.gateway.broker.store.read().audit_events(None, &crate::world::events("GetRole"), None, 10).await.unwrap();
+    let events =
+        world.gateway.broker.store.read().audit_events(None, &crate::world::events("GetRole"), None, 10).await.unwrap().0;
     assert_eq!(events.len(), 2);
 }
 

@@ -87,12 +87,12 @@ async fn strangers_cannot_fill_the_audit_log() {
         store.record(record(&world.nobody().caller)).await.unwrap();
     }
     store.record(record(&world.operator().caller)).await.unwrap();
-    let kept = store.read().audit_events(None, &crate::world::events("X"), None, 5000).await.unwrap().len();
+    let kept = store.read().audit_events(None, &crate::world::events("X"), None, 5000).await.unwrap().0.len();
     assert_eq!(kept, most + 1, "and the one of a known caller");
     world.clock.advance(60);
     store.record(record(&world.nobody().caller)).await.unwrap();
     assert_eq!(
-        store.read().audit_events(None, &crate::world::events("X"), None, 5000).await.unwrap().len(),
+        store.read().audit_events(None, &crate::world::events("X"), None, 5000).await.unwrap().0.len(),
         most + 2,
         "a minute later"
     );

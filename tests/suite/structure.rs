@@ -564,3 +564,26 @@ async fn a_resource_control_policy_of_a_member_binds_who_would_be_its_root() {
     attach(&world, &deny, &workloads(&world).await).await;
     assert_eq!(kind(admin(&world).call(assume()).await), Some(ErrorKind::AccessDenied));
 }
+
+#[tokio::test]
+async fn the_log_is_looked_up_by_text_and_by_attribute() {
+    use daypass::api::cloudtrail::{LookupEvents, Narrowed};
+    let world = World::demo().await;
+    permission_set(&world, "Needle").await;
+    let wish =
+        |text: &str, failed| LookupEvents { narrowed: Narrowed { text: text.to_owned(), failed }, ..LookupEvents::default() };
+    let names = async |wish: LookupEvents| {
+        let found = admin(&world).call(wish).await.unwrap();
+        found.events.into_iter().map(|event| event.event_name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(wish("iam:list*", false)).await, ["PutInlinePolicyToPermissionSet"]);
+    assert_eq!(names(wish("iam:list*", true)).await, Vec::<String>::new());
+    let by = |key: &str, value: &str| {
+        read::<LookupEvents>(json!({ "LookupAttributes": [{ "AttributeKey": key, "AttributeValue": value }] }))
+    };
+    assert_eq!(names(by("EventName", "CreatePermissionSet")).await, ["CreatePermissionSet"]);
+    assert_eq!(names(by("EventSource", "sso-admin.amazonaws.com")).await.len(), 2);
+    assert_eq!(kind(admin(&world).call(by("ReadOnly", "true")).await), Some(ErrorKind::InvalidInput));
+    let none = read::<LookupEvents>(json!({ "EndTime": 1_000_000_000.5 }));
+    assert_eq!(names(none).await, Vec::<String>::new());
+}

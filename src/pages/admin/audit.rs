@@ -17,6 +17,8 @@ use serde_json::Value;
 
 /// Most events of a file.
 const MOST_EXPORTED: usize = 5_000;
+/// Most looks into the log for a file.
+const MOST_CALLS: usize = 100;
 
 #[derive(Template)]
 #[template(path = "admin/audit.html")]
@@ -213,14 +215,15 @@ pub(super) async fn export(State(pages): State<Pages>, browser: Browser, Query(f
 
 async fn all(pages: &Pages, caller: &Caller, filter: &Filter) -> Result<Vec<Event>, Error> {
     let (mut events, mut next) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_CALLS {
         let found = pages.gateway.call(caller, filter.wish(next)?).await?;
         events.extend(found.events);
         next = found.next_token;
         if next.is_none() || events.len() >= MOST_EXPORTED {
-            return Ok(events);
+            break;
         }
     }
+    Ok(events)
 }
 
 /// RFC 4180; and nothing that a spreadsheet would run as a formula (OWASP, "CSV injection").
