@@ -16,17 +16,16 @@ function place(text) {
       continue;
     }
     if (sign === '"') string = { text: '', from: at + 1 };
-    else if (sign === '{' || sign === '[') path.push({ sign, name: '', of: path.at(-1)?.name ?? '' });
+    else if (sign === '{' || sign === '[') path.push({ sign, name: '' });
     else if (sign === '}' || sign === ']') path.pop();
-    else if (sign === ':' && path.length) path.at(-1).name = name.text ?? name;
+    else if (sign === ':' && path.length) path.at(-1).name = name;
     else if (sign === ',' && path.at(-1)?.sign === '{') path.at(-1).name = '';
-    if (string) name = string;
   }
   return string && { path, string };
 }
 
 // What may stand there.
-function kindAt({ path, string }) {
+function kindAt({ path }) {
   const inner = path.at(-1);
   const member = inner?.sign === '[' ? path.at(-2)?.name : inner?.name;
   const names = path.map((level) => level.name);
@@ -37,7 +36,7 @@ function kindAt({ path, string }) {
   }
   if (member === 'Action' || member === 'NotAction') return { kind: 'action' };
   if (member === 'Federated') return { kind: 'federated' };
-  return string.text.length ? null : null;
+  return null;
 }
 
 for (const area of document.querySelectorAll('textarea[data-complete]')) {
