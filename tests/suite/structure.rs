@@ -550,6 +550,26 @@ async fn who_is_gone_leaves_no_assignment_behind() {
 }
 
 #[tokio::test]
+async fn a_document_assigns_nothing_to_those_it_prunes() {
+    let world = World::demo().await;
+    let kim = r#"
+        [[groups]]
+        name = "visitors"
+        [[users]]
+        name = "kim@example.com"
+        email = "kim@example.com"
+        display_name = "Kim"
+        groups = ["visitors"]"#;
+    apply(&world, kim, false).await.unwrap();
+    for (who, there_is) in [("group = \"visitors\"", "no group visitors"), ("user = \"kim@example.com\"", "nobody called")] {
+        let set = format!("[[permission_sets]]\nname = \"Support\"\nassignments = [{{ {who}, account = \"111122223333\" }}]");
+        let refused = apply(&world, &set, true).await.unwrap_err();
+        assert!(refused.public.contains(there_is), "{}", refused.public);
+        apply(&world, &set, false).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_resource_control_policy_of_a_member_binds_who_would_be_its_root() {
     let world = World::demo().await;
     let assume = || {

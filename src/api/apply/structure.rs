@@ -362,7 +362,8 @@ fn principal(key: &str, entry: &AssignmentEntry, draft: &Draft, around: &Around<
                 Put::Group(group) if group.name == *name => Some(group.id.clone()),
                 _ => None,
             });
-            let id = new.or_else(|| around.people.group_id(name));
+            let gone = |id: &String| draft.writes.iter().any(|write| matches!(write, Put::NoGroup(gone) if gone == id));
+            let id = new.or_else(|| around.people.group_id(name).filter(|id| !gone(id)));
             id.map(AssignmentPrincipal::Group).ok_or_else(|| bad(&format!("{key}.group"), format!("there is no group {name}")))
         }
         (None, Some(name), None) => {
@@ -370,7 +371,8 @@ fn principal(key: &str, entry: &AssignmentEntry, draft: &Draft, around: &Around<
                 Put::User(user) if user.name.key() == name.key() => Some(user.id.clone()),
                 _ => None,
             });
-            let id = new.or_else(|| around.people.user_id(name));
+            let gone = |id: &String| draft.writes.iter().any(|write| matches!(write, Put::NoUser(gone) if gone == id));
+            let id = new.or_else(|| around.people.user_id(name).filter(|id| !gone(id)));
             id.map(AssignmentPrincipal::User).ok_or_else(|| bad(&format!("{key}.user"), format!("there is nobody called {name}")))
         }
         (None, None, Some(ClaimEntry { source, key: claim, value })) => {
