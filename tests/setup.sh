@@ -14,6 +14,8 @@ bash "$here/testbed/op-panva.sh" install >&2
 bash "$here/testbed/idp-samlp.sh" install >&2
 bash "$here/testbed/idp-pysaml2.sh" install >&2
 bash "$here/testbed/oauth2-social.sh" install >&2
+bash "$here/testbed/pg.sh" install >&2
+bash "$here/testbed/redis.sh" install >&2
 
 # Missing cargo tools are built once. Debian's machine has only Rust.
 tools=${TB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/testbed}/cargo

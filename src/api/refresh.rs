@@ -1,6 +1,7 @@
 //! Refresh tokens: each is good once, and the next one follows from it. One that comes back later was taken by somebody, and
 //! ends the session (RFC 9700 section 4.14.2).
 
+use crate::store::EphemeralKind;
 use crate::{
     domain::{
         Error, ErrorKind, Secret,
@@ -10,8 +11,8 @@ use crate::{
     gateway::{Broker, Call, ENDED, Issue, Operation},
 };
 
-const TOKEN: &str = "refresh-token";
-const SUCCESSOR: &str = "refresh-successor";
+const TOKEN: EphemeralKind = EphemeralKind::passing("refresh-token");
+const SUCCESSOR: EphemeralKind = EphemeralKind::lasting("refresh-successor");
 /// How long a used token still leads to the one that followed it, in seconds: processes that share a cache renew at once, and
 /// an answer may be lost on its way.
 const GRACE_SECONDS: i64 = 60;

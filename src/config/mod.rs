@@ -1,6 +1,9 @@
 //! Settings: a TOML file and the environment. `config/daypass.toml` is the manual; a test reads it.
 
 mod manual;
+mod store;
+
+pub use store::{PostgresSettings, RedisMode, RedisSettings};
 
 use crate::{
     domain::{
@@ -30,8 +33,12 @@ pub struct Settings {
     pub public_url: Url,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Where the embedded store is.
+    /// Where the embedded store is, and what this machine keeps for itself.
     pub data: PathBuf,
+    /// The database, instead of the embedded store.
+    pub postgres: Option<PostgresSettings>,
+    /// Where what may be forgotten is, when several brokers share it.
+    pub redis: Option<RedisSettings>,
     /// Where the master key is; default is `master.key` in the data folder, made on first start.
     pub master_key_file: Option<PathBuf>,
     /// Certificate and key, for TLS without a proxy.
@@ -146,6 +153,8 @@ impl Default for Settings {
             public_url: Url::parse("http://127.0.0.1:8080").unwrap_or_else(|_| unreachable!("a constant")),
             listen,
             data: PathBuf::from("data"),
+            postgres: None,
+            redis: None,
             master_key_file: None,
             tls: None,
             trusted_proxies: Vec::new(),
@@ -183,6 +192,10 @@ pub const ENVIRONMENT: &[(&str, &[&str])] = &[
     ("DAYPASS_PUBLIC_URL", &["public_url"]),
     ("DAYPASS_LISTEN", &["listen"]),
     ("DAYPASS_DATA", &["data"]),
+    ("DAYPASS_POSTGRES_URL", &["postgres", "url"]),
+    ("DAYPASS_POSTGRES_PASSWORD_FILE", &["postgres", "password_file"]),
+    ("DAYPASS_REDIS_ADDRESSES", &["redis", "addresses"]),
+    ("DAYPASS_REDIS_PASSWORD_FILE", &["redis", "password_file"]),
     ("DAYPASS_MASTER_KEY_FILE", &["master_key_file"]),
     ("DAYPASS_LOG_LEVEL", &["log", "level"]),
     ("DAYPASS_LOG_FORMAT", &["log", "format"]),
@@ -257,7 +270,7 @@ impl Settings {
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         make_private_folder(&self.data)?;
         let master_key = self.master_key(&*random)?;
-        let store = Store::open(&self.data, &master_key, random.clone(), clock.clone()).await?;
+        let store = Store::open(&self.location()?, &master_key, random.clone(), clock.clone()).await?;
         let addresses = Addresses { public_url: self.public_url.clone() };
         let surroundings = Surroundings {
             password_rules: self.passwords.rules(),
@@ -301,6 +314,12 @@ impl Settings {
                 decode_key(&text).ok_or_else(|| bad(format!("{}: expected 32 bytes in base64", file.display())))
             }
             Err(error) if error.kind() == IoErrorKind::NotFound && self.master_key_file.is_none() => {
+                if self.postgres.is_some() {
+                    return Err(bad(format!(
+                        "{}: brokers of one database share one master key; make it once, and set `master_key_file`",
+                        file.display()
+                    )));
+                }
                 if self.data.join("daypass.sqlite").exists() {
                     return Err(bad(format!(
                         "{}: the master key of this store is missing; restore it from your backup",

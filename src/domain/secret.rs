@@ -6,9 +6,13 @@ use zeroize::Zeroize;
 
 /// A secret. It prints as `…`, is wiped when dropped, and is only read through [`Secret::expose`].
 ///
-/// Serializing it is deliberate and explicit at the field: use `#[serde(serialize_with = "Secret::reveal")]`.
+/// Serialized, it says that something was hidden, in CloudTrail's words. Handing it out is deliberate and explicit at the field:
+/// `#[serde(serialize_with = "Secret::reveal")]`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret<T: Zeroize>(T);
+
+/// What stands for a secret where something is written down (CloudTrail record contents).
+pub const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 
 impl<T: Zeroize> Secret<T> {
     /// Takes a value into hiding.
@@ -39,6 +43,12 @@ impl<T: Zeroize + Serialize> Secret<T> {
     #[allow(clippy::ref_option, reason = "serde's signature")]
     pub fn reveal_any<S: Serializer>(secret: &Option<Self>, serializer: S) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Self::expose).serialize(serializer)
+    }
+}
+
+impl<T: Zeroize> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
         name::AccountId,
         session::{IdentityAssertion, ProviderSession},
     },
-    store::Store,
+    store::{EphemeralKind, Store},
 };
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
@@ -439,7 +439,7 @@ impl Federation {
         recording.state("encryption", if signed.encrypted { "encrypted" } else { "not encrypted" });
         // One-time use is burned before anything else is done with the assertion, and fails closed.
         let mark = saml::mark(&idp, &signed, now)?;
-        let first = self.store.ephemeral().put_new("saml-assertion", &mark.id, &(), mark.until).await?;
+        let first = self.store.ephemeral().put_new(EphemeralKind::lasting("saml-assertion"), &mark.id, &(), mark.until).await?;
         recording.require_first("assertion_replayed", first)?;
         signed.xml = xmlenc::reveal_name_id(signed.xml, key.as_ref())?;
         Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)

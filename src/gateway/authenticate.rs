@@ -2,6 +2,7 @@
 //! the store; and whose bearer token or DPoP proof it is, which is in the store.
 
 use super::{Gateway, unknown_key};
+use crate::store::EphemeralKind;
 use crate::{
     credentials::{self, Opened},
     crypto::{
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The service whose callers may show a key.
 const SIGN_IN: &str = "signin";
 /// DPoP proofs that were shown.
-const SHOWN: &str = "dpop-proof";
+const SHOWN: EphemeralKind = EphemeralKind::lasting("dpop-proof");
 
 impl Gateway {
     /// The broker itself, or whoever runs a command on its machine.

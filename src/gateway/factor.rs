@@ -1,13 +1,14 @@
 //! The second factor of a call: `SerialNumber` and `TokenCode` (STS API reference, `AssumeRole`).
 
 use super::{Broker, Scope};
+use crate::store::EphemeralKind;
 use crate::{
     crypto::totp,
     domain::{Arn, Error, ErrorKind, Secret, session::Caller, user::UserCredentials},
 };
 
 /// Marks steps whose code was used.
-const USED: &str = "mfa-step";
+const USED: EphemeralKind = EphemeralKind::lasting("mfa-step");
 /// How long a used step is remembered, in seconds: longer than its code is accepted.
 const REMEMBERED_SECONDS: i64 = 300;
 

@@ -1,6 +1,7 @@
 //! People: the person behind a bearer token or a browser session, as far as their session and their provider still stand.
 
 use super::{Broker, Gateway, provider_logout};
+use crate::store::EphemeralKind;
 use crate::{
     crypto::sha256_hex,
     domain::{
@@ -18,15 +19,15 @@ use std::{
 };
 
 /// A person's bearer token, as it is kept: under its hash, with its end.
-const BEARER: &str = "bearer";
+const BEARER: EphemeralKind = EphemeralKind::passing("bearer");
 /// Portal sessions that were ended before their time, by id.
-pub(crate) const ENDED: &str = "ended-session";
+pub(crate) const ENDED: EphemeralKind = EphemeralKind::lasting("ended-session");
 /// Claims that are asked for anew, by session.
-pub(crate) const FRESH: &str = "fresh-claims";
+pub(crate) const FRESH: EphemeralKind = EphemeralKind::passing("fresh-claims");
 /// When the second factor of a browser's session, and of those it lent itself to, was last given.
-pub(crate) const FACTOR_GIVEN: &str = "factor-given";
+pub(crate) const FACTOR_GIVEN: EphemeralKind = EphemeralKind::passing("factor-given");
 /// Marks a session whose claims are being asked for.
-const REFRESHING: &str = "refreshing";
+const REFRESHING: EphemeralKind = EphemeralKind::passing("refreshing");
 /// How long asking may take, in seconds.
 const REFRESHING_SECONDS: i64 = 30;
 

@@ -1,9 +1,10 @@
 //! Sessions that a provider ended: kept under what the provider calls them, with the instant.
 
 use crate::domain::session::{PortalSession, ProviderSession};
+use crate::store::EphemeralKind;
 
 /// Names these entries in the ephemeral store.
-pub(crate) const KIND: &str = "provider-logout";
+pub(crate) const KIND: EphemeralKind = EphemeralKind::lasting("provider-logout");
 
 /// The keys that a provider's request writes: the sessions it names, or all of the subject's.
 pub(crate) fn keys(source: &str, subject: Option<&str>, indexes: &[String]) -> Vec<String> {

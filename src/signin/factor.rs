@@ -12,19 +12,19 @@ use crate::{
         factor::{Factor, FactorKind},
     },
     federation::{Federation, SIGN_IN_SECONDS},
-    store::Ephemeral,
+    store::{Ephemeral, EphemeralKind},
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-const STEP: &str = "factor-step";
-const CEREMONY: &str = "passkey-ceremony";
+const STEP: EphemeralKind = EphemeralKind::passing("factor-step");
+const CEREMONY: EphemeralKind = EphemeralKind::passing("passkey-ceremony");
 /// Marks one-time codes that were used.
-const USED: &str = "used-code";
+const USED: EphemeralKind = EphemeralKind::lasting("used-code");
 /// How long a used code is remembered, in seconds: longer than it is accepted.
 const REMEMBERED_SECONDS: i64 = 300;
 /// Wrong codes since the last right answer, by person.
-const FAILURES: &str = "wrong-codes";
+const FAILURES: EphemeralKind = EphemeralKind::lasting("wrong-codes");
 /// Most of them in a row.
 pub const MAX_FAILURES: u32 = 100;
 /// How long they are remembered, in seconds: a year.

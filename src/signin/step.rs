@@ -7,10 +7,13 @@ use crate::{
         iam::{IdentityProvider, ProviderKind},
     },
     federation::{Pending, SIGN_IN_SECONDS},
-    store::Ephemeral,
+    store::{Ephemeral, EphemeralKind},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// Steps by their handles.
+const STEP: EphemeralKind = EphemeralKind::passing("step");
 
 /// Where the person goes once signed in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +99,7 @@ pub struct Step {
 /// # Errors
 /// `Unavailable`.
 pub async fn keep(ephemeral: &Ephemeral, handle: &str, step: &Step, now: Timestamp) -> Result<(), Error> {
-    ephemeral.put("step", handle, step, now.plus_seconds(SIGN_IN_SECONDS)).await
+    ephemeral.put(STEP, handle, step, now.plus_seconds(SIGN_IN_SECONDS)).await
 }
 
 /// Uses a step up, if it belongs to this browser.
@@ -108,7 +111,7 @@ pub async fn take(ephemeral: &Ephemeral, handle: &str, binding: Option<&str>) ->
         let public = "This sign-in has expired or was begun in another browser. Please sign in again.";
         Error::new(ErrorKind::StaleStep, public).with_private(why)
     };
-    let step: Step = ephemeral.take("step", handle).await?.ok_or_else(|| stale("step_unknown: used, expired or never made"))?;
+    let step: Step = ephemeral.take(STEP, handle).await?.ok_or_else(|| stale("step_unknown: used, expired or never made"))?;
     match binding {
         Some(binding) if sha256_hex(binding) == step.browser => Ok(step),
         Some(_) => Err(stale("step_other_browser: the step belongs to another browser")),
@@ -121,5 +124,5 @@ pub async fn take(ephemeral: &Ephemeral, handle: &str, binding: Option<&str>) ->
 /// # Errors
 /// `Unavailable`.
 pub async fn waits(ephemeral: &Ephemeral, handle: &str) -> Result<bool, Error> {
-    Ok(ephemeral.get::<Step>("step", handle).await?.is_some())
+    Ok(ephemeral.get::<Step>(STEP, handle).await?.is_some())
 }

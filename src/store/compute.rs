@@ -1,7 +1,11 @@
 //! What machines take roles by, in the store: instance profiles, and the trust anchors, profiles and revocation lists of IAM
 //! Roles Anywhere.
 
-use super::{Snapshot, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    Snapshot, WriteTx,
+    entities::damaged,
+    sql::{self, Row, Tx},
+};
 use crate::domain::{
     Arn, Error, Timestamp,
     anywhere::{AnywhereProfile, RevocationList, TrustAnchor},
@@ -9,7 +13,6 @@ use crate::domain::{
     name::{AccountId, InstanceProfileName},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use std::sync::Arc;
 
 /// The part of a profile that no query asks for.
@@ -22,13 +25,13 @@ struct Settings {
     accept_role_session_name: bool,
 }
 
-fn account(row: &SqliteRow, table: &str) -> Result<AccountId, Error> {
+fn account(row: &Row, table: &str) -> Result<AccountId, Error> {
     AccountId::parse(row.get("account")).map_err(|e| damaged(table, e))
 }
 
 /// Adds them to a snapshot.
-pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> Result<(), Error> {
-    for row in sqlx::query("SELECT * FROM instance_profile").fetch_all(&mut *tx).await.map_err(unavailable)? {
+pub(super) async fn load(tx: &mut Tx, snapshot: &mut Snapshot) -> Result<(), Error> {
+    for row in sql::query("SELECT * FROM instance_profile").fetch_all(&mut *tx).await? {
         let profile = InstanceProfile {
             account: account(&row, "instance_profile")?,
             name: InstanceProfileName::parse(row.get("name")).map_err(|e| damaged("instance_profile", e))?,
@@ -40,7 +43,7 @@ pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> 
         let key = (profile.account.clone(), profile.name.as_str().to_lowercase());
         snapshot.instance_profiles.insert(key, Arc::new(profile));
     }
-    for row in sqlx::query("SELECT * FROM trust_anchor ORDER BY id").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM trust_anchor ORDER BY id").fetch_all(&mut *tx).await? {
         snapshot.trust_anchors.push(Arc::new(TrustAnchor {
             account: account(&row, "trust_anchor")?,
             id: row.get("id"),
@@ -51,7 +54,7 @@ pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> 
             updated: Timestamp(row.get("updated")),
         }));
     }
-    for row in sqlx::query("SELECT * FROM anywhere_profile ORDER BY id").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM anywhere_profile ORDER BY id").fetch_all(&mut *tx).await? {
         let settings: Settings = serde_json::from_str(row.get("settings")).map_err(|e| damaged("anywhere_profile", e))?;
         snapshot.anywhere_profiles.push(Arc::new(AnywhereProfile {
             account: account(&row, "anywhere_profile")?,
@@ -67,7 +70,7 @@ pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> 
             updated: Timestamp(row.get("updated")),
         }));
     }
-    for row in sqlx::query("SELECT * FROM revocation_list ORDER BY id").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM revocation_list ORDER BY id").fetch_all(&mut *tx).await? {
         snapshot.revocation_lists.push(Arc::new(RevocationList {
             account: account(&row, "revocation_list")?,
             id: row.get("id"),
@@ -87,7 +90,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for every write below.
     pub async fn put_instance_profile(&mut self, profile: &InstanceProfile) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO instance_profile (id, account, name, path, role_id, created) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (id) DO UPDATE SET role_id = $5",
         );
@@ -100,7 +103,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_instance_profile(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM instance_profile WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM instance_profile WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates or changes a trust anchor.
@@ -108,7 +111,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_trust_anchor(&mut self, anchor: &TrustAnchor) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO trust_anchor (id, account, name, certificates, enabled, created, updated)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (id) DO UPDATE SET name = $3, certificates = $4, enabled = $5, updated = $7",
@@ -124,8 +127,8 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn delete_trust_anchor(&mut self, anchor: &TrustAnchor) -> Result<(), Error> {
         let arn = anchor.arn().to_string();
-        self.execute(sqlx::query("DELETE FROM revocation_list WHERE trust_anchor = $1").bind(arn)).await?;
-        self.execute(sqlx::query("DELETE FROM trust_anchor WHERE id = $1").bind(anchor.id.clone())).await
+        self.execute(sql::query("DELETE FROM revocation_list WHERE trust_anchor = $1").bind(arn)).await?;
+        self.execute(sql::query("DELETE FROM trust_anchor WHERE id = $1").bind(anchor.id.clone())).await
     }
 
     /// Creates or changes a profile of IAM Roles Anywhere.
@@ -140,7 +143,7 @@ impl WriteTx<'_> {
             duration_seconds: profile.duration_seconds,
             accept_role_session_name: profile.accept_role_session_name,
         };
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO anywhere_profile (id, account, name, settings, enabled, created, updated)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (id) DO UPDATE SET name = $3, settings = $4, enabled = $5, updated = $7",
@@ -155,7 +158,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_anywhere_profile(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM anywhere_profile WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM anywhere_profile WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Keeps a revocation list, or changes whether it counts.
@@ -163,7 +166,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_revocation_list(&mut self, list: &RevocationList) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO revocation_list (id, account, name, trust_anchor, list, enabled, created)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (id) DO UPDATE SET enabled = $6",
@@ -178,6 +181,6 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_revocation_list(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM revocation_list WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM revocation_list WHERE id = $1").bind(id.to_owned())).await
     }
 }

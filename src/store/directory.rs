@@ -1,6 +1,11 @@
 //! People and groups of the built-in directory in the store. They are not in the snapshot: there may be a million.
 
-use super::{ReadTx, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    EphemeralKind, ReadTx, WriteTx,
+    entities::damaged,
+    sql::{self, Database, Dialect, Query, Row, Target},
+    unavailable,
+};
 use crate::domain::{
     Error, Secret, Timestamp,
     directory::{Group, Named, Profile, Stamp, User},
@@ -10,11 +15,10 @@ use crate::domain::{
     permission_set::AssignmentPrincipal,
     revocation::RevocationScope,
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Links to set a password, by user id: kept for some days, and gone with everything else that somebody holds.
-pub const PASSWORD_LINK: &str = "password-link";
+pub const PASSWORD_LINK: EphemeralKind = EphemeralKind::lasting("password-link");
 
 /// Most people of one query.
 const BATCH: usize = 500;
@@ -35,7 +39,7 @@ pub enum Narrow {
 }
 
 impl Narrow {
-    fn push(&self, query: &mut QueryBuilder<Sqlite>) {
+    fn push(&self, query: &mut Query) {
         let (column, value) = match self {
             Self::All => return,
             Self::Id(value) => (" AND id = ", value),
@@ -76,16 +80,16 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn put_group(&mut self, group: &Group) -> Result<Stamp, Error> {
-        let renamed = sqlx::query("SELECT 1 FROM directory_group WHERE id = $1 AND name <> $2");
+        let renamed = sql::query("SELECT 1 FROM directory_group WHERE id = $1 AND name <> $2");
         let renamed = renamed.bind(group.id.clone()).bind(group.name.to_string());
-        if renamed.fetch_optional(&mut *self.tx).await.map_err(unavailable)?.is_some() {
+        if renamed.fetch_optional(&mut self.tx).await?.is_some() {
             self.touch_members(&group.id).await?;
         }
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO directory_group (id, name, name_key, external_id, provisioned, created, modified)
              VALUES ($1, $2, $3, $4, $5, $6, $6)
              ON CONFLICT (id) DO UPDATE SET name = $2, name_key = $3, external_id = $4, provisioned = $5, modified = $6,
-             version = version + 1 RETURNING created, modified, version",
+             version = directory_group.version + 1 RETURNING created, modified, version",
         );
         let query = query
             .bind(group.id.clone())
@@ -94,7 +98,7 @@ impl WriteTx<'_> {
             .bind(group.external_id.clone())
             .bind(group.provisioned)
             .bind(self.store.clock.now().0);
-        query.fetch_one(&mut *self.tx).await.map(|row| stamp(&row)).map_err(unavailable)
+        query.fetch_one(&mut self.tx).await.map(|row| stamp(&row))
     }
 
     /// Deletes a group with its memberships.
@@ -104,7 +108,7 @@ impl WriteTx<'_> {
     pub async fn delete_group(&mut self, id: &str) -> Result<(), Error> {
         self.delete_assignments_of(|one| matches!(one, AssignmentPrincipal::Group(group) if group == id)).await?;
         self.touch_members(id).await?;
-        self.aside(sqlx::query("DELETE FROM directory_group WHERE id = $1").bind(id.to_owned())).await.map(drop)
+        self.aside(sql::query("DELETE FROM directory_group WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
     /// Puts people into a group. Those that are there already, or nowhere, change nothing.
@@ -113,7 +117,7 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn add_members(&mut self, group: &str, users: &BTreeSet<String>) -> Result<(), Error> {
         for user in users {
-            let query = sqlx::query(
+            let query = sql::query(
                 "INSERT INTO directory_member (user_id, group_id) SELECT id, $2 FROM directory_user WHERE id = $1
                  ON CONFLICT DO NOTHING",
             );
@@ -126,13 +130,13 @@ impl WriteTx<'_> {
 
     /// What is answered about somebody has changed: their groups.
     async fn touch_user(&mut self, id: &str) -> Result<(), Error> {
-        let query = sqlx::query("UPDATE directory_user SET version = version + 1 WHERE id = $1");
+        let query = sql::query("UPDATE directory_user SET version = version + 1 WHERE id = $1");
         self.aside(query.bind(id.to_owned())).await.map(drop)
     }
 
     /// The same of everybody in a group.
     async fn touch_members(&mut self, group: &str) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "UPDATE directory_user SET version = version + 1
              WHERE id IN (SELECT user_id FROM directory_member WHERE group_id = $1)",
         );
@@ -145,7 +149,7 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn remove_members(&mut self, group: &str, users: &BTreeSet<String>) -> Result<(), Error> {
         for user in users {
-            let query = sqlx::query("DELETE FROM directory_member WHERE user_id = $1 AND group_id = $2");
+            let query = sql::query("DELETE FROM directory_member WHERE user_id = $1 AND group_id = $2");
             if self.aside(query.bind(user.clone()).bind(group.to_owned())).await? > 0 {
                 self.touch_user(user).await?;
             }
@@ -158,8 +162,8 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_memberships(&mut self, user: &str, groups: &[GroupName]) -> Result<(), Error> {
-        let old = sqlx::query("SELECT id, name FROM directory_group JOIN directory_member ON group_id = id WHERE user_id = $1");
-        let old = old.bind(user.to_owned()).fetch_all(&mut *self.tx).await.map_err(unavailable)?;
+        let old = sql::query("SELECT id, name FROM directory_group JOIN directory_member ON group_id = id WHERE user_id = $1");
+        let old = old.bind(user.to_owned()).fetch_all(&mut self.tx).await?;
         let old: HashMap<String, String> = old.iter().map(|row| (row.get("name"), row.get("id"))).collect();
         let mut touched = Vec::new();
         for (name, id) in &old {
@@ -169,15 +173,15 @@ impl WriteTx<'_> {
             }
         }
         for name in groups.iter().filter(|name| !old.contains_key(name.as_str())) {
-            let id = sqlx::query("SELECT id FROM directory_group WHERE name = $1").bind(name.to_string());
-            let Some(row) = id.fetch_optional(&mut *self.tx).await.map_err(unavailable)? else { continue };
+            let id = sql::query("SELECT id FROM directory_group WHERE name = $1").bind(name.to_string());
+            let Some(row) = id.fetch_optional(&mut self.tx).await? else { continue };
             let id: String = row.get("id");
             self.add_members(&id, &BTreeSet::from([user.to_owned()])).await?;
             touched.push(id);
         }
         let now = self.store.clock.now().0;
         for id in touched {
-            let query = sqlx::query("UPDATE directory_group SET version = version + 1, modified = $2 WHERE id = $1");
+            let query = sql::query("UPDATE directory_group SET version = version + 1, modified = $2 WHERE id = $1");
             self.aside(query.bind(id).bind(now)).await?;
         }
         Ok(())
@@ -188,7 +192,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn members(&mut self, group: &str) -> Result<BTreeSet<String>, Error> {
-        members(&mut *self.tx, group).await
+        members(&mut self.tx, group).await
     }
 
     /// Creates or changes a person of the built-in directory. Group memberships stay.
@@ -196,12 +200,12 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_user(&mut self, user: &User) -> Result<Stamp, Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO directory_user (id, name, name_key, email, email_key, display_name, password_hash, disabled, external_id,
              profile, provisioned, created, modified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
              ON CONFLICT (id) DO UPDATE SET name = $2, name_key = $3, email = $4, email_key = $5, display_name = $6,
              password_hash = $7, disabled = $8, external_id = $9, profile = $10, provisioned = $11, modified = $12,
-             version = version + 1 RETURNING created, modified, version",
+             version = directory_user.version + 1 RETURNING created, modified, version",
         );
         let query = query
             .bind(user.id.clone())
@@ -216,7 +220,7 @@ impl WriteTx<'_> {
             .bind(serde_json::to_string(&user.profile).map_err(Error::internal)?)
             .bind(user.provisioned)
             .bind(self.store.clock.now().0);
-        let row = query.fetch_one(&mut *self.tx).await.map_err(unavailable)?;
+        let row = query.fetch_one(&mut self.tx).await?;
         if user.disabled {
             self.end_person_of_directory(&user.id).await?;
         }
@@ -231,12 +235,12 @@ impl WriteTx<'_> {
         self.delete_assignments_of(|one| matches!(one, AssignmentPrincipal::User(user) if user == id)).await?;
         self.end_person_of_directory(id).await?;
         self.delete_factors(&factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), id)).await?;
-        let query = sqlx::query(
+        let query = sql::query(
             "UPDATE directory_group SET version = version + 1
              WHERE id IN (SELECT group_id FROM directory_member WHERE user_id = $1)",
         );
         self.aside(query.bind(id.to_owned())).await?;
-        self.aside(sqlx::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await.map(drop)
+        self.aside(sql::query("DELETE FROM directory_user WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 
     /// Ends everything that somebody of the directory holds: portal sessions, what was made from them, and links to set a
@@ -263,13 +267,13 @@ impl ReadTx<'_> {
         }
         // Whoever can use it: those who come by SCIM, without a password, keep nobody from signing in by address. And the name
         // first: nobody's address keeps somebody else from their own name.
-        let sql = "SELECT id, name_key = $1 AS named FROM directory_user
-                   WHERE (name_key = $1 OR email_key = $1) AND password_hash IS NOT NULL AND NOT disabled
+        let sql = "SELECT id, CAST(CASE WHEN name_key = $1 THEN 1 ELSE 0 END AS BIGINT) AS named FROM directory_user
+                   WHERE (name_key = $1 OR email_key = $1) AND password_hash IS NOT NULL AND disabled = 0
                    ORDER BY named DESC LIMIT 2";
-        let rows = sqlx::query(sql).bind(name.to_lowercase()).fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let rows = sql::query(sql).bind(name.to_lowercase()).fetch_all(&self.store.readers).await?;
         let row = match rows.as_slice() {
             [row] => row,
-            [row, _] if row.get::<bool, _>("named") => row,
+            [row, _] if row.get::<bool>("named") => row,
             _ => return Ok(None),
         };
         self.user_by_id(row.get("id")).await
@@ -288,8 +292,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn user_named(&self, name: &UserName) -> Result<Option<String>, Error> {
-        let query = sqlx::query("SELECT id FROM directory_user WHERE name_key = $1").bind(name.key());
-        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query("SELECT id FROM directory_user WHERE name_key = $1").bind(name.key());
+        let row = query.fetch_optional(&self.store.readers).await?;
         Ok(row.map(|row| row.get("id")))
     }
 
@@ -300,9 +304,17 @@ impl ReadTx<'_> {
     /// `Unavailable`.
     pub async fn search_users(&self, text: &str, marker: &str, most: u32) -> Result<(Vec<User>, Option<String>), Error> {
         let text = text.to_lowercase();
-        // The index knows parts of three letters.
+        // The index of SQLite is a table of its own, with parts of three letters; PostgreSQL's stands behind LIKE.
         let indexed = text.chars().count() >= 3;
-        let sql = if indexed {
+        let wanted = match self.store.readers.dialect() {
+            Dialect::Sqlite if indexed => format!("\"{}\"", text.replace('"', "\"\"")),
+            Dialect::Sqlite => text,
+            Dialect::Postgres => format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")),
+        };
+        let sql = if self.store.readers.dialect() == Dialect::Postgres {
+            "SELECT *, name_key AS marker FROM directory_user WHERE name_key > $2 AND (name_key LIKE $1 OR email_key LIKE $1
+             OR lower(display_name) LIKE $1) ORDER BY name_key LIMIT $3"
+        } else if indexed {
             "SELECT directory_user.*, CAST(directory_user.rowid AS TEXT) AS marker FROM directory_user_text
              JOIN directory_user ON directory_user.rowid = directory_user_text.rowid
              WHERE directory_user_text MATCH $1 AND directory_user_text.rowid > CAST($2 AS INTEGER)
@@ -311,9 +323,8 @@ impl ReadTx<'_> {
             "SELECT *, name_key AS marker FROM directory_user WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0
              OR instr(email_key, $1) > 0 OR instr(lower(display_name), $1) > 0) ORDER BY name_key LIMIT $3"
         };
-        let wanted = if indexed { format!("\"{}\"", text.replace('"', "\"\"")) } else { text };
-        let query = sqlx::query(sql).bind(wanted).bind(marker.to_lowercase()).bind(most + 1);
-        let mut rows = query.fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query(sql).bind(wanted).bind(marker.to_lowercase()).bind(most + 1);
+        let mut rows = query.fetch_all(&self.store.readers).await?;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let more = rows.len() > most;
         rows.truncate(most);
@@ -326,16 +337,13 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn users_in_groups(&self, groups: &[String], most: u32) -> Result<Vec<User>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = sql::query(
             "SELECT DISTINCT directory_user.* FROM directory_group JOIN directory_member ON group_id = directory_group.id
              JOIN directory_user ON directory_user.id = user_id WHERE directory_group.name_key IN (",
         );
-        let mut names = query.separated(", ");
-        for group in groups.iter().take(BATCH) {
-            names.push_bind(group.clone());
-        }
+        query.push_list(groups.iter().take(BATCH));
         query.push(") ORDER BY directory_user.name_key LIMIT ").push_bind(most);
-        self.with_groups(query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+        self.with_groups(query.fetch_all(&self.store.readers).await?).await
     }
 
     /// Everybody in the built-in directory, by name.
@@ -343,8 +351,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
-        let query = sqlx::query("SELECT * FROM directory_user ORDER BY name_key");
-        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+        let query = sql::query("SELECT * FROM directory_user ORDER BY name_key");
+        self.with_groups(query.fetch_all(&self.store.readers).await?).await
     }
 
     /// Part of the people.
@@ -363,12 +371,12 @@ impl ReadTx<'_> {
         self.rows("directory_group", narrow, slice).await?.iter().map(group).collect()
     }
 
-    async fn rows(&self, table: &str, narrow: &Narrow, slice: &Slice) -> Result<Vec<SqliteRow>, Error> {
-        let mut query = QueryBuilder::new(format!("SELECT * FROM {table} WHERE id > "));
+    async fn rows(&self, table: &str, narrow: &Narrow, slice: &Slice) -> Result<Vec<Row>, Error> {
+        let mut query = sql::query(format!("SELECT * FROM {table} WHERE id > "));
         query.push_bind(slice.after.clone());
         narrow.push(&mut query);
         query.push(" ORDER BY id LIMIT ").push_bind(slice.most).push(" OFFSET ").push_bind(slice.skip);
-        query.build().fetch_all(&self.store.readers).await.map_err(unavailable)
+        query.fetch_all(&self.store.readers).await
     }
 
     /// How many people there are.
@@ -388,7 +396,7 @@ impl ReadTx<'_> {
     }
 
     async fn count(&self, sql: &'static str) -> Result<i64, Error> {
-        Ok(sqlx::query(sql).fetch_one(&self.store.readers).await.map_err(unavailable)?.get("number"))
+        Ok(sql::query(sql).fetch_one(&self.store.readers).await?.get("number"))
     }
 
     /// Every group, by name.
@@ -396,8 +404,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn groups(&self) -> Result<Vec<Group>, Error> {
-        let query = sqlx::query("SELECT * FROM directory_group ORDER BY name");
-        query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(group).collect()
+        let query = sql::query("SELECT * FROM directory_group ORDER BY name");
+        query.fetch_all(&self.store.readers).await?.iter().map(group).collect()
     }
 
     /// People who can sign in and have no second factor here, after a name, at most so many; by name.
@@ -405,11 +413,11 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn users_without_factor(&self, after: &str, most: u32) -> Result<Vec<User>, Error> {
-        let sql = "SELECT * FROM directory_user WHERE name_key > $1 AND NOT disabled
+        let sql = "SELECT * FROM directory_user WHERE name_key > $1 AND disabled = 0
                    AND NOT EXISTS (SELECT 1 FROM factor WHERE person = $2 || directory_user.id) ORDER BY name_key LIMIT $3";
         let owner = factor::owner(&format!("oidc-provider/{DIRECTORY_ISSUER}"), "");
-        let query = sqlx::query(sql).bind(after.to_lowercase()).bind(owner).bind(most);
-        self.with_groups(query.fetch_all(&self.store.readers).await.map_err(unavailable)?).await
+        let query = sql::query(sql).bind(after.to_lowercase()).bind(owner).bind(most);
+        self.with_groups(query.fetch_all(&self.store.readers).await?).await
     }
 
     /// Groups whose name contains a text, after a name, at most so many; by name.
@@ -419,8 +427,8 @@ impl ReadTx<'_> {
     pub async fn search_groups(&self, text: &str, after: &str, most: u32) -> Result<Vec<Group>, Error> {
         let sql = "SELECT * FROM directory_group WHERE name_key > $2 AND ($1 = '' OR instr(name_key, $1) > 0)
                    ORDER BY name_key LIMIT $3";
-        let query = sqlx::query(sql).bind(text.to_lowercase()).bind(after.to_lowercase()).bind(most);
-        query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(group).collect()
+        let query = sql::query(sql).bind(text.to_lowercase()).bind(after.to_lowercase()).bind(most);
+        query.fetch_all(&self.store.readers).await?.iter().map(group).collect()
     }
 
     /// A group by its stable id.
@@ -437,8 +445,8 @@ impl ReadTx<'_> {
     /// `Unavailable`.
     pub async fn group_named(&self, name: &GroupName, other_than: &str) -> Result<Option<String>, Error> {
         let query =
-            sqlx::query("SELECT id FROM directory_group WHERE name_key = $1 AND id <> $2").bind(name.key()).bind(other_than);
-        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+            sql::query("SELECT id FROM directory_group WHERE name_key = $1 AND id <> $2").bind(name.key()).bind(other_than);
+        let row = query.fetch_optional(&self.store.readers).await?;
         Ok(row.map(|row| row.get("id")))
     }
 
@@ -458,13 +466,9 @@ impl ReadTx<'_> {
         let mut found = BTreeMap::new();
         let all: Vec<&String> = users.iter().collect();
         for batch in all.chunks(BATCH) {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, provisioned FROM directory_user WHERE id IN (");
-            let mut ids = query.separated(", ");
-            for id in batch {
-                ids.push_bind((*id).clone());
-            }
-            query.push(")");
-            let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+            let mut query = sql::query("SELECT id, provisioned FROM directory_user WHERE id IN (");
+            query.push_list(batch.iter().copied()).push(")");
+            let rows = query.fetch_all(&self.store.readers).await?;
             found.extend(rows.iter().map(|row| (row.get("id"), row.get("provisioned"))));
         }
         Ok(found)
@@ -477,15 +481,11 @@ impl ReadTx<'_> {
     pub async fn memberships(&self, users: &[String]) -> Result<HashMap<String, Vec<Named>>, Error> {
         let mut found: HashMap<String, Vec<Named>> = HashMap::new();
         for batch in users.chunks(BATCH) {
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let mut query = sql::query(
                 "SELECT user_id, id, name FROM directory_member JOIN directory_group ON id = group_id WHERE user_id IN (",
             );
-            let mut ids = query.separated(", ");
-            for id in batch {
-                ids.push_bind(id.clone());
-            }
-            query.push(") ORDER BY name");
-            for row in query.build().fetch_all(&self.store.readers).await.map_err(unavailable)? {
+            query.push_list(batch).push(") ORDER BY name");
+            for row in query.fetch_all(&self.store.readers).await? {
                 let group = Named { id: row.get("id"), name: row.get("name") };
                 found.entry(row.get("user_id")).or_default().push(group);
             }
@@ -493,10 +493,10 @@ impl ReadTx<'_> {
         Ok(found)
     }
 
-    async fn with_groups(&self, rows: Vec<SqliteRow>) -> Result<Vec<User>, Error> {
+    async fn with_groups(&self, rows: Vec<Row>) -> Result<Vec<User>, Error> {
         let ids: Vec<String> = rows.iter().map(|row| row.get("id")).collect();
         let mut groups = self.memberships(&ids).await?;
-        let person = |row: &SqliteRow| {
+        let person = |row: &Row| {
             let mut user = user(row)?;
             for group in groups.remove(&user.id).unwrap_or_default() {
                 user.groups.push(GroupName::parse(&group.name).map_err(|e| damaged("directory_group", e))?);
@@ -508,23 +508,23 @@ impl ReadTx<'_> {
     }
 }
 
-async fn members<'e>(executor: impl sqlx::Executor<'e, Database = Sqlite>, group: &str) -> Result<BTreeSet<String>, Error> {
-    let query = sqlx::query("SELECT user_id FROM directory_member WHERE group_id = $1").bind(group.to_owned());
-    Ok(query.fetch_all(executor).await.map_err(unavailable)?.iter().map(|row| row.get("user_id")).collect())
+async fn members<'t>(target: impl Into<Target<'t>>, group: &str) -> Result<BTreeSet<String>, Error> {
+    let query = sql::query("SELECT user_id FROM directory_member WHERE group_id = $1").bind(group.to_owned());
+    Ok(query.fetch_all(target).await?.iter().map(|row| row.get("user_id")).collect())
 }
 
-fn stamp(row: &SqliteRow) -> Stamp {
+fn stamp(row: &Row) -> Stamp {
     Stamp { created: Timestamp(row.get("created")), modified: Timestamp(row.get("modified")), version: row.get("version") }
 }
 
-fn user(row: &SqliteRow) -> Result<User, Error> {
+fn user(row: &Row) -> Result<User, Error> {
     let profile: Profile = serde_json::from_str(row.get("profile")).map_err(|e| damaged("directory_user", e))?;
     Ok(User {
         id: row.get("id"),
         name: UserName::parse(row.get("name")).map_err(|e| damaged("directory_user", e))?,
         email: row.get("email"),
         display_name: row.get("display_name"),
-        password_hash: row.get::<Option<String>, _>("password_hash").map(Secret::new),
+        password_hash: row.get::<Option<String>>("password_hash").map(Secret::new),
         groups: Vec::new(),
         group_ids: Vec::new(),
         disabled: row.get("disabled"),
@@ -535,7 +535,7 @@ fn user(row: &SqliteRow) -> Result<User, Error> {
     })
 }
 
-fn group(row: &SqliteRow) -> Result<Group, Error> {
+fn group(row: &Row) -> Result<Group, Error> {
     Ok(Group {
         id: row.get("id"),
         name: GroupName::parse(row.get("name")).map_err(|e| damaged("directory_group", e))?,
@@ -547,31 +547,34 @@ fn group(row: &SqliteRow) -> Result<Group, Error> {
 
 /// Names are compared by keys that SQL can't make, where letters go beyond ASCII: those that a migration made are made anew,
 /// once.
-pub(super) async fn renew_keys(pool: &SqlitePool) -> Result<(), Error> {
+pub(super) async fn renew_keys(pool: &Database) -> Result<(), Error> {
     const RENEWED: i64 = 6;
-    let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(pool).await.map_err(unavailable)?.get(0);
+    let version: i64 = sql::query("SELECT user_version AS number FROM pragma_user_version").fetch_one(pool).await?.get("number");
     if version >= RENEWED {
         return Ok(());
     }
-    let mut tx = pool.begin().await.map_err(unavailable)?;
+    let mut tx = pool.begin_write().await?;
     let people = "SELECT id, name, name_key, email FROM directory_user";
-    for row in sqlx::query(people).fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query(people).fetch_all(&mut tx).await? {
         let (name, email): (&str, &str) = (row.get("name"), row.get("email"));
         if name.is_ascii() && email.is_ascii() {
             continue;
         }
-        let query = sqlx::query("UPDATE directory_user SET name_key = $2, email_key = $3 WHERE id = $1");
-        let query = query.bind(row.get::<&str, _>("id")).bind(name.to_lowercase()).bind(email.to_lowercase());
-        let twins = |error| {
-            unavailable(format!("two people of the directory have names that differ in letter case alone: {name}: {error}"))
+        let query = sql::query("UPDATE directory_user SET name_key = $2, email_key = $3 WHERE id = $1");
+        let query = query.bind(row.get::<&str>("id")).bind(name.to_lowercase()).bind(email.to_lowercase());
+        let twins = |error: Error| {
+            unavailable(format!(
+                "two people of the directory have names that differ in letter case alone: {name}: {:?}",
+                error.private
+            ))
         };
-        query.execute(&mut *tx).await.map_err(twins)?;
+        query.execute(&mut tx).await.map_err(twins)?;
     }
-    for row in sqlx::query("SELECT id, name FROM directory_group").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        let query = sqlx::query("UPDATE directory_group SET name_key = $2 WHERE id = $1");
-        let query = query.bind(row.get::<&str, _>("id")).bind(row.get::<&str, _>("name").to_lowercase());
-        query.execute(&mut *tx).await.map_err(unavailable)?;
+    for row in sql::query("SELECT id, name FROM directory_group").fetch_all(&mut tx).await? {
+        let query = sql::query("UPDATE directory_group SET name_key = $2 WHERE id = $1");
+        let query = query.bind(row.get::<&str>("id")).bind(row.get::<&str>("name").to_lowercase());
+        query.execute(&mut tx).await?;
     }
-    sqlx::query("PRAGMA user_version = 6").execute(&mut *tx).await.map_err(unavailable)?;
-    tx.commit().await.map_err(unavailable)
+    sql::query("PRAGMA user_version = 6").execute(&mut tx).await?;
+    tx.commit().await
 }

@@ -1,6 +1,10 @@
 //! Second factors of people: sealed, and apart from the snapshot, since there may be as many as there are people.
 
-use super::{ReadTx, RecordTx, Store, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    ReadTx, RecordTx, Store, WriteTx,
+    entities::damaged,
+    sql::{self, Row},
+};
 use crate::{
     crypto::seal::Purpose,
     domain::{
@@ -8,14 +12,13 @@ use crate::{
         factor::{self, Factor, FactorKind},
     },
 };
-use sqlx::{Row as _, sqlite::SqliteRow};
 
 fn context(id: &str) -> String {
     format!("factor/{id}")
 }
 
 impl Store {
-    fn factor(&self, row: &SqliteRow) -> Result<Factor, Error> {
+    fn factor(&self, row: &Row) -> Result<Factor, Error> {
         let id: String = row.get("id");
         let opened = self.ring.open(Purpose::StoredSecret, &context(&id), row.get("kind"));
         let kind = opened.and_then(|kind| serde_json::from_slice(&kind).ok());
@@ -25,7 +28,7 @@ impl Store {
             person: row.get("person"),
             name: row.get("name"),
             created: Timestamp(row.get("created")),
-            used: row.get::<Option<i64>, _>("used").map(Timestamp),
+            used: row.get::<Option<i64>>("used").map(Timestamp),
         })
     }
 }
@@ -36,8 +39,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn factors(&self, person: &str) -> Result<Vec<Factor>, Error> {
-        let query = sqlx::query("SELECT * FROM factor WHERE person = $1 ORDER BY created, id").bind(person);
-        let rows = query.fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query("SELECT * FROM factor WHERE person = $1 ORDER BY created, id").bind(person);
+        let rows = query.fetch_all(&self.store.readers).await?;
         rows.iter().map(|row| self.store.factor(row)).collect()
     }
 
@@ -46,8 +49,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn passkey(&self, credential_id: &str) -> Result<Option<Factor>, Error> {
-        let query = sqlx::query("SELECT * FROM factor WHERE credential_id = $1").bind(credential_id);
-        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query("SELECT * FROM factor WHERE credential_id = $1").bind(credential_id);
+        let row = query.fetch_optional(&self.store.readers).await?;
         row.map(|row| self.store.factor(&row)).transpose()
     }
 }
@@ -60,9 +63,9 @@ impl RecordTx<'_> {
     pub async fn factor_grace(&mut self, person: &str, now: Timestamp) -> Result<Timestamp, Error> {
         let insert = "INSERT INTO factor_grace (person, since) VALUES ($1, $2) ON CONFLICT (person) DO NOTHING";
         let writer = &self.store.writer;
-        sqlx::query(insert).bind(person).bind(now.0).execute(writer).await.map_err(unavailable)?;
-        let query = sqlx::query("SELECT since FROM factor_grace WHERE person = $1").bind(person);
-        Ok(Timestamp(query.fetch_one(writer).await.map_err(unavailable)?.get("since")))
+        sql::query(insert).bind(person).bind(now.0).execute(writer).await?;
+        let query = sql::query("SELECT since FROM factor_grace WHERE person = $1").bind(person);
+        Ok(Timestamp(query.fetch_one(writer).await?.get("since")))
     }
 }
 
@@ -73,8 +76,8 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn factors(&mut self, person: &str) -> Result<Vec<Factor>, Error> {
-        let query = sqlx::query("SELECT * FROM factor WHERE person = $1 ORDER BY created, id").bind(person);
-        let rows = query.fetch_all(&mut *self.tx).await.map_err(unavailable)?;
+        let query = sql::query("SELECT * FROM factor WHERE person = $1 ORDER BY created, id").bind(person);
+        let rows = query.fetch_all(&mut self.tx).await?;
         rows.iter().map(|row| self.store.factor(row)).collect()
     }
 
@@ -89,7 +92,7 @@ impl WriteTx<'_> {
             FactorKind::Passkey { credential_id, .. } => Some(credential_id.clone()),
             FactorKind::Totp { .. } | FactorKind::RecoveryCodes { .. } => None,
         };
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO factor (id, person, name, credential_id, kind, created, used) VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (id) DO UPDATE SET name = $3, kind = $5, used = $7",
         );
@@ -103,7 +106,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_factor(&mut self, person: &str, id: &str) -> Result<bool, Error> {
-        let query = sqlx::query("DELETE FROM factor WHERE person = $1 AND id = $2").bind(person.to_owned()).bind(id.to_owned());
+        let query = sql::query("DELETE FROM factor WHERE person = $1 AND id = $2").bind(person.to_owned()).bind(id.to_owned());
         Ok(self.aside(query).await? == 1)
     }
 
@@ -112,7 +115,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_factors_of_provider(&mut self, resource: &str) -> Result<(), Error> {
-        let query = sqlx::query("DELETE FROM factor WHERE substr(person, 1, length($1)) = $1").bind(factor::owner(resource, ""));
+        let query = sql::query("DELETE FROM factor WHERE substr(person, 1, length($1)) = $1").bind(factor::owner(resource, ""));
         self.aside(query).await.map(drop)
     }
 
@@ -121,6 +124,6 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_factors(&mut self, person: &str) -> Result<u64, Error> {
-        self.aside(sqlx::query("DELETE FROM factor WHERE person = $1").bind(person.to_owned())).await
+        self.aside(sql::query("DELETE FROM factor WHERE person = $1").bind(person.to_owned())).await
     }
 }

@@ -1,8 +1,11 @@
 //! Roles that people keep at hand in the portal. No decision depends on them.
 
-use super::{ReadTx, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    ReadTx, WriteTx,
+    entities::damaged,
+    sql::{self, Row},
+};
 use crate::domain::{Error, name::AccountId};
-use sqlx::Row as _;
 
 impl ReadTx<'_> {
     /// A person's favourites, as account and role name.
@@ -10,11 +13,10 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn favourite_roles(&self, person: &str) -> Result<Vec<(AccountId, String)>, Error> {
-        let query = sqlx::query("SELECT account, role FROM favourite_role WHERE person = $1 ORDER BY account, role").bind(person);
-        let rows = query.fetch_all(&self.store.readers).await.map_err(unavailable)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((AccountId::parse(row.get("account")).map_err(|e| damaged("favourite_role", e))?, row.get("role")))
-        };
+        let query = sql::query("SELECT account, role FROM favourite_role WHERE person = $1 ORDER BY account, role").bind(person);
+        let rows = query.fetch_all(&self.store.readers).await?;
+        let read =
+            |row: &Row| Ok((AccountId::parse(row.get("account")).map_err(|e| damaged("favourite_role", e))?, row.get("role")));
         rows.iter().map(read).collect()
     }
 }
@@ -30,7 +32,7 @@ impl WriteTx<'_> {
         } else {
             "DELETE FROM favourite_role WHERE person = $1 AND account = $2 AND role = $3"
         };
-        let query = sqlx::query(sql).bind(person.to_owned()).bind(account.to_string()).bind(role.to_owned());
+        let query = sql::query(sql).bind(person.to_owned()).bind(account.to_string()).bind(role.to_owned());
         self.aside(query).await.map(drop)
     }
 }

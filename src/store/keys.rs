@@ -1,6 +1,9 @@
 //! The key ring, the SAML signing key and the keys of web identity tokens: made on first start, sealed under the master key.
 
-use super::{WriteTx, unavailable};
+use super::{
+    WriteTx,
+    sql::{self, Database},
+};
 use crate::{
     crypto::{
         private_key_pem,
@@ -9,11 +12,10 @@ use crate::{
     domain::{Error, ErrorKind, Random, Secret, Timestamp},
 };
 use jsonwebtoken::{
-    Algorithm, EncodingKey, Header,
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, SqlitePool};
 use std::{fmt, sync::Arc};
 
 /// An RSA key of ours for SAML, and the certificate that our metadata publishes for it.
@@ -47,12 +49,12 @@ pub(super) fn master_ring(master_key: &[u8; 32], random: Arc<dyn Random>) -> Res
 
 /// The ring's keys; the first one is made when there is none.
 pub(super) async fn read_ring(
-    pool: &SqlitePool,
+    pool: &Database,
     master: &KeyRing,
     random: &dyn Random,
     now: Timestamp,
 ) -> Result<(Vec<RingKey>, Vec<RingKeyInfo>), Error> {
-    let rows = sqlx::query("SELECT id, sealed, created FROM ring_key ORDER BY id").fetch_all(pool).await.map_err(unavailable)?;
+    let rows = sql::query("SELECT id, sealed, created FROM ring_key ORDER BY id").fetch_all(pool).await?;
     let (mut keys, mut infos) = (Vec::new(), Vec::new());
     for row in rows {
         let id: u32 = row.get("id");
@@ -68,12 +70,11 @@ pub(super) async fn read_ring(
     if keys.is_empty() {
         let key: [u8; 32] = random.bytes();
         let sealed = master.seal(Purpose::RingKey, "1", &key).map_err(Error::internal)?;
-        sqlx::query("INSERT INTO ring_key (id, sealed, created) VALUES (1, $1, $2)")
+        sql::query("INSERT INTO ring_key (id, sealed, created) VALUES (1, $1, $2)")
             .bind(sealed)
             .bind(now.0)
             .execute(pool)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         keys.push(RingKey { id: 1, key: Secret::new(key), seals: true });
         infos.push(RingKeyInfo { id: 1, created: now, sealing: false });
     }
@@ -90,10 +91,10 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn add_ring_key(&mut self, key: &Secret<[u8; 32]>, now: Timestamp) -> Result<u32, Error> {
-        let row = sqlx::query("SELECT max(id) AS newest FROM ring_key").fetch_one(&mut *self.tx).await.map_err(unavailable)?;
-        let id = row.get::<u32, _>("newest") + 1;
+        let row = sql::query("SELECT max(id) AS newest FROM ring_key").fetch_one(&mut self.tx).await?;
+        let id = row.get::<u32>("newest") + 1;
         let sealed = self.store.master.seal(Purpose::RingKey, &id.to_string(), key.expose()).map_err(Error::internal)?;
-        let insert = sqlx::query("INSERT INTO ring_key (id, sealed, created) VALUES ($1, $2, $3)");
+        let insert = sql::query("INSERT INTO ring_key (id, sealed, created) VALUES ($1, $2, $3)");
         self.execute(insert.bind(id).bind(sealed).bind(now.0)).await?;
         Ok(id)
     }
@@ -118,27 +119,27 @@ impl SamlPurpose {
 }
 
 /// Reads a key; it is made when there is none.
-pub(super) async fn open_certified_key(pool: &SqlitePool, ring: &KeyRing, purpose: SamlPurpose) -> Result<CertifiedKey, Error> {
+pub(super) async fn open_certified_key(pool: &Database, ring: &KeyRing, purpose: SamlPurpose) -> Result<CertifiedKey, Error> {
     open_row(pool, ring, purpose.row(), make_certificate).await
 }
 
 /// A private key by its name, PKCS #8, with its certificate where it has one; it is made when there is none.
 async fn open_row(
-    pool: &SqlitePool,
+    pool: &Database,
     ring: &KeyRing,
     name: &str,
     make: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>), rcgen::Error>,
 ) -> Result<CertifiedKey, Error> {
     let context = format!("signing_key/{name}");
-    let select = || sqlx::query("SELECT sealed, certificate FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
-    let mut row = select().await.map_err(unavailable)?;
+    let select = || sql::query("SELECT sealed, certificate FROM signing_key WHERE name = $1").bind(name).fetch_optional(pool);
+    let mut row = select().await?;
     if row.is_none() {
         let (private_key, certificate) = make().map_err(Error::internal)?;
         let sealed = ring.seal(Purpose::StoredSecret, &context, &private_key).map_err(Error::internal)?;
         // Another process may have been faster: its key counts.
         let insert = "INSERT INTO signing_key (name, sealed, certificate) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        sqlx::query(insert).bind(name).bind(sealed).bind(certificate).execute(pool).await.map_err(unavailable)?;
-        row = select().await.map_err(unavailable)?;
+        sql::query(insert).bind(name).bind(sealed).bind(certificate).execute(pool).await?;
+        row = select().await?;
     }
     let row = row.ok_or_else(|| Error::internal("a key that was just written is not there"))?;
     let opened = ring.open(Purpose::StoredSecret, &context, row.get("sealed"));
@@ -147,27 +148,39 @@ async fn open_row(
     Ok(CertifiedKey { private_key: Secret::new(opened), certificate: row.get("certificate") })
 }
 
-/// The key that a client of ours authenticates with at OpenID providers (`private_key_jwt`): P-256.
-pub struct ClientKey {
+/// A P-256 key of ours: what a client authenticates with at OpenID providers (`private_key_jwt`), or what signs the audit log.
+pub struct SigningKey {
     key: EncodingKey,
     id: String,
     set: JwkSet,
 }
 
-impl fmt::Debug for ClientKey {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientKey")
+        f.write_str("SigningKey")
     }
 }
 
-impl ClientKey {
+impl SigningKey {
     /// Signs claims as a compact JWS, ES256.
     ///
     /// # Errors
     /// `Internal`.
-    pub fn sign(&self, claims: &serde_json::Value) -> Result<Secret<String>, Error> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, claims, &self.key).map(Secret::new).map_err(Error::internal)
+        jsonwebtoken::encode(&header, claims, &self.key).map_err(Error::internal)
+    }
+
+    /// The claims of a compact JWS that this key signed; none where it did not. Times are not looked at.
+    #[must_use]
+    pub fn verify<T: serde::de::DeserializeOwned + Clone>(&self, jws: &str) -> Option<T> {
+        let kid = jsonwebtoken::decode_header(jws).ok()?.kid?;
+        let key = DecodingKey::from_jwk(self.set.find(&kid)?).ok()?;
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        jsonwebtoken::decode(jws, &key, &validation).ok().map(|token| token.claims)
     }
 
     /// What verifies it (RFC 7517).
@@ -177,17 +190,18 @@ impl ClientKey {
     }
 }
 
-pub(super) async fn open_client_key(pool: &SqlitePool, ring: &KeyRing) -> Result<ClientKey, Error> {
+/// Reads such a key by its name; it is made when there is none.
+pub(super) async fn open_signing_key(pool: &Database, ring: &KeyRing, name: &str) -> Result<SigningKey, Error> {
     let make = || Ok(rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_der());
-    let private = open_private(pool, ring, "oidc-client", make).await?;
+    let private = open_private(pool, ring, name, make).await?;
     let key = EncodingKey::from_ec_pem(private_key_pem(private.expose()).expose().as_bytes()).map_err(Error::internal)?;
     let (jwk, id) = published(&key, Algorithm::ES256)?;
-    Ok(ClientKey { key, id, set: JwkSet { keys: vec![jwk] } })
+    Ok(SigningKey { key, id, set: JwkSet { keys: vec![jwk] } })
 }
 
 /// A private key without a certificate, PKCS #8.
 async fn open_private(
-    pool: &SqlitePool,
+    pool: &Database,
     ring: &KeyRing,
     name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, rcgen::Error>,
@@ -277,7 +291,7 @@ impl TokenKeys {
     }
 }
 
-pub(super) async fn open_token_keys(pool: &SqlitePool, ring: &KeyRing) -> Result<TokenKeys, Error> {
+pub(super) async fn open_token_keys(pool: &Database, ring: &KeyRing) -> Result<TokenKeys, Error> {
     let (mut keys, mut set) = (Vec::new(), JwkSet { keys: Vec::new() });
     for algorithm in TokenAlgorithm::ALL {
         let private = open_private(pool, ring, algorithm.row(), || algorithm.make()).await?;

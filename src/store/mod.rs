@@ -7,23 +7,27 @@
 pub mod audit;
 mod compute;
 mod directory;
+mod entities;
 pub mod ephemeral;
 mod factors;
 mod favourites;
+mod follow;
 pub mod keys;
-mod ledger;
+mod location;
 mod proposals;
 pub mod recordings;
 mod revocations;
 pub mod snapshot;
-mod sqlite;
+mod sql;
 mod structure;
 mod tokens;
 mod users;
 
-pub use audit::{AuditEvent, AuditFilter, AuditRecord, Notes};
+pub use audit::{AuditEvent, AuditFilter, AuditRecord, ChainReport, Notes};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
-pub use ephemeral::Ephemeral;
+pub use ephemeral::{Ephemeral, EphemeralKind};
+pub use follow::STALE_SECONDS;
+pub use location::{Location, PostgresLocation, RedisLocation, RedisTopology, SystemLocation};
 pub use proposals::TrustProposal;
 pub use recordings::{RecordedAttempt, RecordingFilter};
 pub use snapshot::{Snapshot, State};
@@ -35,22 +39,24 @@ use crate::{
     policy::Permit,
 };
 use arc_swap::ArcSwap;
-use sqlx::{
-    Row as _, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use std::{path::Path, sync::Arc, time::Duration};
+use ephemeral::{Redis, Table};
+use sql::Database;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// How stale another process's changes may be seen here, at most, in milliseconds.
-pub const SNAPSHOT_POLL_MILLISECONDS: u64 = 1000;
+/// How long a change may wait for its turn behind others of this node, in seconds.
+const PEN_SECONDS: u64 = 10;
 
-/// The embedded store: SQLite, one writer, write-ahead log, full sync.
+/// The store: the embedded one (SQLite, one writer, write-ahead log, full sync), or PostgreSQL with or without Redis.
 pub struct Store {
-    writer: SqlitePool,
-    ledger: ledger::Ledger,
-    readers: SqlitePool,
+    /// One change at a time; those of other nodes wait at the database.
+    pen: Arc<Mutex<()>>,
+    writer: Database,
+    ledger: audit::Ledger,
+    readers: Database,
     snapshot: ArcSwap<Snapshot>,
     revocations: Arc<Revocations>,
+    freshness: follow::Freshness,
     ring: Arc<KeyRing>,
     master: KeyRing,
     random: Arc<dyn Random>,
@@ -58,7 +64,8 @@ pub struct Store {
     ephemeral: Ephemeral,
     signing: keys::CertifiedKey,
     encryption: tokio::sync::OnceCell<keys::CertifiedKey>,
-    client: tokio::sync::OnceCell<keys::ClientKey>,
+    client: tokio::sync::OnceCell<keys::SigningKey>,
+    sealing: tokio::sync::OnceCell<keys::SigningKey>,
     token_keys: keys::TokenKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
@@ -71,35 +78,50 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens (or makes) the store in a folder. `master_key` seals the ring's keys.
+    /// Opens (or makes) a store. `master_key` seals the ring's keys.
     ///
     /// # Errors
-    /// `Unavailable` when a file can't be opened, is damaged, or the master key is not the one it was made with.
+    /// `Unavailable` when a file can't be opened or is damaged, the database can't be reached, or the master key is not the one it
+    /// was made with.
     pub async fn open(
-        folder: &Path,
+        location: &Location,
         master_key: &[u8; 32],
         random: Arc<dyn Random>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let file = folder.join("daypass.sqlite");
-        let writer = pool(&file, 1).await?;
-        sqlx::migrate!("src/store/migrations/system").run(&writer).await.map_err(unavailable)?;
-        directory::renew_keys(&writer).await?;
-        let readers = pool(&file, 4).await?;
+        let (writer, readers, table) = match &location.system {
+            SystemLocation::Folder(folder) => {
+                let file = folder.join("daypass.sqlite");
+                let (writer, ephemeral) =
+                    (Database::file(&file, 1).await?, Database::file(&folder.join("ephemeral.sqlite"), 1).await?);
+                migrate(&writer, &ephemeral).await?;
+                directory::renew_keys(&writer).await?;
+                (writer, Database::file(&file, 4).await?, Table(ephemeral))
+            }
+            SystemLocation::Postgres(postgres) => {
+                let (writer, readers) = postgres.pools()?;
+                migrate(&writer, &writer).await?;
+                (writer, readers.clone(), Table(readers))
+            }
+        };
+        audit::begin_chain(&writer).await?;
         let master = keys::master_ring(master_key, random.clone())?;
         let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;
         let ring = Arc::new(KeyRing::new(&ring_keys, random.clone()).map_err(Error::internal)?);
         let signing = keys::open_certified_key(&writer, &ring, keys::SamlPurpose::Signing).await?;
         let token_keys = keys::open_token_keys(&writer, &ring).await?;
-        let ephemeral = Ephemeral::open(&folder.join("ephemeral.sqlite"), ring.clone(), clock.clone()).await?;
+        let redis = location.redis.clone().map(Redis::new);
+        let ephemeral = Ephemeral::new(table, redis, ring.clone(), clock.clone());
         let revocations = Arc::default();
-        let snapshot = sqlite::load(&readers, &ring, &revocations, None).await?;
+        let snapshot = entities::load(&readers, &ring, &revocations, None).await?;
         Ok(Arc::new(Self {
-            ledger: ledger::Ledger::open(writer.clone()),
+            pen: Arc::default(),
+            ledger: audit::Ledger::open(writer.clone()),
             writer,
             readers,
             snapshot: ArcSwap::from_pointee(snapshot),
             revocations,
+            freshness: follow::Freshness::default(),
             ring,
             master,
             random,
@@ -108,6 +130,7 @@ impl Store {
             signing,
             encryption: tokio::sync::OnceCell::new(),
             client: tokio::sync::OnceCell::new(),
+            sealing: tokio::sync::OnceCell::new(),
             token_keys,
             refusals: audit::RefusalBudget::default(),
             last_uses: users::LastUses::default(),
@@ -145,8 +168,8 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn client_key(&self) -> Result<&keys::ClientKey, Error> {
-        self.client.get_or_try_init(|| keys::open_client_key(&self.writer, &self.ring)).await
+    pub async fn client_key(&self) -> Result<&keys::SigningKey, Error> {
+        self.client.get_or_try_init(|| keys::open_signing_key(&self.writer, &self.ring, "oidc-client")).await
     }
 
     /// The keys that sign web identity tokens of ours.
@@ -161,22 +184,31 @@ impl Store {
         &self.ephemeral
     }
 
+    /// The key that signs the audit log. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn audit_key(&self) -> Result<&keys::SigningKey, Error> {
+        self.sealing.get_or_try_init(|| keys::open_signing_key(&self.writer, &self.ring, "audit")).await
+    }
+
     /// Opens a transaction and its audit record, against a permit.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn begin(&self, permit: &Permit, mut record: AuditRecord) -> Result<WriteTx<'_>, Error> {
         record.basis(permit.actions());
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let revision: i64 =
-            sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get("number");
+        let turn = tokio::time::timeout(Duration::from_secs(PEN_SECONDS), self.pen.clone().lock_owned());
+        let pen = turn.await.map_err(|_| unavailable("other changes take too long"))?;
+        let mut tx = self.writer.begin_write().await?;
+        let sql = self.writer.pick("SELECT number FROM revision", "SELECT number FROM revision FOR UPDATE");
+        let revision: i64 = sql::query(sql).fetch_one(&mut tx).await?.get("number");
         if revision != self.snapshot.load().revision {
             self.renew_ring().await?;
-            self.snapshot
-                .store(Arc::new(sqlite::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?));
+            self.load_snapshot().await?;
         }
         revocations::follow(&mut tx, &self.revocations).await?;
-        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new() })
+        Ok(WriteTx { _pen: pen, store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new() })
     }
 
     /// Opens the record of something that changes no entity, against a permit.
@@ -204,65 +236,6 @@ impl Store {
         ReadTx { store: self, snapshot: self.snapshot() }
     }
 
-    /// Follows changes that other processes commit, until it is dropped. See [`SNAPSHOT_POLL_MILLISECONDS`]. Recordings of
-    /// sign-ins are kept for so many days.
-    pub async fn follow(self: Arc<Self>, recordings_days: i64) {
-        let mut tick = tokio::time::interval(Duration::from_millis(SNAPSHOT_POLL_MILLISECONDS));
-        let mut ticks = 0_u64;
-        loop {
-            tick.tick().await;
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(error = error.private.as_deref(), "the store can't be read");
-            }
-            ticks += 1;
-            if ticks.is_multiple_of(10)
-                && let Err(error) = self.renew_ring().await
-            {
-                tracing::warn!(error = error.private.as_deref(), "the ring's keys can't be read");
-            }
-            if ticks.is_multiple_of(3600)
-                && let Err(error) = self.forget_recordings(self.clock.now().plus_seconds(-86_400 * recordings_days)).await
-            {
-                tracing::warn!(error = error.private.as_deref(), "old recordings of sign-ins could not be removed");
-            }
-            if ticks.is_multiple_of(15)
-                && let Err(error) = self.write_last_uses().await
-            {
-                tracing::warn!(error = error.private.as_deref(), "last uses of access keys could not be written");
-            }
-            if ticks.is_multiple_of(3600)
-                && let Err(error) = self.forget_revocations().await
-            {
-                tracing::warn!(error = error.private.as_deref(), "old revocations could not be removed");
-            }
-            if ticks.is_multiple_of(60)
-                && let Err(error) = self.ephemeral.sweep().await
-            {
-                tracing::warn!(error = error.private.as_deref(), "expired sessions could not be removed");
-            }
-        }
-    }
-
-    /// Swaps the snapshot when the store has moved on. Also the readiness probe.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn refresh(&self) -> Result<(), Error> {
-        let row = sqlx::query("SELECT * FROM revision").fetch_one(&self.readers).await.map_err(unavailable)?;
-        if row.get::<i64, _>("number") != self.snapshot.load().revision {
-            self.renew_ring().await?;
-            let next = sqlite::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?;
-            if next.revision > self.snapshot.load().revision {
-                self.snapshot.store(Arc::new(next));
-            }
-        }
-        if row.get::<i64, _>("revocations") > self.revocations.sequence() {
-            let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-            revocations::follow(&mut connection, &self.revocations).await?;
-        }
-        Ok(())
-    }
-
     /// Reads the ring's keys anew: one may have been added, or have become old enough to seal.
     ///
     /// # Errors
@@ -273,8 +246,11 @@ impl Store {
         Ok(infos)
     }
 
-    /// Closes the files in order.
+    /// Closes everything in order.
     pub async fn close(&self) {
+        if let Err(error) = self.seal_audit().await {
+            tracing::warn!(error = error.private.as_deref(), "the audit log could not be signed");
+        }
         if let Err(error) = self.write_last_uses().await {
             tracing::warn!(error = error.private.as_deref(), "last uses of access keys could not be written");
         }
@@ -284,22 +260,16 @@ impl Store {
     }
 }
 
-async fn pool(file: &Path, connections: u32) -> Result<SqlitePool, Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(10));
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        // A file has no connection that could be gone: asking first would double what a read costs.
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-        .map_err(|error| unavailable(format!("{}: {error}", file.display())))
+/// Brings the schema up to date: of the organization, and of ephemeral state where that is elsewhere.
+async fn migrate(system: &Database, ephemeral: &Database) -> Result<(), Error> {
+    match (system, ephemeral) {
+        (Database::Sqlite(system), Database::Sqlite(ephemeral)) => {
+            sqlx::migrate!("src/store/migrations/system").run(system).await.map_err(unavailable)?;
+            sqlx::migrate!("src/store/migrations/ephemeral").run(ephemeral).await.map_err(unavailable)
+        }
+        (Database::Postgres(system), _) => sqlx::migrate!("src/store/migrations/postgres").run(system).await.map_err(unavailable),
+        (Database::Sqlite(_), Database::Postgres(_)) => Err(unavailable("a store has one database")),
+    }
 }
 
 /// The store can't do it now; details are for the log.
@@ -349,8 +319,9 @@ impl RecordTx<'_> {
 /// A change: commits together with its audit record, or not at all.
 #[derive(Debug)]
 pub struct WriteTx<'s> {
+    _pen: OwnedMutexGuard<()>,
     store: &'s Store,
-    tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    tx: sql::Tx,
     /// As of the beginning of the transaction; no other change can come between.
     pub snapshot: Arc<Snapshot>,
     record: AuditRecord,
@@ -374,10 +345,14 @@ impl WriteTx<'_> {
             Ok(()) => {
                 audit::write_all(std::slice::from_mut(&mut self.record), &mut self.tx).await?;
                 if self.changed {
-                    sqlx::query("UPDATE revision SET number = number + 1").execute(&mut *self.tx).await.map_err(unavailable)?;
+                    let query = sql::query("UPDATE revision SET number = number + 1, changed = $1");
+                    query.bind(self.store.clock.now().0).execute(&mut self.tx).await?;
+                }
+                if self.changed || !self.revoked.is_empty() {
+                    follow::notify(&mut self.tx).await?;
                 }
                 let (store, revoked) = (self.store, std::mem::take(&mut self.revoked));
-                self.tx.commit().await.map_err(unavailable)?;
+                self.tx.commit().await?;
                 store.revoke(revoked);
                 if self.changed
                     && let Err(error) = store.refresh().await
@@ -388,7 +363,7 @@ impl WriteTx<'_> {
                 Ok(())
             }
             Err(error) => {
-                self.tx.rollback().await.map_err(unavailable)?;
+                self.tx.rollback().await?;
                 self.record.fail(error);
                 self.store.record(self.record).await
             }

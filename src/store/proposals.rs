@@ -1,8 +1,10 @@
 //! Changes of trust policies that wait for a second person. No decision depends on them until they are made.
 
-use super::{ReadTx, WriteTx, unavailable};
+use super::{
+    ReadTx, WriteTx,
+    sql::{self, Row},
+};
 use crate::domain::{Error, Timestamp};
-use sqlx::{Row as _, sqlite::SqliteRow};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn trust_proposals(&self) -> Result<Vec<TrustProposal>, Error> {
-        let query = sqlx::query("SELECT * FROM trust_proposal ORDER BY created, id");
-        Ok(query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(proposal).collect())
+        let query = sql::query("SELECT * FROM trust_proposal ORDER BY created, id");
+        Ok(query.fetch_all(&self.store.readers).await?.iter().map(proposal).collect())
     }
 }
 
@@ -42,8 +44,8 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn trust_proposal(&mut self, id: &str) -> Result<Option<TrustProposal>, Error> {
-        let query = sqlx::query("SELECT * FROM trust_proposal WHERE id = $1").bind(id);
-        Ok(query.fetch_optional(&mut *self.tx).await.map_err(unavailable)?.as_ref().map(proposal))
+        let query = sql::query("SELECT * FROM trust_proposal WHERE id = $1").bind(id);
+        Ok(query.fetch_optional(&mut self.tx).await?.as_ref().map(proposal))
     }
 
     /// Keeps a proposal.
@@ -51,7 +53,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_trust_proposal(&mut self, proposal: &TrustProposal) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO trust_proposal (id, role_id, document, base, reason, proposer, directory_user, created)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         );
@@ -72,11 +74,11 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_trust_proposal(&mut self, id: &str) -> Result<(), Error> {
-        self.aside(sqlx::query("DELETE FROM trust_proposal WHERE id = $1").bind(id.to_owned())).await.map(drop)
+        self.aside(sql::query("DELETE FROM trust_proposal WHERE id = $1").bind(id.to_owned())).await.map(drop)
     }
 }
 
-fn proposal(row: &SqliteRow) -> TrustProposal {
+fn proposal(row: &Row) -> TrustProposal {
     TrustProposal {
         id: row.get("id"),
         role_id: row.get("role_id"),

@@ -3,10 +3,12 @@
 //! A recording is written in the same transaction as its audit record, which keeps no claim but who it was. Recordings go after
 //! some days; the audit log stays.
 
-use super::{AuditRecord, ReadTx, Store, unavailable};
+use super::{
+    AuditRecord, ReadTx, Store,
+    sql::{self, Row, Tx, Value as SqlValue},
+};
 use crate::domain::{Error, Timestamp, session::IdentityAssertion};
 use serde_json::{Value, json};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 /// The note of an audit record that becomes a recording.
 const CHECKS: &str = "checks";
@@ -97,30 +99,32 @@ impl Split {
 }
 
 /// Writes recordings beside their audit records.
-pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], connection: &mut SqliteConnection) -> Result<(), Error> {
+pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], tx: &mut Tx) -> Result<(), Error> {
     if recorded.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = sql::query(
         "INSERT INTO recording (event_id, time, event_name, source, reference, person, error_code, error_message, checks, identity, test) ",
     );
-    query.push_values(recorded, |mut row, (record, split)| {
+    let row = |(record, split): &(&AuditRecord, Split)| -> Vec<SqlValue> {
         let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
         let source = record.notes.0.get("source").and_then(Value::as_str).unwrap_or_default();
-        row.push_bind(&record.event_id)
-            .push_bind(record.time.0)
-            .push_bind(record.event_name)
-            .push_bind(source)
-            .push_bind(reference(&record.request_id))
-            .push_bind(split.person())
-            .push_bind(code)
-            .push_bind(message)
-            .push_bind(split.checks.to_string())
-            .push_bind(split.identity.as_ref().map(ToString::to_string))
-            .push_bind(record.notes.0.contains_key("test"));
-    });
-    query.build().execute(connection).await.map_err(unavailable)?;
-    Ok(())
+        vec![
+            (&record.event_id).into(),
+            record.time.0.into(),
+            record.event_name.into(),
+            source.into(),
+            reference(&record.request_id).into(),
+            split.person().into(),
+            code.into(),
+            message.into(),
+            split.checks.to_string().into(),
+            split.identity.as_ref().map(ToString::to_string).into(),
+            record.notes.0.contains_key("test").into(),
+        ]
+    };
+    query.push_rows(recorded.iter().map(row));
+    query.execute(tx).await.map(drop)
 }
 
 impl ReadTx<'_> {
@@ -129,7 +133,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn recordings(&self, filter: &RecordingFilter, limit: u32) -> Result<Vec<RecordedAttempt>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM recording WHERE 1 = 1");
+        let mut query = sql::query("SELECT * FROM recording WHERE 1 = 1");
         if !filter.person.is_empty() {
             query.push(" AND instr(person, ").push_bind(filter.person.to_lowercase()).push(") > 0");
         }
@@ -143,7 +147,7 @@ impl ReadTx<'_> {
             query.push(" AND error_code IS NOT NULL");
         }
         query.push(" ORDER BY time DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let rows = query.fetch_all(&self.store.readers).await?;
         Ok(rows.iter().map(attempt).collect())
     }
 
@@ -152,8 +156,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn recording(&self, event_id: &str) -> Result<Option<RecordedAttempt>, Error> {
-        let query = sqlx::query("SELECT * FROM recording WHERE event_id = $1").bind(event_id);
-        Ok(query.fetch_optional(&self.store.readers).await.map_err(unavailable)?.as_ref().map(attempt))
+        let query = sql::query("SELECT * FROM recording WHERE event_id = $1").bind(event_id);
+        Ok(query.fetch_optional(&self.store.readers).await?.as_ref().map(attempt))
     }
 }
 
@@ -163,12 +167,12 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn forget_recordings(&self, before: Timestamp) -> Result<(), Error> {
-        let delete = sqlx::query("DELETE FROM recording WHERE time < $1").bind(before.0);
-        delete.execute(&self.writer).await.map(drop).map_err(unavailable)
+        let delete = sql::query("DELETE FROM recording WHERE time < $1").bind(before.0);
+        delete.execute(&self.writer).await.map(drop)
     }
 }
 
-fn attempt(row: &sqlx::sqlite::SqliteRow) -> RecordedAttempt {
+fn attempt(row: &Row) -> RecordedAttempt {
     let code: Option<String> = row.get("error_code");
     let message: Option<String> = row.get("error_message");
     let identity: Option<String> = row.get("identity");
@@ -179,7 +183,7 @@ fn attempt(row: &sqlx::sqlite::SqliteRow) -> RecordedAttempt {
         source: row.get("source"),
         reference: row.get("reference"),
         error: code.map(|code| (code, message.unwrap_or_default())),
-        checks: serde_json::from_str(&row.get::<String, _>("checks")).unwrap_or_default(),
+        checks: serde_json::from_str(&row.get::<String>("checks")).unwrap_or_default(),
         identity: identity.and_then(|text| serde_json::from_str(&text).ok()),
         test: row.get("test"),
     }

@@ -1,6 +1,10 @@
 //! The tree of accounts, guardrails, and permission sets with their assignments, in the store.
 
-use super::{Snapshot, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    Snapshot, WriteTx,
+    entities::damaged,
+    sql::{self, Tx},
+};
 use crate::{
     domain::{
         Arn, Error, Timestamp,
@@ -14,7 +18,6 @@ use crate::{
     policy::{DocumentKind, Named, Policy, PolicySet},
 };
 use serde_json::json;
-use sqlx::{Row as _, SqliteConnection};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -30,16 +33,16 @@ pub(super) struct AccountGuardrails {
 }
 
 /// Adds them to a snapshot, the accounts of which are there.
-pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> Result<(), Error> {
-    for row in sqlx::query("SELECT * FROM organizational_unit").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        let parent = Some(row.get::<String, _>("parent")).filter(|parent| !parent.is_empty());
+pub(super) async fn load(tx: &mut Tx, snapshot: &mut Snapshot) -> Result<(), Error> {
+    for row in sql::query("SELECT * FROM organizational_unit").fetch_all(&mut *tx).await? {
+        let parent = Some(row.get::<String>("parent")).filter(|parent| !parent.is_empty());
         let unit = OrganizationalUnit { id: row.get("id"), name: row.get("name"), parent };
         snapshot.units.insert(unit.id.clone(), unit);
     }
-    for row in sqlx::query("SELECT * FROM organization_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM organization_policy").fetch_all(&mut *tx).await? {
         let guardrail = Guardrail {
             id: row.get("id"),
-            kind: match row.get::<&str, _>("kind") {
+            kind: match row.get::<&str>("kind") {
                 "service_control" => GuardrailKind::ServiceControl,
                 _ => GuardrailKind::ResourceControl,
             },
@@ -49,27 +52,27 @@ pub(super) async fn load(tx: &mut SqliteConnection, snapshot: &mut Snapshot) -> 
         };
         snapshot.guardrails.insert(guardrail.id.clone(), guardrail);
     }
-    for row in sqlx::query("SELECT * FROM organization_policy_target").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM organization_policy_target").fetch_all(&mut *tx).await? {
         let (policy, target): (String, String) = (row.get("policy"), row.get("target"));
-        match row.get::<bool, _>("detached") {
+        match row.get::<bool>("detached") {
             true => drop(snapshot.without_full_access.insert(target)),
             false => drop(snapshot.guardrail_targets.entry(target).or_default().insert(policy)),
         }
     }
-    for row in sqlx::query("SELECT * FROM permission_set").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM permission_set").fetch_all(&mut *tx).await? {
         let set = PermissionSet {
             id: row.get("id"),
             name: PermissionSetName::parse(row.get("name")).map_err(|e| damaged("permission_set", e))?,
             description: row.get("description"),
             session_seconds: row.get("session_seconds"),
-            inline_policy: row.get::<Option<&str>, _>("inline_policy").map(Into::into),
+            inline_policy: row.get::<Option<&str>>("inline_policy").map(Into::into),
             managed_policies: serde_json::from_str(row.get("managed_policies")).map_err(|e| damaged("permission_set", e))?,
             created: Timestamp(row.get("created")),
         };
         snapshot.permission_sets.insert(set.id.clone(), Arc::new(set));
     }
     let assignments = "SELECT * FROM account_assignment";
-    for row in sqlx::query(assignments).fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query(assignments).fetch_all(&mut *tx).await? {
         let read = |e: serde_json::Error| damaged("account_assignment", e);
         snapshot.assignments.insert(AccountAssignment {
             permission_set: row.get("permission_set"),
@@ -289,7 +292,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for every write below.
     pub async fn put_unit(&mut self, unit: &OrganizationalUnit) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO organizational_unit (id, name, parent) VALUES ($1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET name = $2, parent = $3",
         );
@@ -302,9 +305,9 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn delete_unit(&mut self, id: &str) -> Result<(), Error> {
         let target = serde_json::to_string(&AssignmentTarget::Unit(id.to_owned())).map_err(Error::internal)?;
-        self.execute(sqlx::query("DELETE FROM account_assignment WHERE target = $1").bind(target)).await?;
-        self.execute(sqlx::query("DELETE FROM organization_policy_target WHERE target = $1").bind(id.to_owned())).await?;
-        self.execute(sqlx::query("DELETE FROM organizational_unit WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM account_assignment WHERE target = $1").bind(target)).await?;
+        self.execute(sql::query("DELETE FROM organization_policy_target WHERE target = $1").bind(id.to_owned())).await?;
+        self.execute(sql::query("DELETE FROM organizational_unit WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates or changes a guardrail.
@@ -312,7 +315,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_guardrail(&mut self, guardrail: &Guardrail) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO organization_policy (id, kind, name, description, document) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET name = $3, description = $4, document = $5",
         );
@@ -325,8 +328,8 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_guardrail(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM organization_policy_target WHERE policy = $1").bind(id.to_owned())).await?;
-        self.execute(sqlx::query("DELETE FROM organization_policy WHERE id = $1").bind(id.to_owned())).await?;
+        self.execute(sql::query("DELETE FROM organization_policy_target WHERE policy = $1").bind(id.to_owned())).await?;
+        self.execute(sql::query("DELETE FROM organization_policy WHERE id = $1").bind(id.to_owned())).await?;
         self.restore_full_access().await
     }
 
@@ -335,7 +338,7 @@ impl WriteTx<'_> {
         let sql = "DELETE FROM organization_policy_target WHERE detached = 1 AND target NOT IN (
                        SELECT other.target FROM organization_policy_target AS other JOIN organization_policy ON id = other.policy
                        WHERE kind = 'service_control' AND other.detached = 0)";
-        self.execute(sqlx::query(sql)).await
+        self.execute(sql::query(sql)).await
     }
 
     /// Deletes assignments to somebody who is gone, or to whom a source that is gone vouched for.
@@ -362,7 +365,7 @@ impl WriteTx<'_> {
                 "INSERT INTO organization_policy_target (policy, target, detached) VALUES ($1, $2, 1) ON CONFLICT DO NOTHING"
             }
         };
-        self.execute(sqlx::query(sql).bind(policy.to_owned()).bind(target.to_owned())).await?;
+        self.execute(sql::query(sql).bind(policy.to_owned()).bind(target.to_owned())).await?;
         if attached { Ok(()) } else { self.restore_full_access().await }
     }
 
@@ -371,7 +374,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_permission_set(&mut self, set: &PermissionSet) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO permission_set (id, name, description, session_seconds, inline_policy, managed_policies, created)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (id) DO UPDATE SET description = $3, session_seconds = $4, inline_policy = $5, managed_policies = $6",
@@ -395,7 +398,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_permission_set(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM permission_set WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM permission_set WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Makes an assignment, or takes it back.
@@ -411,6 +414,6 @@ impl WriteTx<'_> {
         } else {
             "DELETE FROM account_assignment WHERE permission_set = $1 AND principal = $2 AND target = $3"
         };
-        self.execute(sqlx::query(sql).bind(assignment.permission_set.clone()).bind(principal).bind(target)).await
+        self.execute(sql::query(sql).bind(assignment.permission_set.clone()).bind(principal).bind(target)).await
     }
 }

@@ -1,11 +1,14 @@
 //! Tokens of SCIM clients. Only their hashes are kept.
 
-use super::{ReadTx, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    ReadTx, WriteTx,
+    entities::damaged,
+    sql::{self, Row},
+};
 use crate::domain::{
     Error, Timestamp,
     directory::{BearerToken, TokenScope},
 };
-use sqlx::{Row as _, sqlite::SqliteRow};
 
 impl ReadTx<'_> {
     /// Every token, by name.
@@ -13,8 +16,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`, as for everything here.
     pub async fn bearer_tokens(&self) -> Result<Vec<BearerToken>, Error> {
-        let query = sqlx::query("SELECT * FROM bearer_token ORDER BY name");
-        query.fetch_all(&self.store.readers).await.map_err(unavailable)?.iter().map(token).collect()
+        let query = sql::query("SELECT * FROM bearer_token ORDER BY name");
+        query.fetch_all(&self.store.readers).await?.iter().map(token).collect()
     }
 
     /// A token by its id, and the SHA-256 of its secret in hexadecimal.
@@ -22,8 +25,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn bearer_token(&self, id: &str) -> Result<Option<(BearerToken, String)>, Error> {
-        let query = sqlx::query("SELECT * FROM bearer_token WHERE id = $1").bind(id);
-        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query("SELECT * FROM bearer_token WHERE id = $1").bind(id);
+        let row = query.fetch_optional(&self.store.readers).await?;
         row.map(|row| Ok((token(&row)?, row.get("hash")))).transpose()
     }
 }
@@ -34,7 +37,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_bearer_token(&mut self, token: &BearerToken, hash: &str) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO bearer_token (id, name, hash, scope, takeover, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         );
         let query = query
@@ -53,12 +56,12 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_bearer_token(&mut self, id: &str) -> Result<bool, Error> {
-        let query = sqlx::query("DELETE FROM bearer_token WHERE id = $1").bind(id.to_owned());
+        let query = sql::query("DELETE FROM bearer_token WHERE id = $1").bind(id.to_owned());
         Ok(self.aside(query).await? > 0)
     }
 }
 
-fn token(row: &SqliteRow) -> Result<BearerToken, Error> {
+fn token(row: &Row) -> Result<BearerToken, Error> {
     Ok(BearerToken {
         id: row.get("id"),
         name: row.get("name"),

@@ -1,6 +1,10 @@
 //! IAM users, access keys and MFA devices in the store.
 
-use super::{ReadTx, Snapshot, Store, WriteTx, sqlite::damaged, unavailable};
+use super::{
+    ReadTx, Snapshot, Store, WriteTx,
+    entities::damaged,
+    sql::{self, Row, Tx},
+};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
@@ -10,7 +14,6 @@ use crate::{
     },
     policy::{CompiledUser, Library},
 };
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -40,21 +43,21 @@ impl Store {
     pub(super) async fn write_last_uses(&self) -> Result<(), Error> {
         let uses = self.last_uses.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (id, used) in &uses {
-            let query = sqlx::query(
+            let query = sql::query(
                 "INSERT INTO access_key_use (id, time, service, region) SELECT $1, $2, $3, $4
                  WHERE EXISTS (SELECT 1 FROM access_key WHERE id = $1)
                  ON CONFLICT (id) DO UPDATE SET time = $2, service = $3, region = $4",
             );
             let query = query.bind(id).bind(used.time.0).bind(&used.service).bind(&used.region);
-            query.execute(&self.writer).await.map_err(unavailable)?;
+            query.execute(&self.writer).await?;
         }
         self.last_uses.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, used| uses.get(id) != Some(used));
         let roles = self.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (id, time) in &roles {
-            let query = sqlx::query(
+            let query = sql::query(
                 "INSERT INTO role_last_used (role_id, time) VALUES ($1, $2) ON CONFLICT (role_id) DO UPDATE SET time = $2",
             );
-            query.bind(id).bind(time.0).execute(&self.writer).await.map_err(unavailable)?;
+            query.bind(id).bind(time.0).execute(&self.writer).await?;
         }
         self.last_uses.1.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, time| roles.get(id) != Some(time));
         Ok(())
@@ -69,14 +72,9 @@ impl ReadTx<'_> {
     pub async fn role_uses(&self, roles: &[String]) -> Result<HashMap<String, Timestamp>, Error> {
         let mut found = HashMap::new();
         for batch in roles.chunks(500) {
-            let mut query =
-                sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT role_id, time FROM role_last_used WHERE role_id IN (");
-            let mut ids = query.separated(", ");
-            for id in batch {
-                ids.push_bind(id.clone());
-            }
-            query.push(")");
-            for row in query.build().fetch_all(&self.store.readers).await.map_err(unavailable)? {
+            let mut query = sql::query("SELECT role_id, time FROM role_last_used WHERE role_id IN (");
+            query.push_list(batch).push(")");
+            for row in query.fetch_all(&self.store.readers).await? {
                 found.insert(row.get("role_id"), Timestamp(row.get("time")));
             }
         }
@@ -94,33 +92,28 @@ impl ReadTx<'_> {
         if unwritten.is_some() {
             return Ok(unwritten);
         }
-        let query = sqlx::query("SELECT * FROM access_key_use WHERE id = $1").bind(key_id);
-        let row = query.fetch_optional(&self.store.readers).await.map_err(unavailable)?;
+        let query = sql::query("SELECT * FROM access_key_use WHERE id = $1").bind(key_id);
+        let row = query.fetch_optional(&self.store.readers).await?;
         Ok(row.map(|row| LastUse { time: Timestamp(row.get("time")), service: row.get("service"), region: row.get("region") }))
     }
 }
 
 /// Adds users, their keys and devices to a snapshot.
-pub(super) async fn load(
-    tx: &mut SqliteConnection,
-    ring: &KeyRing,
-    snapshot: &mut Snapshot,
-    library: &mut Library,
-) -> Result<(), Error> {
+pub(super) async fn load(tx: &mut Tx, ring: &KeyRing, snapshot: &mut Snapshot, library: &mut Library) -> Result<(), Error> {
     let mut users: BTreeMap<String, User> = BTreeMap::new();
-    for row in sqlx::query("SELECT * FROM iam_user").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM iam_user").fetch_all(&mut *tx).await? {
         let user = user(&row)?;
         users.insert(user.id.clone(), user);
     }
-    for row in sqlx::query("SELECT * FROM iam_user_inline_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        if let Some(user) = users.get_mut(row.get::<&str, _>("user_id")) {
+    for row in sql::query("SELECT * FROM iam_user_inline_policy").fetch_all(&mut *tx).await? {
+        if let Some(user) = users.get_mut(row.get::<&str>("user_id")) {
             let name = PolicyName::parse(row.get("name")).map_err(|e| damaged("iam_user_inline_policy", e))?;
-            user.inline_policies.insert(name, row.get::<&str, _>("document").into());
+            user.inline_policies.insert(name, row.get::<&str>("document").into());
         }
     }
     let attached = "SELECT * FROM iam_user_attached_policy ORDER BY policy_arn";
-    for row in sqlx::query(attached).fetch_all(&mut *tx).await.map_err(unavailable)? {
-        if let Some(user) = users.get_mut(row.get::<&str, _>("user_id")) {
+    for row in sql::query(attached).fetch_all(&mut *tx).await? {
+        if let Some(user) = users.get_mut(row.get::<&str>("user_id")) {
             let arn = Arn::parse(row.get("policy_arn")).map_err(|e| damaged("iam_user_attached_policy", e))?;
             user.attached_policies.push(arn);
         }
@@ -136,7 +129,7 @@ pub(super) async fn load(
         snapshot.users.insert(key, Arc::new(compiled));
     }
     snapshot.index_users();
-    for row in sqlx::query("SELECT * FROM access_key ORDER BY id").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM access_key ORDER BY id").fetch_all(&mut *tx).await? {
         let key = access_key(&row, ring)?;
         let user = match &key.user_id {
             None => Some(Arn::iam(&key.account, "root")),
@@ -146,21 +139,21 @@ pub(super) async fn load(
         let signer = signer.ok_or_else(|| damaged("access_key", "it belongs to nobody"))?;
         snapshot.access_keys.insert(key.id.clone(), (key, signer));
     }
-    for row in sqlx::query("SELECT * FROM mfa_device ORDER BY name").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM mfa_device ORDER BY name").fetch_all(&mut *tx).await? {
         let device = mfa_device(&row, ring)?;
         snapshot.mfa_devices.insert(device.serial(), Arc::new(device));
     }
-    for row in sqlx::query("SELECT account FROM outbound_federation").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT account FROM outbound_federation").fetch_all(&mut *tx).await? {
         snapshot.outbound_federation.insert(account(&row, "outbound_federation")?);
     }
     Ok(())
 }
 
-fn account(row: &SqliteRow, table: &str) -> Result<AccountId, Error> {
+fn account(row: &Row, table: &str) -> Result<AccountId, Error> {
     AccountId::parse(row.get("account")).map_err(|e| damaged(table, e))
 }
 
-fn user(row: &SqliteRow) -> Result<User, Error> {
+fn user(row: &Row) -> Result<User, Error> {
     Ok(User {
         account: account(row, "iam_user")?,
         name: IamUserName::parse(row.get("name")).map_err(|e| damaged("iam_user", e))?,
@@ -172,7 +165,7 @@ fn user(row: &SqliteRow) -> Result<User, Error> {
     })
 }
 
-fn access_key(row: &SqliteRow, ring: &KeyRing) -> Result<AccessKey, Error> {
+fn access_key(row: &Row, ring: &KeyRing) -> Result<AccessKey, Error> {
     let id: String = row.get("id");
     let opened = ring.open(Purpose::StoredSecret, &format!("access_key/{id}"), row.get("secret"));
     let secret = opened.and_then(|secret| String::from_utf8(secret).ok());
@@ -186,15 +179,15 @@ fn access_key(row: &SqliteRow, ring: &KeyRing) -> Result<AccessKey, Error> {
     })
 }
 
-fn mfa_device(row: &SqliteRow, ring: &KeyRing) -> Result<MfaDevice, Error> {
-    let (account, name) = (account(row, "mfa_device")?, row.get::<&str, _>("name"));
+fn mfa_device(row: &Row, ring: &KeyRing) -> Result<MfaDevice, Error> {
+    let (account, name) = (account(row, "mfa_device")?, row.get::<&str>("name"));
     let opened = ring.open(Purpose::StoredSecret, &format!("mfa_device/{account}/{name}"), row.get("seed"));
     let owner: Option<String> = row.get("user_id");
     Ok(MfaDevice {
         name: IamUserName::parse(name).map_err(|e| damaged("mfa_device", e))?,
         account,
         seed: Secret::new(opened.ok_or_else(|| damaged("mfa_device", "its seed can't be opened"))?),
-        enabled: owner.zip(row.get::<Option<i64>, _>("enabled").map(Timestamp)),
+        enabled: owner.zip(row.get::<Option<i64>>("enabled").map(Timestamp)),
     })
 }
 
@@ -204,20 +197,20 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for every write below.
     pub async fn put_iam_user(&mut self, user: &User) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO iam_user (id, account, name, path, created) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET name = $3, path = $4",
         );
         let query = query.bind(user.id.clone()).bind(user.account.to_string()).bind(user.name.to_string());
         self.execute(query.bind(user.path.clone()).bind(user.created.0)).await?;
-        self.execute(sqlx::query("DELETE FROM iam_user_inline_policy WHERE user_id = $1").bind(user.id.clone())).await?;
+        self.execute(sql::query("DELETE FROM iam_user_inline_policy WHERE user_id = $1").bind(user.id.clone())).await?;
         for (name, document) in &user.inline_policies {
-            let query = sqlx::query("INSERT INTO iam_user_inline_policy (user_id, name, document) VALUES ($1, $2, $3)");
+            let query = sql::query("INSERT INTO iam_user_inline_policy (user_id, name, document) VALUES ($1, $2, $3)");
             self.execute(query.bind(user.id.clone()).bind(name.to_string()).bind(document.clone())).await?;
         }
-        self.execute(sqlx::query("DELETE FROM iam_user_attached_policy WHERE user_id = $1").bind(user.id.clone())).await?;
+        self.execute(sql::query("DELETE FROM iam_user_attached_policy WHERE user_id = $1").bind(user.id.clone())).await?;
         for arn in &user.attached_policies {
-            let query = sqlx::query("INSERT INTO iam_user_attached_policy (user_id, policy_arn) VALUES ($1, $2)");
+            let query = sql::query("INSERT INTO iam_user_attached_policy (user_id, policy_arn) VALUES ($1, $2)");
             self.execute(query.bind(user.id.clone()).bind(arn.to_string())).await?;
         }
         Ok(())
@@ -228,7 +221,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_iam_user(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM iam_user WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM iam_user WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates an access key, or changes whether it is active; its secret is sealed on the way.
@@ -238,7 +231,7 @@ impl WriteTx<'_> {
     pub async fn put_access_key(&mut self, key: &AccessKey) -> Result<(), Error> {
         let context = format!("access_key/{}", key.id);
         let sealed = self.store.ring.seal(Purpose::StoredSecret, &context, key.secret.expose().as_bytes());
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO access_key (id, account, user_id, secret, active, created) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (id) DO UPDATE SET active = $5",
         );
@@ -251,7 +244,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_access_key(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM access_key WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM access_key WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates a device, or gives it to a user or takes it away; its seed is sealed on the way.
@@ -262,7 +255,7 @@ impl WriteTx<'_> {
         let context = format!("mfa_device/{}/{}", device.account, device.name);
         let sealed = self.store.ring.seal(Purpose::StoredSecret, &context, device.seed.expose());
         let (user_id, enabled) = device.enabled.clone().unzip();
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO mfa_device (account, name, seed, user_id, enabled) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (account, name) DO UPDATE SET user_id = $4, enabled = $5",
         );
@@ -275,7 +268,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_mfa_device(&mut self, device: &MfaDevice) -> Result<(), Error> {
-        let query = sqlx::query("DELETE FROM mfa_device WHERE account = $1 AND name = $2");
+        let query = sql::query("DELETE FROM mfa_device WHERE account = $1 AND name = $2");
         self.execute(query.bind(device.account.to_string()).bind(device.name.to_string())).await
     }
 
@@ -289,6 +282,6 @@ impl WriteTx<'_> {
         } else {
             "DELETE FROM outbound_federation WHERE account = $1"
         };
-        self.execute(sqlx::query(sql).bind(account.to_string())).await
+        self.execute(sql::query(sql).bind(account.to_string())).await
     }
 }

@@ -17,6 +17,8 @@ fn the_manual_lists_every_key_with_its_default() {
     // These have no default that could be written down.
     defaults.master_key_file.clone_from(&read.master_key_file);
     defaults.tls.clone_from(&read.tls);
+    defaults.postgres.clone_from(&read.postgres);
+    defaults.redis.clone_from(&read.redis);
     defaults.trusted_proxies.clone_from(&read.trusted_proxies);
     defaults.passwords = read.passwords.clone();
     assert_eq!(format!("{read:?}"), format!("{defaults:?}"));

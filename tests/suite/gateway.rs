@@ -323,7 +323,7 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
 async fn a_right_that_another_node_took_away_is_decided_again_before_the_pen() {
     let world = World::demo().await;
     // Another process with the same files, which has not looked at them since.
-    let stale = open(&world.folder, world.clock.clone(), SeededRandom::new(23)).await.unwrap();
+    let stale = open(&world.place.location, world.clock.clone(), SeededRandom::new(23)).await.unwrap();
     let admin = world.session(MANAGEMENT, "Administrator", &["admins"]);
     stale.call(&admin.caller, create("Before")).await.unwrap();
     let poorer = DEMO.replace("attached_policies = [\"arn:aws:iam::aws:policy/AdministratorAccess\"]", "");

@@ -29,6 +29,7 @@ mod scim;
 mod sdk;
 mod signer;
 mod store;
+mod stores;
 mod structure;
 mod sts;
 mod users;

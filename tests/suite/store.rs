@@ -1,17 +1,51 @@
-//! The embedded store: one-time marks, restarts, wrong keys.
+//! The store: one suite for the embedded one, PostgreSQL, and PostgreSQL with Redis.
 
-use crate::world::{FrozenClock, NOON, SeededRandom, World, open};
-use daypass::domain::{Clock as _, ErrorKind};
-use daypass::store::Store;
+use crate::world::{FrozenClock, NOON, Place, SeededRandom, World, open};
+use daypass::{
+    domain::{Clock as _, ErrorKind},
+    store::{EphemeralKind, Location, Store},
+};
 
-#[tokio::test]
-async fn of_many_that_try_one_gets_the_mark() {
-    let world = World::empty().await;
+const MARK: EphemeralKind = EphemeralKind::lasting("mark");
+const KIND: EphemeralKind = EphemeralKind::passing("kind");
+const OTHER: EphemeralKind = EphemeralKind::passing("other");
+
+macro_rules! on_every_store {
+    ($($test:ident,)*) => {
+        mod embedded { $( #[tokio::test] async fn $test() { super::$test(crate::world::World::empty().await).await; } )* }
+        mod postgres { $( #[tokio::test] async fn $test() {
+            super::$test(crate::world::World::at(crate::world::Place::postgres().await).await).await;
+        } )* }
+        mod postgres_and_redis { $( #[tokio::test] async fn $test() {
+            super::$test(crate::world::World::at(crate::world::Place::postgres_and_redis().await).await).await;
+        } )* }
+    };
+}
+
+on_every_store! {
+    of_many_that_try_one_gets_the_mark,
+    of_many_that_take_one_gets_it,
+    what_is_taken_is_gone_and_what_expired_is_not_there,
+    what_somebody_owns_is_found_the_last_to_end_first,
+    a_restart_keeps_everything_and_another_master_key_opens_nothing,
+    another_process_s_changes_are_followed,
+    nothing_secret_stands_in_the_store,
+    a_role_that_can_t_be_read_is_closed_and_the_others_live_on,
+    people_are_found_by_parts_of_their_names,
+}
+
+/// The demo organization.
+async fn with_demo(world: World) -> World {
+    world.apply(daypass::cli::apply::parse(crate::world::DEMO, "toml").unwrap(), false).await.unwrap();
+    world
+}
+
+async fn of_many_that_try_one_gets_the_mark(world: World) {
     let store = world.gateway.broker.store.clone();
     let expires = world.clock.now().plus_seconds(60);
     let tries = (0..50).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.ephemeral().put_new("mark", "id", &(), expires).await.unwrap() })
+        tokio::spawn(async move { store.ephemeral().put_new(MARK, "id", &(), expires).await.unwrap() })
     });
     let mut first = 0;
     for attempt in tries.collect::<Vec<_>>() {
@@ -20,45 +54,40 @@ async fn of_many_that_try_one_gets_the_mark() {
     assert_eq!(first, 1);
     world.clock.advance(61);
     assert!(
-        store.ephemeral().put_new("mark", "id", &(), world.clock.now().plus_seconds(60)).await.unwrap(),
+        store.ephemeral().put_new(MARK, "id", &(), world.clock.now().plus_seconds(60)).await.unwrap(),
         "forgotten after its time"
     );
 }
 
-#[tokio::test]
-async fn what_is_taken_is_gone_and_what_expired_is_not_there() {
-    let world = World::empty().await;
+async fn what_is_taken_is_gone_and_what_expired_is_not_there(world: World) {
     let ephemeral = world.gateway.broker.store.ephemeral();
     let expires = world.clock.now().plus_seconds(60);
-    ephemeral.put("kind", "key", &"value", expires).await.unwrap();
-    assert_eq!(ephemeral.get::<String>("other", "key").await.unwrap(), None, "kinds are apart");
-    assert_eq!(ephemeral.take::<String>("kind", "key").await.unwrap().as_deref(), Some("value"));
-    assert_eq!(ephemeral.take::<String>("kind", "key").await.unwrap(), None);
-    assert!(!ephemeral.replace("kind", "key", &"again", expires).await.unwrap(), "a slow request brings nothing back");
-    ephemeral.put("kind", "key", &"value", expires).await.unwrap();
+    ephemeral.put(KIND, "key", &"value", expires).await.unwrap();
+    assert_eq!(ephemeral.get::<String>(OTHER, "key").await.unwrap(), None, "kinds are apart");
+    assert_eq!(ephemeral.take::<String>(KIND, "key").await.unwrap().as_deref(), Some("value"));
+    assert_eq!(ephemeral.take::<String>(KIND, "key").await.unwrap(), None);
+    assert!(!ephemeral.replace(KIND, "key", &"again", expires).await.unwrap(), "a slow request brings nothing back");
+    ephemeral.put(KIND, "key", &"value", expires).await.unwrap();
     world.clock.advance(60);
-    assert_eq!(ephemeral.get::<String>("kind", "key").await.unwrap(), None);
+    assert_eq!(ephemeral.get::<String>(KIND, "key").await.unwrap(), None);
     assert_eq!(ephemeral.sweep().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn a_restart_keeps_everything_and_another_master_key_opens_nothing() {
-    let world = World::demo().await;
+async fn a_restart_keeps_everything_and_another_master_key_opens_nothing(world: World) {
+    let world = with_demo(world).await;
     let roles = world.gateway.snapshot().roles.len();
     world.gateway.broker.store.close().await;
     let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(9));
-    let again = open(&world.folder, clock.clone(), random.clone()).await.unwrap();
+    let again = open(&world.place.location, clock.clone(), random.clone()).await.unwrap();
     assert_eq!(again.snapshot().roles.len(), roles);
     again.broker.store.close().await;
-    let error = Store::open(world.folder.path(), &[8; 32], random, clock).await.unwrap_err();
+    let error = Store::open(&world.place.location, &[8; 32], random, clock).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.public.contains("master key"), "{}", error.public);
 }
 
-#[tokio::test]
-async fn another_process_s_changes_are_followed() {
-    let world = World::empty().await;
-    let other = open(&world.folder, world.clock.clone(), SeededRandom::new(11)).await.unwrap();
+async fn another_process_s_changes_are_followed(world: World) {
+    let other = open(&world.place.location, world.clock.clone(), SeededRandom::new(11)).await.unwrap();
     world.apply(daypass::cli::apply::parse(crate::world::DEMO, "toml").unwrap(), false).await.unwrap();
     assert!(other.snapshot().organization.is_none());
     other.broker.store.refresh().await.unwrap();
@@ -98,11 +127,9 @@ async fn strangers_cannot_fill_the_audit_log() {
     );
 }
 
-#[tokio::test]
-async fn nothing_secret_stands_in_the_files() {
-    let world = World::empty().await;
+async fn nothing_secret_stands_in_the_store(world: World) {
     let ephemeral = world.gateway.broker.store.ephemeral();
-    ephemeral.put("bearer", "MARKER-TOKEN", &"MARKER-VALUE", world.clock.now().plus_seconds(60)).await.unwrap();
+    ephemeral.put(KIND, "MARKER-TOKEN", &"MARKER-VALUE", world.clock.now().plus_seconds(60)).await.unwrap();
     let file = r#"
 [organization]
 name = "O"
@@ -119,26 +146,44 @@ client_secret = "MARKER-SECRET"
 "#;
     world.apply(daypass::cli::apply::parse(file, "toml").unwrap(), false).await.unwrap();
     world.gateway.broker.store.close().await;
+    let mut dumps = Vec::new();
     for entry in std::fs::read_dir(world.folder.path()).unwrap() {
         let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
-        assert!(!bytes.windows(7).any(|window| window == b"MARKER-"), "{} holds a secret in the clear", path.display());
+        dumps.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+    }
+    if let daypass::store::SystemLocation::Postgres(postgres) = &world.place.location.system {
+        let dump = std::process::Command::new("pg_dump").arg(postgres.url.expose()).output().unwrap();
+        assert!(dump.status.success() && dump.stdout.len() > 1000, "{dump:?}");
+        dumps.push(("the dump".to_owned(), dump.stdout));
+    }
+    if let Some(redis) = world.place.servers.iter().find(|server| server.told.contains_key("REDIS_PORT")) {
+        let mut everything = Vec::new();
+        let ask = |arguments: &[&str]| {
+            let output = std::process::Command::new("redis-cli").args(["-p", redis.of("REDIS_PORT")]).args(arguments).output();
+            output.unwrap().stdout
+        };
+        let keys = String::from_utf8(ask(&["keys", "*"])).unwrap();
+        assert_eq!(keys.lines().count(), 1, "{keys}");
+        for key in keys.lines() {
+            everything.extend(key.as_bytes());
+            everything.extend(ask(&["get", key]));
+        }
+        dumps.push(("Redis".to_owned(), everything));
+    }
+    for (place, bytes) in dumps {
+        assert!(!bytes.windows(7).any(|window| window == b"MARKER-"), "{place} holds a secret in the clear");
     }
 }
 
-#[tokio::test]
-async fn a_role_that_can_t_be_read_is_closed_and_the_others_live_on() {
-    use sqlx::{Connection as _, SqliteConnection};
-    let world = World::demo().await;
+async fn a_role_that_can_t_be_read_is_closed_and_the_others_live_on(world: World) {
+    let world = with_demo(world).await;
     let store = &world.gateway.broker.store;
     let roles = store.snapshot().roles.len();
-    let file = format!("sqlite://{}", world.folder.path().join("daypass.sqlite").display());
-    let mut damage = SqliteConnection::connect(&file).await.unwrap();
     for change in [
         "UPDATE role SET trust_policy = '{' WHERE name = 'Administrator' AND account = '111122223333'",
         "UPDATE revision SET number = number + 1",
     ] {
-        sqlx::query(change).execute(&mut damage).await.unwrap();
+        world.place.sql(change).await;
     }
     store.refresh().await.unwrap();
     let snapshot = store.snapshot();
@@ -148,4 +193,90 @@ async fn a_role_that_can_t_be_read_is_closed_and_the_others_live_on() {
     // Signing in as another role goes on as before.
     let developer = world.session("333344445555", "Developer", &["developers"]);
     assert!(developer.call(daypass::api::sts::GetCallerIdentity {}).await.is_ok());
+}
+
+async fn of_many_that_take_one_gets_it(world: World) {
+    let store = world.gateway.broker.store.clone();
+    let expires = world.clock.now().plus_seconds(60);
+    store.ephemeral().put(KIND, "id", &"value", expires).await.unwrap();
+    let tries = (0..50).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.ephemeral().take::<String>(KIND, "id").await.unwrap() })
+    });
+    let mut first = 0;
+    for attempt in tries.collect::<Vec<_>>() {
+        first += usize::from(attempt.await.unwrap().is_some());
+    }
+    assert_eq!(first, 1);
+    // What is put there again is something else.
+    store.ephemeral().put(KIND, "id", &"value", expires).await.unwrap();
+    assert!(store.ephemeral().take::<String>(KIND, "id").await.unwrap().is_some());
+}
+
+async fn what_somebody_owns_is_found_the_last_to_end_first(world: World) {
+    let ephemeral = world.gateway.broker.store.ephemeral();
+    for (key, seconds) in [("a", 60), ("b", 180), ("c", 120)] {
+        ephemeral.put_owned(KIND, "owner", key, &key, world.clock.now().plus_seconds(seconds)).await.unwrap();
+    }
+    ephemeral.put_owned(KIND, "somebody else", "d", &"d", world.clock.now().plus_seconds(60)).await.unwrap();
+    assert_eq!(ephemeral.owned::<String>(KIND, "owner", 10).await.unwrap(), ["b", "c", "a"]);
+    assert_eq!(ephemeral.owned::<String>(KIND, "owner", 2).await.unwrap(), ["b", "c"]);
+    ephemeral.delete(KIND, "c").await.unwrap();
+    world.clock.advance(60);
+    assert_eq!(ephemeral.owned::<String>(KIND, "owner", 10).await.unwrap(), ["b"]);
+    let each = ephemeral.get_each(&[(KIND, "b"), (MARK, "b"), (KIND, "a")]).await.unwrap();
+    assert_eq!(each, [Some("b".into()), None, None]);
+}
+
+async fn people_are_found_by_parts_of_their_names(world: World) {
+    let world = with_demo(world).await;
+    let read = world.gateway.broker.store.read();
+    let mut found = Vec::new();
+    for text in ["jan", "JANE@", "ex", "%", "_", "\\", "\"", "'", "nobody at all", "\0"] {
+        let (users, _) = read.search_users(text, "", 10).await.unwrap();
+        found.push((text, users.iter().map(|user| user.name.to_string()).collect::<Vec<_>>()));
+    }
+    let jane = vec!["jane@example.com".to_owned()];
+    let everybody = found[2].1.clone();
+    assert!(everybody.len() > 1, "{found:?}");
+    let nobody = Vec::new();
+    let expected = [
+        jane.clone(),
+        jane,
+        everybody,
+        nobody.clone(),
+        nobody.clone(),
+        nobody.clone(),
+        nobody.clone(),
+        nobody.clone(),
+        nobody.clone(),
+        nobody,
+    ];
+    assert_eq!(found.into_iter().map(|(_, names)| names).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn the_schemas_are_one() {
+    let embedded =
+        World::at(Place { location: Location::folder(tempfile::tempdir().unwrap().keep()), servers: Vec::new() }).await;
+    let server = World::at(Place::postgres().await).await;
+    let sqlite = "SELECT m.name || '.' || c.name || ' ' || c.type || CASE WHEN c.\"notnull\" OR c.pk > 0 THEN '' ELSE ' or none' END
+                  || CASE WHEN c.pk > 0 THEN ' key' ELSE '' END
+                  FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE '%\\_text%' ESCAPE '\\'
+                  AND m.name NOT LIKE 'sqlite%' AND m.name NOT LIKE '%sqlx%' ORDER BY 1";
+    let postgres = "SELECT c.table_name || '.' || c.column_name || ' ' || c.data_type || CASE c.is_nullable WHEN 'NO' THEN '' ELSE ' or none' END
+                  || CASE WHEN EXISTS (SELECT 1 FROM information_schema.key_column_usage k JOIN information_schema.table_constraints t
+                       USING (constraint_name) WHERE t.constraint_type = 'PRIMARY KEY' AND k.table_name = c.table_name
+                       AND k.column_name = c.column_name) THEN ' key' ELSE '' END
+                  FROM information_schema.columns c WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations'
+                  AND table_name <> 'ephemeral' ORDER BY 1";
+    let plain = |lines: Vec<String>| {
+        let mut lines: Vec<String> = lines
+            .iter()
+            .map(|line| line.replace("bigint", "INTEGER").replace("bytea", "BLOB").replace(" text", " TEXT"))
+            .collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    assert_eq!(plain(embedded.place.sql(sqlite).await), plain(server.place.sql(postgres).await));
 }

@@ -387,7 +387,8 @@ async fn rotating_the_ring_refuses_no_token() {
         assert_eq!((id, sealing().await), (round + 1, round), "not before every node has it");
         tokens.push(token().await);
         // Another node, which reads the ring now.
-        let again = crate::world::open(&world.folder, world.clock.clone(), crate::world::SeededRandom::new(99)).await.unwrap();
+        let again =
+            crate::world::open(&world.place.location, world.clock.clone(), crate::world::SeededRandom::new(99)).await.unwrap();
         world.clock.advance(11);
         assert_eq!(sealing().await, round + 1);
         tokens.push(token().await);

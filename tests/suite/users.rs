@@ -116,9 +116,10 @@ async fn the_last_use_of_a_key_is_known_at_once_and_after_a_restart() {
     let used = admin.call(ask()).await.unwrap().access_key_last_used;
     assert_eq!((used.last_used_date, used.service_name.as_str()), (Some(now), "sts"));
     world.gateway.broker.store.close().await;
-    let again = crate::world::open(&world.folder, crate::world::FrozenClock::at(now.0), crate::world::SeededRandom::new(9))
-        .await
-        .unwrap();
+    let again =
+        crate::world::open(&world.place.location, crate::world::FrozenClock::at(now.0), crate::world::SeededRandom::new(9))
+            .await
+            .unwrap();
     let last = again.broker.store.read().last_use(&key.access_key_id).await.unwrap().unwrap();
     assert_eq!((last.time, last.region.as_str()), (now, "eu-west-1"));
 }

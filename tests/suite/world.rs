@@ -1,5 +1,6 @@
 //! A broker in process: a clock that stands still, seeded randomness, a store of its own.
 
+use crate::stores::{Postgres, Service, redis_location};
 use daypass::{
     api::apply::{ApplyOrganization, OrganizationFile, Plan, PlanOrganization},
     cli::apply::parse,
@@ -18,7 +19,7 @@ use daypass::{
         Decision,
         evaluate::{Guardrails, authorize_federated},
     },
-    store::Store,
+    store::{Location, Store, SystemLocation},
 };
 use std::{
     collections::BTreeMap,
@@ -73,6 +74,58 @@ pub struct World {
     pub gateway: Gateway,
     pub clock: Arc<FrozenClock>,
     pub folder: TempDir,
+    pub place: Place,
+}
+
+/// Where the store of a test is.
+pub struct Place {
+    pub location: Location,
+    /// Servers that end with the test.
+    pub servers: Vec<Service>,
+}
+
+impl Place {
+    /// A folder; or PostgreSQL, when the whole suite is run on it (`DAYPASS_TEST_STORE=postgres`).
+    async fn of(folder: &TempDir) -> Self {
+        match std::env::var("DAYPASS_TEST_STORE").as_deref() {
+            Ok("postgres") => Self::postgres().await,
+            _ => Self { location: Location::folder(folder.path()), servers: Vec::new() },
+        }
+    }
+
+    pub async fn postgres() -> Self {
+        let postgres = Postgres::new().await;
+        Self { location: postgres.location(), servers: postgres.server.into_iter().collect() }
+    }
+
+    /// Changes the tables behind the store's back. Statements that answer give their first column, as text.
+    pub async fn sql(&self, statement: &str) -> Vec<String> {
+        use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
+        let safe = sqlx::AssertSqlSafe(statement.to_owned());
+        match &self.location.system {
+            SystemLocation::Folder(folder) => {
+                let file = format!("sqlite://{}", folder.join("daypass.sqlite").display());
+                let mut connection = SqliteConnection::connect(&file).await.unwrap();
+                let rows = sqlx::query(safe).fetch_all(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+            SystemLocation::Postgres(postgres) => {
+                let mut connection = PgConnection::connect(postgres.url.expose()).await.unwrap();
+                let rows = sqlx::query(safe).fetch_all(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        }
+    }
+
+    pub async fn postgres_and_redis() -> Self {
+        let mut place = Self::postgres().await;
+        let redis = Service::start("redis.sh", &[]);
+        place.location.redis = Some(redis_location(&redis));
+        place.servers.push(redis);
+        place
+    }
 }
 
 pub const DEMO: &str = include_str!("../../config/demo.toml");
@@ -81,9 +134,19 @@ impl World {
     /// An empty broker.
     pub async fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let place = Place::of(&folder).await;
+        Self::empty_in(folder, place).await
+    }
+
+    /// An empty broker with its store in a place.
+    pub async fn at(place: Place) -> Self {
+        Self::empty_in(tempfile::tempdir().unwrap(), place).await
+    }
+
+    async fn empty_in(folder: TempDir, place: Place) -> Self {
         let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
-        let gateway = open(&folder, clock.clone(), random).await.unwrap();
-        Self { gateway, clock, folder }
+        let gateway = open(&place.location, clock.clone(), random).await.unwrap();
+        Self { gateway, clock, folder, place }
     }
 
     /// The demo organization, without passwords.
@@ -93,9 +156,10 @@ impl World {
 
     pub async fn demo_in(surroundings: Surroundings) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let place = Place::of(&folder).await;
         let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
-        let gateway = open_in(&folder, clock.clone(), random, surroundings).await.unwrap();
-        let world = Self { gateway, clock, folder };
+        let gateway = open_in(&place.location, clock.clone(), random, surroundings).await.unwrap();
+        let world = Self { gateway, clock, folder, place };
         world.apply(parse(DEMO, "toml").unwrap(), false).await.unwrap();
         world
     }
@@ -168,17 +232,17 @@ impl World {
     }
 }
 
-pub async fn open(folder: &TempDir, clock: Arc<FrozenClock>, random: Arc<SeededRandom>) -> Result<Gateway, Error> {
-    open_in(folder, clock, random, Surroundings::default()).await
+pub async fn open(location: &Location, clock: Arc<FrozenClock>, random: Arc<SeededRandom>) -> Result<Gateway, Error> {
+    open_in(location, clock, random, Surroundings::default()).await
 }
 
 async fn open_in(
-    folder: &TempDir,
+    location: &Location,
     clock: Arc<FrozenClock>,
     random: Arc<SeededRandom>,
     surroundings: Surroundings,
 ) -> Result<Gateway, Error> {
-    let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await?;
+    let store = Store::open(location, &[7; 32], random.clone(), clock.clone()).await?;
     let addresses = Addresses { public_url: "http://127.0.0.1:8080".parse().unwrap() };
     let federation = Federation::new(addresses, store.clone(), clock.clone(), random.clone(), surroundings)?;
     let limits = SessionLimits {

@@ -12,14 +12,14 @@ use crate::{
     crypto::sha256_hex,
     domain::{Error, ErrorKind, Secret, Timestamp, name::ProviderName},
     gateway::{Access, Call, Issue, Operation, Read, Scope, Write},
-    store::{Ephemeral, Snapshot},
+    store::{Ephemeral, EphemeralKind, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 /// By the name of the source: a new link for it replaces the old one.
-const KIND: &str = "source-invitation";
+const KIND: EphemeralKind = EphemeralKind::lasting("source-invitation");
 /// Marks a link with which something is being read.
-const LOOKING: &str = "source-invitation-look";
+const LOOKING: EphemeralKind = EphemeralKind::passing("source-invitation-look");
 /// How long that takes at most, in seconds.
 const LOOKING_SECONDS: i64 = 30;
 /// How long a link is good, in seconds.

@@ -1,6 +1,7 @@
 //! What comes back from a provider, or from the password form, and the session that it makes.
 
 use super::{Signin, enrolment, own_sessions};
+use crate::store::EphemeralKind;
 use crate::{
     crypto::sha256_hex,
     domain::{
@@ -34,8 +35,8 @@ pub struct ParkSamlResponse {
     pub response: Vec<u8>,
 }
 
-const PARKED: &str = "parked-response";
-const UNSOLICITED: &str = "unsolicited-response";
+const PARKED: EphemeralKind = EphemeralKind::passing("parked-response");
+const UNSOLICITED: EphemeralKind = EphemeralKind::passing("unsolicited-response");
 const PARKED_SECONDS: i64 = 60;
 /// How long somebody may take to confirm, in seconds.
 const ARRIVED_SECONDS: i64 = 300;

@@ -1,6 +1,7 @@
 //! Console sign-in: by link for whoever holds session credentials, by button for a person in the portal.
 
 use super::Signin;
+use crate::store::EphemeralKind;
 use crate::{
     api::{
         sso::{GetRoleCredentials, portal},
@@ -86,7 +87,11 @@ impl Operation for ConsoleLogin {
     async fn run(self, call: &mut Call<'_, Self>) -> Result<ConsoleSession, Error> {
         let store = &call.broker.store;
         let token = open_signin_token(store.ring(), self.signin_token.expose(), call.caller.origin.time)?;
-        if !store.ephemeral().put_new("signin-token", &token.id, &(), token.expires.plus_seconds(1)).await? {
+        if !store
+            .ephemeral()
+            .put_new(EphemeralKind::lasting("signin-token"), &token.id, &(), token.expires.plus_seconds(1))
+            .await?
+        {
             let public = "This console link was used before. Open the console again from the portal.";
             return Err(Error::new(ErrorKind::StaleStep, public).with_private("signin_token_replayed"));
         }

@@ -18,14 +18,14 @@ use crate::{
         passkey::Passkeys,
         step::Continuation,
     },
-    store::{Ephemeral, Snapshot},
+    store::{Ephemeral, EphemeralKind, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 /// A seed that waits for its first code.
-const SEED: &str = "totp-seed";
+const SEED: EphemeralKind = EphemeralKind::passing("totp-seed");
 /// A link with which somebody who lost everything starts anew, by whose it is.
-const RESET: &str = "factor-reset";
+const RESET: EphemeralKind = EphemeralKind::lasting("factor-reset");
 /// How long such a link is good, in seconds.
 pub const RESET_SECONDS: i64 = 86_400;
 /// Longest name of a factor, in characters.

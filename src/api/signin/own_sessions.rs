@@ -7,11 +7,11 @@ use crate::{
         session::{PortalSession, RequestOrigin},
     },
     gateway::{Access, Call, ENDED, Issue, Operation, Read, Scope},
-    store::Ephemeral,
+    store::{Ephemeral, EphemeralKind},
 };
 use serde::{Deserialize, Serialize};
 
-const KIND: &str = "portal-session";
+const KIND: EphemeralKind = EphemeralKind::passing("portal-session");
 /// Most sessions that are listed.
 const MOST_LISTED: u32 = 200;
 

@@ -4,12 +4,12 @@ use super::{Signin, administered};
 use crate::{
     domain::{Error, ErrorKind, Secret, Timestamp, directory::User},
     gateway::{Access, Broker, Call, Issue, Operation, Read, Scope, Write},
-    store::PASSWORD_LINK,
+    store::{EphemeralKind, PASSWORD_LINK},
 };
 use serde::{Deserialize, Serialize};
 
 /// A changed password that waits for the pen.
-const CHANGE: &str = "password-change";
+const CHANGE: EphemeralKind = EphemeralKind::passing("password-change");
 /// How long, in seconds.
 const CHANGE_SECONDS: i64 = 60;
 /// How long a link is good, in seconds.

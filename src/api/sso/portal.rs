@@ -1,6 +1,7 @@
 //! What the portal page shows besides the portal's API: the reason for each role, favourites, and what was used of late.
 
 use super::{OWN_SCOPE, Sso, person, with_factor_now};
+use crate::store::EphemeralKind;
 use crate::{
     domain::{Error, ErrorKind, name::AccountId},
     federation::mapping::{RoleOffer, role_offers, takeable_roles},
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Roles taken in a browser of late, by person.
-const RECENT: &str = "recent-role";
+const RECENT: EphemeralKind = EphemeralKind::passing("recent-role");
 /// How long they are remembered, in seconds.
 const RECENT_SECONDS: i64 = 30 * 86_400;
 /// How many are shown.

@@ -7,6 +7,7 @@ pub use iam::{CreateTokenWithIAM, TokenWithIAM};
 pub use token::{CreateToken, Token};
 pub(super) use token::{DECISION, lent, redeem_code};
 
+use crate::store::EphemeralKind;
 use crate::{
     crypto::{same, seal::Purpose, sha256_hex},
     domain::{
@@ -32,9 +33,9 @@ pub const AUTHORIZATION_CODE_SECONDS: i64 = 60;
 /// What a client asks for that wants its tokens renewed (IAM Identity Center user guide, "AWS CLI").
 const ACCOUNT_ACCESS: &str = "sso:account:access";
 
-pub(super) const DEVICE: &str = "device-code";
-pub(super) const USER_CODE: &str = "user-code";
-pub(super) const CODE: &str = "authorization-code";
+pub(super) const DEVICE: EphemeralKind = EphemeralKind::passing("device-code");
+pub(super) const USER_CODE: EphemeralKind = EphemeralKind::passing("user-code");
+pub(super) const CODE: EphemeralKind = EphemeralKind::passing("authorization-code");
 
 /// The service.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! CreateToken: what a person approved, for an access token; and a refresh token, for the next ones.
 
 use super::{CODE, DEVICE, POLL_SECONDS, SsoOidc, client};
+use crate::store::EphemeralKind;
 use crate::{
     api::{refresh, signin::own_sessions},
     crypto::same,
@@ -176,7 +177,7 @@ async fn redeem_device(broker: &Broker, client_id: &str, code: &Secret<String>, 
 }
 
 /// Where a person's decision waits for the client's next poll.
-pub(in crate::api) const DECISION: &str = "device-decision";
+pub(in crate::api) const DECISION: EphemeralKind = EphemeralKind::passing("device-decision");
 
 /// Uses an authorization code up: for the client and address it was made for, and whoever began it (RFC 7636).
 pub(in crate::api) async fn redeem_code(

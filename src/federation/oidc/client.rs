@@ -75,7 +75,7 @@ impl<'f> Client<'f> {
         let assertion = self.federation.store.client_key().await?.sign(&claims)?;
         Ok(vec![
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned()),
-            ("client_assertion", assertion.expose().clone()),
+            ("client_assertion", assertion),
         ])
     }
 

@@ -1,6 +1,7 @@
 //! Logout with OpenID providers: ours told to them (RP-Initiated Logout 1.0), theirs told to us (Back-Channel Logout 1.0).
 
 use super::SKEW_SECONDS;
+use crate::store::EphemeralKind;
 use crate::{
     crypto::{jose::Unverified, refusal},
     domain::{
@@ -107,7 +108,7 @@ impl Federation {
         recording.require("subject", "logout_token_invalid", "sub or sid", if named { "one" } else { "neither" }, named)?;
         let until = now.plus_seconds(MAX_AGE_SECONDS + 2 * SKEW_SECONDS + 1);
         let mark = format!("{} {id}", oidc.issuer);
-        let first = self.store.ephemeral().put_new("logout-token", &mark, &(), until).await?;
+        let first = self.store.ephemeral().put_new(EphemeralKind::lasting("logout-token"), &mark, &(), until).await?;
         recording.require_first("message_replayed", first)?;
         Ok(EndedSessions { subject, sid })
     }

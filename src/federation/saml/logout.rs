@@ -4,6 +4,7 @@
 //! be signed, for us, fresh and not seen before; then it ends the sessions it names, whatever browser brought it.
 
 use super::{message::Outgoing, message_id};
+use crate::store::EphemeralKind;
 use crate::{
     crypto::{
         Refusal, refusal,
@@ -174,7 +175,7 @@ async fn verify(federation: &Federation, inbound: Inbound, recording: &mut Recor
     let id = root.attribute("ID").filter(|id| !id.is_empty()).unwrap_or_default().to_owned();
     let until = now.plus_seconds(super::MAX_AGE_SECONDS + 2 * saml.skew() + 1);
     let mark = format!("{} {id}", idp.entity_id);
-    let first = federation.store.ephemeral().put_new("saml-logout", &mark, &(), until).await;
+    let first = federation.store.ephemeral().put_new(EphemeralKind::lasting("saml-logout"), &mark, &(), until).await;
     let first = first.map_err(|_| refusal("one_time_unavailable", "the message could not be marked as used"))?;
     recording.require_first("message_replayed", first)?;
     if !request {

@@ -22,7 +22,8 @@ struct Broker {
 async fn broker(program: PathBuf) -> Broker {
     let folder = tempfile::tempdir().unwrap();
     let (clock, random) = (FrozenClock::at(NOON), SeededRandom::new(7));
-    let store = Store::open(folder.path(), &[7; 32], random.clone(), clock.clone()).await.unwrap();
+    let store =
+        Store::open(&daypass::store::Location::folder(folder.path()), &[7; 32], random.clone(), clock.clone()).await.unwrap();
     let addresses = Addresses { public_url: "https://sp.example".parse().unwrap() };
     let federation =
         Federation::new(addresses, store, clock, random, Surroundings { cage: Some(program), ..Surroundings::default() })

@@ -1,6 +1,10 @@
-//! The SQL: loading a snapshot, and the writes of a transaction.
+//! The organization, its accounts, roles, policies and providers: loading a snapshot, and the writes of a transaction.
 
-use super::{Snapshot, WriteTx, compute, revocations, structure, unavailable, users};
+use super::{
+    Snapshot, WriteTx, compute, revocations,
+    sql::{self, Database, Query, Row},
+    structure, unavailable, users,
+};
 use crate::{
     crypto::seal::{KeyRing, Purpose},
     domain::{
@@ -13,7 +17,6 @@ use crate::{
     },
     policy::{CompiledRole, DocumentKind, Library},
 };
-use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A stored value that breaks its own rules: the file was changed by another hand.
@@ -23,17 +26,17 @@ pub(super) fn damaged(what: &str, error: impl std::fmt::Display) -> Error {
 
 /// Loads a snapshot. What did not change since the one before is taken from it.
 pub(super) async fn load(
-    pool: &SqlitePool,
+    pool: &Database,
     ring: &KeyRing,
     known: &Arc<Revocations>,
     before: Option<&Snapshot>,
 ) -> Result<Snapshot, Error> {
-    let mut tx = pool.begin().await.map_err(unavailable)?;
-    let revision = sqlx::query("SELECT number FROM revision").fetch_one(&mut *tx).await.map_err(unavailable)?.get(0);
+    let mut tx = pool.begin_read().await?;
+    let revision = sql::query("SELECT number FROM revision").fetch_one(&mut tx).await?.get("number");
     let mut snapshot = Snapshot::empty(revision);
     revocations::follow(&mut tx, known).await?;
     snapshot.revocations = known.clone();
-    let row = sqlx::query("SELECT * FROM organization").fetch_optional(&mut *tx).await.map_err(unavailable)?;
+    let row = sql::query("SELECT * FROM organization").fetch_optional(&mut tx).await?;
     if let Some(row) = row {
         snapshot.organization = Some(Organization {
             id: row.get("id"),
@@ -41,36 +44,36 @@ pub(super) async fn load(
             management_account: AccountId::parse(row.get("management_account")).map_err(|e| damaged("organization", e))?,
         });
     }
-    for row in sqlx::query("SELECT * FROM account").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM account").fetch_all(&mut tx).await? {
         let account = account(&row)?;
         snapshot.accounts.insert(account.id.clone(), account);
     }
     let mut library = Library::default();
-    for row in sqlx::query("SELECT * FROM managed_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM managed_policy").fetch_all(&mut tx).await? {
         let policy = managed_policy(&row)?;
         let parsed = library.policy(&policy.document.as_str().into(), DocumentKind::Identity);
         let (_, compiled) = parsed.map_err(|e| damaged("managed_policy", e))?;
         snapshot.policies.insert(policy.arn(), (policy, compiled));
     }
     let mut roles: BTreeMap<String, Role> = BTreeMap::new();
-    for row in sqlx::query("SELECT * FROM role").fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query("SELECT * FROM role").fetch_all(&mut tx).await? {
         let role = role(&row)?;
         roles.insert(role.id.clone(), role);
     }
-    for row in sqlx::query("SELECT * FROM role_inline_policy").fetch_all(&mut *tx).await.map_err(unavailable)? {
-        if let Some(role) = roles.get_mut(row.get::<&str, _>("role_id")) {
+    for row in sql::query("SELECT * FROM role_inline_policy").fetch_all(&mut tx).await? {
+        if let Some(role) = roles.get_mut(row.get::<&str>("role_id")) {
             let name = PolicyName::parse(row.get("name")).map_err(|e| damaged("role_inline_policy", e))?;
-            role.inline_policies.insert(name, row.get::<&str, _>("document").into());
+            role.inline_policies.insert(name, row.get::<&str>("document").into());
         }
     }
     let attached = "SELECT * FROM role_attached_policy ORDER BY policy_arn";
-    for row in sqlx::query(attached).fetch_all(&mut *tx).await.map_err(unavailable)? {
-        if let Some(role) = roles.get_mut(row.get::<&str, _>("role_id")) {
+    for row in sql::query(attached).fetch_all(&mut tx).await? {
+        if let Some(role) = roles.get_mut(row.get::<&str>("role_id")) {
             role.attached_policies.push(Arn::parse(row.get("policy_arn")).map_err(|e| damaged("role_attached_policy", e))?);
         }
     }
     let providers = "SELECT * FROM identity_provider ORDER BY owner, name";
-    for row in sqlx::query(providers).fetch_all(&mut *tx).await.map_err(unavailable)? {
+    for row in sql::query(providers).fetch_all(&mut tx).await? {
         snapshot.providers.push(Arc::new(provider(&row, ring)?));
     }
     structure::load(&mut tx, &mut snapshot).await?;
@@ -112,18 +115,18 @@ fn unreserved(role: &Role) -> Result<(), Error> {
     Err(Error::new(ErrorKind::DeleteConflict, message))
 }
 
-fn account(row: &SqliteRow) -> Result<Account, Error> {
+fn account(row: &Row) -> Result<Account, Error> {
     Ok(Account {
         id: AccountId::parse(row.get("id")).map_err(|e| damaged("account", e))?,
         name: row.get("name"),
         email: row.get("email"),
         color: AccountColor::parse(row.get("color")).map_err(|e| damaged("account", e))?,
-        parent: Some(row.get::<String, _>("parent")).filter(|parent| !parent.is_empty()),
+        parent: Some(row.get::<String>("parent")).filter(|parent| !parent.is_empty()),
         tags: serde_json::from_str(row.get("tags")).map_err(|e| damaged("account", e))?,
     })
 }
 
-fn managed_policy(row: &SqliteRow) -> Result<ManagedPolicy, Error> {
+fn managed_policy(row: &Row) -> Result<ManagedPolicy, Error> {
     Ok(ManagedPolicy {
         account: AccountId::parse(row.get("account")).map_err(|e| damaged("managed_policy", e))?,
         name: PolicyName::parse(row.get("name")).map_err(|e| damaged("managed_policy", e))?,
@@ -134,14 +137,14 @@ fn managed_policy(row: &SqliteRow) -> Result<ManagedPolicy, Error> {
     })
 }
 
-fn role(row: &SqliteRow) -> Result<Role, Error> {
+fn role(row: &Row) -> Result<Role, Error> {
     Ok(Role {
         account: AccountId::parse(row.get("account")).map_err(|e| damaged("role", e))?,
         name: RoleName::parse(row.get("name")).map_err(|e| damaged("role", e))?,
         path: row.get("path"),
         id: row.get("id"),
         description: row.get("description"),
-        trust_policy: row.get::<&str, _>("trust_policy").into(),
+        trust_policy: row.get::<&str>("trust_policy").into(),
         max_session_seconds: row.get("max_session_seconds"),
         created: Timestamp(row.get("created")),
         inline_policies: BTreeMap::new(),
@@ -149,16 +152,16 @@ fn role(row: &SqliteRow) -> Result<Role, Error> {
     })
 }
 
-fn provider(row: &SqliteRow, ring: &KeyRing) -> Result<IdentityProvider, Error> {
+fn provider(row: &Row, ring: &KeyRing) -> Result<IdentityProvider, Error> {
     let settings: String = row.get("settings");
     let name: &str = row.get("name");
     let owner: &str = row.get("owner");
-    let kind = match row.get::<&str, _>("kind") {
+    let kind = match row.get::<&str>("kind") {
         "saml" => ProviderKind::Saml(serde_json::from_str(&settings).map_err(|e| damaged("identity_provider", e))?),
         "oidc" => {
             let mut oidc: crate::domain::iam::OidcProvider =
                 serde_json::from_str(&settings).map_err(|e| damaged("identity_provider", e))?;
-            if let Some(sealed) = row.get::<Option<Vec<u8>>, _>("secret") {
+            if let Some(sealed) = row.get::<Option<Vec<u8>>>("secret") {
                 let opened = ring.open(Purpose::StoredSecret, &secret_context(owner, name), &sealed);
                 let text = opened.and_then(|secret| String::from_utf8(secret).ok());
                 oidc.client_secret =
@@ -199,7 +202,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`, as for every write below.
     pub async fn put_organization(&mut self, organization: &Organization) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO organization (only_row, id, name, management_account) VALUES (1, $1, $2, $3)
              ON CONFLICT (only_row) DO UPDATE SET name = $2, management_account = $3",
         );
@@ -214,7 +217,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_account(&mut self, account: &Account) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO account (id, name, email, color, tags, parent) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, color = $4, tags = $5, parent = $6",
         );
@@ -232,7 +235,7 @@ impl WriteTx<'_> {
     /// `Unavailable`.
     pub async fn put_role(&mut self, role: &Role) -> Result<(), Error> {
         unreserved(role)?;
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO role (id, account, name, path, description, trust_policy, max_session_seconds, created)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (id) DO UPDATE SET path = $4, description = $5, trust_policy = $6, max_session_seconds = $7",
@@ -249,14 +252,14 @@ impl WriteTx<'_> {
                 .bind(role.created.0),
         )
         .await?;
-        self.execute(sqlx::query("DELETE FROM role_inline_policy WHERE role_id = $1").bind(role.id.clone())).await?;
+        self.execute(sql::query("DELETE FROM role_inline_policy WHERE role_id = $1").bind(role.id.clone())).await?;
         for (name, document) in &role.inline_policies {
-            let query = sqlx::query("INSERT INTO role_inline_policy (role_id, name, document) VALUES ($1, $2, $3)");
+            let query = sql::query("INSERT INTO role_inline_policy (role_id, name, document) VALUES ($1, $2, $3)");
             self.execute(query.bind(role.id.clone()).bind(name.to_string()).bind(document.clone())).await?;
         }
-        self.execute(sqlx::query("DELETE FROM role_attached_policy WHERE role_id = $1").bind(role.id.clone())).await?;
+        self.execute(sql::query("DELETE FROM role_attached_policy WHERE role_id = $1").bind(role.id.clone())).await?;
         for arn in &role.attached_policies {
-            let query = sqlx::query("INSERT INTO role_attached_policy (role_id, policy_arn) VALUES ($1, $2)");
+            let query = sql::query("INSERT INTO role_attached_policy (role_id, policy_arn) VALUES ($1, $2)");
             self.execute(query.bind(role.id.clone()).bind(arn.to_string())).await?;
         }
         Ok(())
@@ -269,7 +272,7 @@ impl WriteTx<'_> {
     pub async fn delete_role(&mut self, id: &str) -> Result<(), Error> {
         let snapshot = self.snapshot.clone();
         snapshot.role_by_id(id).map_or(Ok(()), |role| unreserved(&role.role))?;
-        self.execute(sqlx::query("DELETE FROM role WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM role WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates or changes a managed policy.
@@ -277,7 +280,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn put_policy(&mut self, policy: &ManagedPolicy) -> Result<(), Error> {
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO managed_policy (id, account, name, description, document, created) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (id) DO UPDATE SET description = $4, document = $5",
         );
@@ -298,7 +301,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// `Unavailable`.
     pub async fn delete_policy(&mut self, id: &str) -> Result<(), Error> {
-        self.execute(sqlx::query("DELETE FROM managed_policy WHERE id = $1").bind(id.to_owned())).await
+        self.execute(sql::query("DELETE FROM managed_policy WHERE id = $1").bind(id.to_owned())).await
     }
 
     /// Creates or changes a provider; its secret is sealed on the way.
@@ -317,7 +320,7 @@ impl WriteTx<'_> {
             .map(|secret| self.store.ring.seal(Purpose::StoredSecret, &context, secret.expose().as_bytes()))
             .transpose()
             .map_err(Error::internal)?;
-        let query = sqlx::query(
+        let query = sql::query(
             "INSERT INTO identity_provider (owner, name, label, domains, kind, settings, secret, second_factor,
              directory_user) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (owner, name) DO UPDATE SET label = $3, domains = $4, kind = $5, settings = $6, secret = $7,
@@ -355,23 +358,17 @@ impl WriteTx<'_> {
                 self.delete_factors_of_provider(&source.resource()).await?;
             }
         }
-        let query = sqlx::query("DELETE FROM identity_provider WHERE owner = $1 AND name = $2");
+        let query = sql::query("DELETE FROM identity_provider WHERE owner = $1 AND name = $2");
         self.execute(query.bind(owner_text(owner).to_owned()).bind(name.to_string())).await
     }
 
-    pub(super) async fn execute(
-        &mut self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<(), Error> {
+    pub(super) async fn execute(&mut self, query: Query) -> Result<(), Error> {
         self.changed = true;
         self.aside(query).await.map(drop)
     }
 
     /// A write that no decision depends on: the snapshot stays. Returns how many rows it touched.
-    pub(super) async fn aside(
-        &mut self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<u64, Error> {
-        Ok(query.execute(&mut *self.tx).await.map_err(unavailable)?.rows_affected())
+    pub(super) async fn aside(&mut self, query: Query) -> Result<u64, Error> {
+        query.execute(&mut self.tx).await
     }
 }

@@ -1,9 +1,16 @@
 //! Audit records, in CloudTrail's words.
 
+mod chain;
+mod ledger;
+
+pub(super) use chain::begin as begin_chain;
+pub use chain::{BrokenLink, ChainReport, Head, SEAL_SECONDS};
+pub(super) use ledger::Ledger;
+
 use super::{
     ReadTx,
     recordings::{self, Split},
-    unavailable,
+    sql::{self, Row, Tx},
 };
 use crate::domain::{
     Error, Timestamp,
@@ -11,7 +18,6 @@ use crate::domain::{
     session::{Caller, Principal},
 };
 use serde_json::{Map, Value};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use std::sync::{Mutex, PoisonError};
 
 /// Most refusals of anonymous callers on record in one minute. Beyond it they are in the log alone: strangers can't fill
@@ -113,9 +119,26 @@ impl AuditRecord {
         self.error = Some((format!("{:?}", error.kind), message));
     }
 
-    /// Whether it holds something for the flight recorder.
-    pub(super) fn is_recorded(&self) -> bool {
-        recordings::is_recorded(self)
+    /// As it will be read back, at its place; and its details as they are stored.
+    fn event(&self, sequence: i64) -> (AuditEvent, String) {
+        // One of the databases knows no text with this character, and the hash is over what is stored.
+        let text = |text: &str| text.replace('\0', "\u{fffd}");
+        let event = AuditEvent {
+            sequence,
+            event_id: text(&self.event_id),
+            time: self.time,
+            event_source: self.event_source.to_owned(),
+            event_name: self.event_name.to_owned(),
+            account: text(&self.account),
+            principal: text(&self.principal),
+            source_ip: text(&self.source_ip),
+            user_agent: text(&self.user_agent),
+            request_id: text(&self.request_id),
+            error_code: self.error.as_ref().map(|(code, _)| text(code)),
+            error_message: self.error.as_ref().map(|(_, message)| text(message)),
+            detail: Value::Null,
+        };
+        (event, serde_json::to_string(&self.notes.0).unwrap_or_default())
     }
 
     /// Whether nobody in particular was refused something: what strangers can cause without end.
@@ -125,33 +148,42 @@ impl AuditRecord {
 }
 
 /// Writes records, and what they hold for the recorder.
-pub(super) async fn write_all(records: &mut [AuditRecord], connection: &mut SqliteConnection) -> Result<(), Error> {
+pub(super) async fn write_all(records: &mut [AuditRecord], tx: &mut Tx) -> Result<(), Error> {
     let splits: Vec<Option<Split>> = records.iter_mut().map(Split::take).collect();
     let recorded: Vec<(&AuditRecord, Split)> =
         records.iter().zip(splits).filter_map(|(record, split)| split.map(|split| (record, split))).collect();
     // First: an audit record that speaks of a recording is not written without it.
-    recordings::write_all(&recorded, connection).await?;
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO audit (event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
-                            request_id, error_code, error_message, detail) ",
+    recordings::write_all(&recorded, tx).await?;
+    let mut head = chain::take_head(tx).await?;
+    let mut rows = Vec::with_capacity(records.len());
+    for record in records.iter() {
+        let (event, detail) = record.event(head.sequence + 1);
+        let hash = chain::link(&head.hash, &event, &detail);
+        rows.push(vec![
+            event.sequence.into(),
+            event.event_id.into(),
+            event.time.0.into(),
+            event.event_source.into(),
+            event.event_name.into(),
+            event.account.into(),
+            event.principal.into(),
+            event.source_ip.into(),
+            event.user_agent.into(),
+            event.request_id.into(),
+            event.error_code.into(),
+            event.error_message.into(),
+            detail.into(),
+            hash.as_slice().into(),
+        ]);
+        head = Head { sequence: event.sequence, hash };
+    }
+    let mut query = sql::query(
+        "INSERT INTO audit (sequence, event_id, time, event_source, event_name, account, principal, source_ip, user_agent,
+                            request_id, error_code, error_message, detail, hash) ",
     );
-    query.push_values(records, |mut row, record| {
-        let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
-        row.push_bind(&record.event_id)
-            .push_bind(record.time.0)
-            .push_bind(record.event_source)
-            .push_bind(record.event_name)
-            .push_bind(&record.account)
-            .push_bind(&record.principal)
-            .push_bind(&record.source_ip)
-            .push_bind(&record.user_agent)
-            .push_bind(&record.request_id)
-            .push_bind(code)
-            .push_bind(message)
-            .push_bind(serde_json::to_string(&record.notes.0).unwrap_or_default());
-    });
-    query.build().execute(connection).await.map_err(unavailable)?;
-    Ok(())
+    query.push_rows(rows);
+    query.execute(&mut *tx).await?;
+    chain::put_head(tx, &head).await
 }
 
 /// A record as it is read back.
@@ -221,17 +253,13 @@ impl ReadTx<'_> {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<AuditEvent>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE event_name IN (");
-        let mut list = query.separated(", ");
-        for name in names {
-            list.push_bind(*name);
-        }
-        query.push(") AND time >= ").push_bind(since.0);
+        let mut query = sql::query("SELECT * FROM audit WHERE event_name IN (");
+        query.push_list(names.iter().copied()).push(") AND time >= ").push_bind(since.0);
         if let Some(account) = account {
             query.push(" AND account = ").push_bind(account.as_str());
         }
         query.push(" ORDER BY time DESC, sequence DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let rows = query.fetch_all(&self.store.readers).await?;
         Ok(rows.iter().map(event).collect())
     }
 
@@ -249,11 +277,11 @@ impl ReadTx<'_> {
     ) -> Result<(Vec<AuditEvent>, Option<i64>), Error> {
         let mut searched_to = 1;
         if !filter.text.is_empty() {
-            let newest = sqlx::query("SELECT coalesce(max(sequence), 0) + 1 AS next FROM audit");
-            let newest: i64 = newest.fetch_one(&self.store.readers).await.map_err(unavailable)?.get("next");
+            let newest = sql::query("SELECT sequence + 1 AS next FROM audit_head");
+            let newest: i64 = newest.fetch_one(&self.store.readers).await?.get("next");
             searched_to = (before.unwrap_or(newest).min(newest) - SEARCHED_AT_ONCE).max(1);
         }
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE 1 = 1");
+        let mut query = sql::query("SELECT * FROM audit WHERE 1 = 1");
         let texts = [
             (" AND account = ", account.map(ToString::to_string)),
             (" AND event_name = ", filter.event_name.clone()),
@@ -287,7 +315,7 @@ impl ReadTx<'_> {
             query.push_bind(text.clone()).push(") > 0 OR instr(lower(detail), ").push_bind(text).push(") > 0)");
         }
         query.push(" ORDER BY sequence DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.store.readers).await.map_err(unavailable)?;
+        let rows = query.fetch_all(&self.store.readers).await?;
         let found: Vec<AuditEvent> = rows.iter().map(event).collect();
         let full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = match found.last().filter(|_| full) {
@@ -298,7 +326,7 @@ impl ReadTx<'_> {
     }
 }
 
-fn event(row: &sqlx::sqlite::SqliteRow) -> AuditEvent {
+fn event(row: &Row) -> AuditEvent {
     AuditEvent {
         sequence: row.get("sequence"),
         event_id: row.get("event_id"),
@@ -312,6 +340,6 @@ fn event(row: &sqlx::sqlite::SqliteRow) -> AuditEvent {
         request_id: row.get("request_id"),
         error_code: row.get("error_code"),
         error_message: row.get("error_message"),
-        detail: serde_json::from_str(&row.get::<String, _>("detail")).unwrap_or_default(),
+        detail: serde_json::from_str(&row.get::<String>("detail")).unwrap_or_default(),
     }
 }

@@ -1,9 +1,11 @@
 //! Group commit of audit records: those that come together are written together, so that one wait for the disk serves them
 //! all. Nothing is acknowledged before its record is on disk.
 
-use super::{AuditRecord, audit::write_all, unavailable};
-use crate::domain::Error;
-use sqlx::SqlitePool;
+use super::{AuditRecord, write_all};
+use crate::{
+    domain::Error,
+    store::{sql::Database, unavailable},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most records in one commit.
@@ -14,18 +16,18 @@ const MAX_WAITING: usize = 4096;
 type Entry = (AuditRecord, oneshot::Sender<Result<(), Error>>);
 
 /// The way to the writer's task.
-pub(super) struct Ledger(mpsc::Sender<Entry>);
+pub(in crate::store) struct Ledger(mpsc::Sender<Entry>);
 
 impl Ledger {
     /// Starts the task. It ends with the ledger.
-    pub(super) fn open(writer: SqlitePool) -> Self {
+    pub(in crate::store) fn open(writer: Database) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         tokio::spawn(write(writer, receiver));
         Self(sender)
     }
 
     /// Returns when the record is on disk.
-    pub(super) async fn write(&self, record: AuditRecord) -> Result<(), Error> {
+    pub(in crate::store) async fn write(&self, record: AuditRecord) -> Result<(), Error> {
         let (acknowledge, acknowledged) = oneshot::channel();
         let gone = || unavailable("the audit writer is gone");
         self.0.send((record, acknowledge)).await.map_err(|_| gone())?;
@@ -33,19 +35,14 @@ impl Ledger {
     }
 }
 
-async fn write(writer: SqlitePool, mut waiting: mpsc::Receiver<Entry>) {
+async fn write(writer: Database, mut waiting: mpsc::Receiver<Entry>) {
     let mut entries = Vec::with_capacity(MAX_TOGETHER);
     while waiting.recv_many(&mut entries, MAX_TOGETHER).await > 0 {
         let (mut records, callers): (Vec<_>, Vec<_>) = entries.drain(..).unzip();
         let outcome = async {
-            if records.iter().any(AuditRecord::is_recorded) {
-                // Two tables: both or none.
-                let mut tx = writer.begin().await.map_err(unavailable)?;
-                write_all(&mut records, &mut tx).await?;
-                return tx.commit().await.map_err(unavailable);
-            }
-            let mut connection = writer.acquire().await.map_err(unavailable)?;
-            write_all(&mut records, &mut connection).await
+            let mut tx = writer.begin_write().await?;
+            write_all(&mut records, &mut tx).await?;
+            tx.commit().await
         };
         let outcome = outcome.await;
         for caller in callers {

@@ -1,0 +1,385 @@
+//! The chain of audit records: each holds the SHA-256 of itself and of the one before it, and now and then the newest is signed.
+//!
+//! Who changes, removes or inserts a record breaks the chain at that place, and [`ReadTx::verify_audit`] names it. Who rewrites
+//! everything from there on needs the signing key, which lies in the store sealed under the master key. Who takes the newest
+//! records away, with the signatures over them, leaves a shorter chain that is whole: only a head that was noted elsewhere (every
+//! export holds them) shows that, so [`ReadTx::verify_audit`] takes one to look for.
+//!
+//! Retention removes the oldest records and signs where the chain begins from then on.
+
+use super::AuditEvent;
+use crate::{
+    crypto::sha256,
+    domain::{Error, ErrorKind, Timestamp},
+    store::{
+        ReadTx, Store,
+        keys::SigningKey,
+        sql::{self, Database, Dialect, Tx},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// How often the newest record is signed, in seconds, where there is a new one.
+pub const SEAL_SECONDS: u64 = 60;
+/// Records older than this, in seconds, that nothing signed covers: signatures are missing.
+const UNSEALED_SECONDS: i64 = 3600;
+/// Records read at once.
+const BATCH: i64 = 2_000;
+/// What stands before the first record.
+const NOTHING: [u8; 32] = [0; 32];
+
+/// The newest record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its position; 0 where there is none.
+    pub sequence: i64,
+    /// Its hash, in hexadecimal.
+    #[serde(with = "hexadecimal")]
+    pub hash: Vec<u8>,
+}
+
+mod hexadecimal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// What a seal says, as the claims of a JWS (RFC 7515, ES256).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct SealClaims {
+    /// Where the chain stood.
+    #[serde(flatten)]
+    head: Head,
+    /// When, in seconds.
+    iat: i64,
+    /// Whether everything up to here was removed by retention.
+    #[serde(default)]
+    begins: bool,
+}
+
+/// The hash of a record that comes after `before`. Every column counts, each with its length.
+pub(in crate::store) fn link(before: &[u8], event: &AuditEvent, detail: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512 + detail.len());
+    bytes.extend(b"daypass-audit-1");
+    bytes.extend(before);
+    bytes.extend(event.sequence.to_be_bytes());
+    bytes.extend(event.time.0.to_be_bytes());
+    let required = [
+        &event.event_id,
+        &event.event_source,
+        &event.event_name,
+        &event.account,
+        &event.principal,
+        &event.source_ip,
+        &event.user_agent,
+        &event.request_id,
+    ];
+    let optional = [event.error_code.as_deref(), event.error_message.as_deref(), Some(detail)];
+    for text in required.into_iter().map(|text| Some(text.as_str())).chain(optional) {
+        let (tag, text) = text.map_or((0, ""), |text| (1, text));
+        bytes.push(tag);
+        bytes.extend((text.len() as u64).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    sha256(&bytes)
+}
+
+/// Takes the head, so that nobody else adds a record before this transaction ends.
+pub(super) async fn take_head(tx: &mut Tx) -> Result<Head, Error> {
+    let sql = match tx.dialect() {
+        Dialect::Sqlite => "SELECT sequence, hash FROM audit_head",
+        Dialect::Postgres => "SELECT sequence, hash FROM audit_head FOR UPDATE",
+    };
+    let row = sql::query(sql).fetch_one(&mut *tx).await?;
+    Ok(Head { sequence: row.get("sequence"), hash: row.get("hash") })
+}
+
+pub(super) async fn put_head(tx: &mut Tx, head: &Head) -> Result<(), Error> {
+    let query = sql::query("UPDATE audit_head SET sequence = $1, hash = $2").bind(head.sequence).bind(head.hash.as_slice());
+    query.execute(tx).await.map(drop)
+}
+
+/// Begins the chain where there is none: with the records of a store that is older than it.
+pub(in crate::store) async fn begin(writer: &Database) -> Result<(), Error> {
+    if sql::query("SELECT sequence FROM audit_head").fetch_optional(writer).await?.is_some() {
+        return Ok(());
+    }
+    let mut tx = writer.begin_write().await?;
+    let mut head = Head { sequence: 0, hash: NOTHING.to_vec() };
+    let mut first = 0;
+    loop {
+        let query = sql::query("SELECT * FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2").bind(head.sequence);
+        let rows = query.bind(BATCH).fetch_all(&mut tx).await?;
+        let Some(oldest) = rows.first() else { break };
+        if head.sequence == 0 {
+            first = oldest.get::<i64>("sequence") - 1;
+        }
+        for row in &rows {
+            let event = super::event(row);
+            let hash = link(&head.hash, &event, row.get("detail"));
+            let query = sql::query("UPDATE audit SET hash = $2 WHERE sequence = $1").bind(event.sequence).bind(hash.as_slice());
+            query.execute(&mut tx).await?;
+            head = Head { sequence: event.sequence, hash };
+        }
+    }
+    let query =
+        sql::query("INSERT INTO audit_head (only_row, sequence, hash, first) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING");
+    query.bind(head.sequence).bind(head.hash.as_slice()).bind(first).execute(&mut tx).await?;
+    tx.commit().await
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// How many records are as they were written.
+    pub records: u64,
+    /// How many signatures hold.
+    pub seals: u64,
+    /// The oldest record's position less one: what came before was removed by retention.
+    pub begins_after: i64,
+    /// The newest record. Note it elsewhere: it is what a later verification can look for.
+    pub head: Head,
+    /// Up to where it is signed.
+    pub sealed_to: i64,
+    /// The first record that is wrong, where one is.
+    pub broken: Option<BrokenLink>,
+}
+
+/// Where the chain is broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BrokenLink {
+    /// The first position that is wrong.
+    pub sequence: i64,
+    /// The record that stands there, where one does.
+    pub event_id: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Store {
+    /// Signs the newest record where it is not signed yet.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn seal_audit(&self) -> Result<(), Error> {
+        let head = sql::query("SELECT sequence, hash FROM audit_head").fetch_one(&self.readers).await?;
+        let head = Head { sequence: head.get("sequence"), hash: head.get("hash") };
+        let last = sql::query("SELECT coalesce(max(sequence), 0) AS sequence FROM audit_seal").fetch_one(&self.readers).await?;
+        if head.sequence <= last.get::<i64>("sequence") {
+            return Ok(());
+        }
+        let (now, sequence) = (self.clock.now(), head.sequence);
+        let jws = self.audit_key().await?.sign(&SealClaims { head, iat: now.seconds(), begins: false })?;
+        let query = sql::query("INSERT INTO audit_seal (sequence, time, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+        query.bind(sequence).bind(now.0).bind(jws).execute(&self.writer).await.map(drop)
+    }
+
+    /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now.
+    /// Returns how many went.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn forget_audit(&self, before: Timestamp) -> Result<u64, Error> {
+        let query = sql::query(
+            "SELECT coalesce(max(audit_seal.sequence), 0) AS last FROM audit_seal JOIN audit ON audit.sequence = audit_seal.sequence
+             WHERE audit_seal.sequence < (SELECT coalesce(min(sequence), 0) FROM audit WHERE time >= $1)
+                OR (audit_seal.sequence <= (SELECT coalesce(max(sequence), 0) FROM audit)
+                    AND NOT EXISTS (SELECT 1 FROM audit WHERE time >= $1))",
+        );
+        let last: i64 = query.bind(before.0).fetch_one(&self.readers).await?.get("last");
+        if last == 0 {
+            return Ok(0);
+        }
+        let row = sql::query("SELECT hash FROM audit WHERE sequence = $1").bind(last).fetch_one(&self.readers).await?;
+        let now = self.clock.now();
+        let claims = SealClaims { head: Head { sequence: last, hash: row.get("hash") }, iat: now.seconds(), begins: true };
+        let jws = self.audit_key().await?.sign(&claims)?;
+        let mut tx = self.writer.begin_write().await?;
+        // The last one that goes is the new beginning: its hash stays, in the seal.
+        let seal = "INSERT INTO audit_seal (sequence, time, jws) VALUES ($1, $2, $3)
+                    ON CONFLICT (sequence) DO UPDATE SET time = $2, jws = $3";
+        sql::query(seal).bind(last).bind(now.0).bind(jws).execute(&mut tx).await?;
+        let gone = sql::query("DELETE FROM audit WHERE sequence <= $1").bind(last).execute(&mut tx).await?;
+        sql::query("DELETE FROM audit_seal WHERE sequence < $1").bind(last).execute(&mut tx).await?;
+        sql::query("UPDATE audit_head SET first = $1").bind(last).execute(&mut tx).await?;
+        tx.commit().await?;
+        Ok(gone)
+    }
+}
+
+impl ReadTx<'_> {
+    /// Walks the whole chain: every record's hash, every signature, the beginning and the end; and that a head which was noted
+    /// before is part of it.
+    ///
+    /// # Errors
+    /// `Unavailable`; `InvalidInput` when the noted head is none.
+    pub async fn verify_audit(&self, noted: Option<&Head>) -> Result<ChainReport, Error> {
+        let store = self.store;
+        let key = store.audit_key().await?;
+        // Records that come while it is read are for the next time.
+        let row = sql::query("SELECT sequence, hash, first FROM audit_head").fetch_one(&store.readers).await?;
+        let end = Head { sequence: row.get("sequence"), hash: row.get("hash") };
+        let first: i64 = row.get("first");
+        let mut report =
+            ChainReport { records: 0, seals: 0, begins_after: first, head: end.clone(), sealed_to: first, broken: None };
+        let mut walk = Walk { seals: Seals::read(store, end.sequence).await?, key, noted, report: &mut report };
+        if let Err(broken) = walk.from(first, &end, store).await? {
+            report.broken = Some(broken);
+        }
+        Ok(report)
+    }
+}
+
+/// The seals of a chain, oldest first.
+struct Seals(std::collections::VecDeque<(i64, String)>);
+
+impl Seals {
+    async fn read(store: &Store, to: i64) -> Result<Self, Error> {
+        let query = sql::query("SELECT sequence, jws FROM audit_seal WHERE sequence <= $1 ORDER BY sequence").bind(to);
+        let rows = query.fetch_all(&store.readers).await?;
+        Ok(Self(rows.iter().map(|row| (row.get("sequence"), row.get("jws"))).collect()))
+    }
+}
+
+struct Walk<'w> {
+    seals: Seals,
+    key: &'w SigningKey,
+    noted: Option<&'w Head>,
+    report: &'w mut ChainReport,
+}
+
+type Step = Result<(), BrokenLink>;
+
+fn broken(sequence: i64, event_id: Option<&str>, reason: impl Into<String>) -> BrokenLink {
+    BrokenLink { sequence, event_id: event_id.map(str::to_owned), reason: reason.into() }
+}
+
+impl Walk<'_> {
+    async fn from(&mut self, first: i64, end: &Head, store: &Store) -> Result<Step, Error> {
+        if let Some(noted) = self.noted {
+            if noted.sequence <= first {
+                let message = format!("record {} is from before the oldest one that is kept", noted.sequence);
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+            if noted.sequence > end.sequence {
+                return Ok(Err(broken(end.sequence + 1, None, format!("records up to {} were removed", noted.sequence))));
+            }
+        }
+        let mut at = match self.beginning(first) {
+            Ok(head) => head,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let mut last_time = None;
+        while at.sequence < end.sequence {
+            let query = sql::query("SELECT * FROM audit WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3");
+            let rows = query.bind(at.sequence).bind(end.sequence).bind(BATCH).fetch_all(&store.readers).await?;
+            if rows.is_empty() {
+                return Ok(Err(broken(at.sequence + 1, None, "records up to the end were removed")));
+            }
+            for row in &rows {
+                let event = super::event(row);
+                if event.sequence != at.sequence + 1 {
+                    return Ok(Err(broken(at.sequence + 1, None, "the record was removed")));
+                }
+                let hash = link(&at.hash, &event, row.get("detail"));
+                let stored: Option<Vec<u8>> = row.get("hash");
+                if stored.as_ref() != Some(&hash) {
+                    return Ok(Err(broken(event.sequence, Some(&event.event_id), "the record was changed")));
+                }
+                last_time = Some(event.time);
+                at = Head { sequence: event.sequence, hash };
+                self.report.records += 1;
+                if let Err(broken) = self.sealed(&at, &event.event_id) {
+                    return Ok(Err(broken));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        if at != *end {
+            return Ok(Err(broken(end.sequence, None, "the end of the chain was changed")));
+        }
+        let due = last_time.filter(|_| self.report.sealed_to < end.sequence);
+        let unsealed_since = store.clock.now().plus_seconds(-UNSEALED_SECONDS);
+        if due.is_some_and(|time| time < unsealed_since) {
+            return Ok(Err(broken(self.report.sealed_to + 1, None, "signatures from here on are missing")));
+        }
+        Ok(Ok(()))
+    }
+
+    /// What stands before the first record: nothing, or what retention signed.
+    fn beginning(&mut self, first: i64) -> Result<Head, BrokenLink> {
+        let Some((sequence, jws)) = self.seals.0.front().cloned() else {
+            return if first == 0 {
+                Ok(Head { sequence: 0, hash: NOTHING.to_vec() })
+            } else {
+                Err(broken(first, None, "the beginning of the chain is not signed"))
+            };
+        };
+        if sequence > first {
+            // A store that is older than its chain may begin with a later record; then the first seal covers it.
+            return Ok(Head { sequence: first, hash: NOTHING.to_vec() });
+        }
+        let claims: Option<SealClaims> = self.key.verify(&jws);
+        match claims.filter(|claims| claims.begins && claims.head.sequence == first && sequence == first) {
+            Some(claims) => {
+                self.seals.0.pop_front();
+                self.report.seals += 1;
+                Ok(claims.head)
+            }
+            None => Err(broken(first, None, "the beginning of the chain was changed")),
+        }
+    }
+
+    /// Where this record was signed: by us, and as it is; and where it was noted.
+    fn sealed(&mut self, at: &Head, event_id: &str) -> Step {
+        if self.noted.is_some_and(|noted| noted.sequence == at.sequence && noted.hash != at.hash) {
+            return Err(broken(
+                at.sequence,
+                Some(event_id),
+                "the record, or one before it, is another than the one that was noted",
+            ));
+        }
+        if self.seals.0.front().is_none_or(|(sequence, _)| *sequence != at.sequence) {
+            return Ok(());
+        }
+        let Some((_, jws)) = self.seals.0.pop_front() else { return Ok(()) };
+        match self.key.verify::<SealClaims>(&jws) {
+            Some(claims) if claims.head == *at => {
+                self.report.seals += 1;
+                self.report.sealed_to = at.sequence;
+                Ok(())
+            }
+            Some(_) => Err(broken(
+                at.sequence,
+                Some(event_id),
+                "the record, or one before it, was changed: the signature is over another",
+            )),
+            None => Err(broken(at.sequence, Some(event_id), "the signature over this record is not ours")),
+        }
+    }
+}
+
+/// A head as people write it: `<sequence>:<hash in hexadecimal>`.
+impl std::str::FromStr for Head {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let read = || {
+            let (sequence, hash) = text.split_once(':')?;
+            let hash = hex::decode(hash).ok().filter(|hash| hash.len() == 32)?;
+            Some(Self { sequence: sequence.parse().ok()?, hash })
+        };
+        read().ok_or_else(|| Error::invalid(format!("`{text}` is no head of an audit log: expected NUMBER:HASH")))
+    }
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.sequence, hex::encode(&self.hash))
+    }
+}
