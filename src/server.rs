@@ -22,7 +22,17 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use std::{cell::RefCell, convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -38,6 +48,8 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long requests may finish after a stop was asked for.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How long a look at what this node needs may take.
+const READY_TIME: Duration = Duration::from_secs(2);
 const REQUEST_ID: &str = "x-amzn-requestid";
 /// Most bytes of request line and headers.
 const MAX_HEADERS: usize = 64 * 1024;
@@ -60,9 +72,9 @@ struct Front {
 }
 
 impl Front {
-    fn new(settings: &Settings, gateway: Gateway) -> Self {
+    fn new(settings: &Settings, gateway: Gateway, stopping: Stopping) -> Self {
         Self {
-            router: router(settings, gateway.clone()),
+            router: router(settings, gateway.clone(), stopping),
             gateway,
             proxies: settings.trusted_proxies.clone().into(),
             secure_listener: settings.tls.is_some(),
@@ -88,6 +100,10 @@ impl Front {
         for (name, value) in EVERYWHERE {
             headers.entry(name).or_insert(value);
         }
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+        }
+        let headers = response.headers_mut();
         if self.https {
             let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
             headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
@@ -158,7 +174,7 @@ async fn without_panic(answer: impl Future<Output = Response>) -> Response {
     .await
 }
 
-fn router(settings: &Settings, gateway: Gateway) -> Router {
+fn router(settings: &Settings, gateway: Gateway, stopping: Stopping) -> Router {
     let secure = settings.public_url.scheme() == "https";
     // `__Host-` needs Secure, which plain http on a loopback address can't have.
     let name = if secure { "__Host-daypass" } else { "daypass" };
@@ -206,16 +222,29 @@ fn router(settings: &Settings, gateway: Gateway) -> Router {
         .route("/scim/{*rest}", any(|uri: Uri| async move { scim::elsewhere(uri.path()) }))
         .fallback(pages::not_found)
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(gateway))
+        .route("/readyz", get(ready).with_state((gateway, stopping)))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
 }
 
-async fn ready(State(gateway): State<Gateway>) -> Response {
-    match gateway.broker.store.refresh().await {
-        Ok(()) => "ready\n".into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n").into_response(),
+/// Whether this node should be sent requests. Without Redis nobody can begin to sign in, and signed calls are answered as ever:
+/// it stays ready, and says so.
+async fn ready(State((gateway, stopping)): State<(Gateway, Stopping)>) -> Response {
+    let unready = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if stopping.load(Ordering::Relaxed) {
+        return unready("stopping\n");
+    }
+    let store = &gateway.broker.store;
+    let looked = tokio::time::timeout(READY_TIME, async { tokio::join!(store.refresh(), store.ephemeral().reach()) }).await;
+    match looked {
+        Ok((Ok(()), _)) if store.fresh().is_err() => unready("the snapshot is too old\n"),
+        Ok((Ok(()), Ok(()))) => "ready\n".into_response(),
+        Ok((Ok(()), Err(_))) => "ready, but nobody can sign in: Redis can't be reached\n".into_response(),
+        Ok((Err(_), _)) | Err(_) => unready("the store can't be read\n"),
     }
 }
+
+/// Set once the broker was asked to stop.
+type Stopping = Arc<AtomicBool>;
 
 /// The whole request, its body read.
 async fn wire(request: Request) -> Result<WireRequest, Response> {
@@ -256,11 +285,19 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let front = Arc::new(Front::new(settings, gateway.clone()));
+    let stopping = Stopping::default();
+    let front = Arc::new(Front::new(settings, gateway.clone(), stopping.clone()));
     let follower = tokio::spawn(gateway.broker.store.clone().follow(settings.sign_ins.kept_days));
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
     let turns = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
+    // A proxy learns from `/readyz` that this node is going, and has time to look elsewhere while it still answers.
+    let (told, drain) = (stopping.clone(), Duration::from_secs(settings.drain_seconds));
+    let stop = async move {
+        stop.await;
+        told.store(true, Ordering::Relaxed);
+        tokio::time::sleep(drain).await;
+    };
     tokio::pin!(stop);
     loop {
         let turn = tokio::select! {

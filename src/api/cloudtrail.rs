@@ -27,7 +27,7 @@ impl Service for CloudTrail {
 pub const TABLE: &[Entry] = &[Entry::rpc::<LookupEvents>()];
 
 /// Looks up the newest events of the caller's account; from the management account, of every account.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct LookupEvents {
     /// At most one: `EventId`, `EventName`, `EventSource` or `Username`.
@@ -65,7 +65,7 @@ fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T
 }
 
 /// One filter.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct LookupAttribute {
     /// What of an event.
@@ -151,21 +151,7 @@ impl Operation for LookupEvents {
 }
 
 fn event(record: AuditEvent) -> Event {
-    let whole = serde_json::json!({
-        "eventVersion": "1.11",
-        "eventID": record.event_id,
-        "eventTime": record.time.to_string(),
-        "eventSource": record.event_source,
-        "eventName": record.event_name,
-        "recipientAccountId": record.account,
-        "userIdentity": { "principalId": record.principal },
-        "sourceIPAddress": record.source_ip,
-        "userAgent": record.user_agent,
-        "requestID": record.request_id,
-        "errorCode": record.error_code,
-        "errorMessage": record.error_message,
-        "additionalEventData": record.detail,
-    });
+    let whole = record.cloud_trail();
     Event {
         event_id: record.event_id.clone(),
         event_name: record.event_name.clone(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const SETTLES_SECONDS: i64 = RING_KEY_SETTLES_SECONDS;
 
 /// Lists the keys of the ring.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListRingKeys {}
 
@@ -39,7 +39,7 @@ impl Operation for ListRingKeys {
 }
 
 /// Adds a key. Every node opens with it at once, and seals with it some seconds later; what older ones sealed stays good.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateRingKey {}
 

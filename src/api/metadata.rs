@@ -11,7 +11,7 @@ use crate::{
     federation::metadata::{self, IdpMetadata},
     gateway::{Access, Call, Entry, Gateway, Operation, Scope, Write},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What the broker does by itself.
 pub const TABLE: &[Entry] = &[Entry::inner::<RenewMetadata>()];
@@ -20,7 +20,7 @@ pub const TABLE: &[Entry] = &[Entry::inner::<RenewMetadata>()];
 pub const RENEWAL_SECONDS: u64 = 3600;
 
 /// Replaces the metadata of a SAML provider by what it publishes now.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RenewMetadata {
     /// Whose provider it is.
     pub owner: ProviderOwner,

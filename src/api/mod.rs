@@ -2,6 +2,7 @@
 
 pub mod access_analyzer;
 pub mod apply;
+pub mod audit_log;
 pub mod cloudtrail;
 pub mod directory;
 pub mod iam;

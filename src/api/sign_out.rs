@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub const TABLE: &[Entry] = &[Entry::inner::<SignOut>(), Entry::inner::<ProviderLogout>(), Entry::inner::<BackChannelLogout>()];
 
 /// A person signs out here, and at their provider where it takes that.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SignOut {}
 
 /// Where the browser goes next.
@@ -43,7 +43,7 @@ impl Operation for SignOut {
 }
 
 /// A provider's logout message, brought by a browser.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ProviderLogout {
     /// As it came.
     pub message: Inbound,
@@ -99,7 +99,7 @@ impl Operation for ProviderLogout {
 }
 
 /// A provider's logout token, sent by its server (OpenID Connect Back-Channel Logout 1.0).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BackChannelLogout {
     /// Name of the source it came for.
     pub source: String,

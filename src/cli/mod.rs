@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod audit;
 pub mod client;
 pub mod completions;
 pub mod configure;
@@ -90,6 +91,8 @@ enum Command {
     Revoke(revoke::Revoke),
     /// List or rotate the keys that seal session tokens and stored secrets.
     Keys(keys::Keys),
+    /// Check the audit log.
+    Audit(audit::Audit),
     /// Make an access key for an account's root user.
     RootKey(root_key::RootKey),
     /// The broker runs it to verify XML signatures apart from itself.
@@ -198,6 +201,7 @@ pub fn run() -> ExitCode {
         Command::Sessions(command) => wait(command.run()),
         Command::Revoke(command) => wait(command.run()),
         Command::Keys(command) => wait(command.run()),
+        Command::Audit(command) => wait(command.run()),
         Command::RootKey(command) => wait(command.run()),
     };
     match outcome {

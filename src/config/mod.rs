@@ -47,6 +47,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpAddr>,
     /// Most connections at once.
     pub max_connections: usize,
+    /// How long a broker that was asked to stop still takes connections while it says that it is not ready, in seconds.
+    pub drain_seconds: u64,
     /// How long sessions last.
     pub sessions: SessionSettings,
     /// What is remembered of sign-ins.
@@ -159,6 +161,7 @@ impl Default for Settings {
             tls: None,
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            drain_seconds: 0,
             sessions: SessionSettings::default(),
             sign_ins: SignInSettings::default(),
             passwords: PasswordSettings::default(),

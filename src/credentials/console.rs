@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub const SIGNIN_TOKEN_SECONDS: i64 = 900;
 
 /// What `getSigninToken` is given: the `Session` parameter.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConsoleCredentials {
     /// Access key id.

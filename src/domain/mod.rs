@@ -17,6 +17,7 @@ pub mod session;
 pub mod sso;
 pub mod time;
 pub mod user;
+mod user_identity;
 
 pub use arn::Arn;
 pub use error::{Error, ErrorKind};

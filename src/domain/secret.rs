@@ -46,6 +46,14 @@ impl<T: Zeroize + Serialize> Secret<T> {
     }
 }
 
+/// A serde `serialize_with` function for what is no [`Secret`] in the code and yet must not be written down.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn hidden<T, S: Serializer>(_: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(HIDDEN)
+}
+
 impl<T: Zeroize> Serialize for Secret<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(HIDDEN)

@@ -30,6 +30,7 @@ use crate::{
         Arn, Clock, Error, ErrorKind, Random, factor,
         iam::{IdentityProvider, ProviderKind},
         name::AccountId,
+        secret::hidden,
         session::{IdentityAssertion, ProviderSession},
     },
     store::{EphemeralKind, Store},
@@ -118,11 +119,13 @@ pub enum Departure {
 }
 
 /// What came back.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub enum Arrival {
     /// `SAMLResponse`, decoded from base64.
+    #[serde(serialize_with = "hidden")]
     Saml(Vec<u8>),
     /// The callback's parameters.
+    #[serde(serialize_with = "hidden")]
     Oidc(oidc::Callback),
     /// The password form.
     Password {

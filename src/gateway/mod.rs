@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod factor;
 pub mod fault;
 pub mod operation;
+mod parameters;
 mod person;
 pub(crate) mod provider_logout;
 pub mod query;
@@ -34,7 +35,7 @@ use crate::{
         Context, Decision, Denial, DocumentKind, Explanation, Named, Permit, Policy, PolicySet, aws_managed,
         evaluate::{Check, SignedCaller, authorize_federated, authorize_service, authorize_signed, companions},
     },
-    store::{AuditRecord, Notes, Snapshot, Store},
+    store::{AuditRecord, Notes, REQUEST_PARAMETERS, Snapshot, Store},
 };
 use operation::Mode as _;
 use receipt::Receipt;
@@ -145,6 +146,7 @@ impl Gateway {
     ) -> Pin<Box<dyn Future<Output = Result<O::Output, Error>> + Send + 'a>> {
         Box::pin(async move {
             loop {
+                self.broker.store.fresh()?;
                 let scope = Scope::new(self.broker.store.snapshot(), caller.clone());
                 let state = scope.snapshot.state();
                 let access = operation.access(&scope)?;
@@ -158,7 +160,10 @@ impl Gateway {
                 let record = || {
                     let known = of_role.as_ref().or(scope.account.as_ref()).or_else(|| scope.snapshot.management_account());
                     let account = known.map(ToString::to_string).unwrap_or_default();
-                    AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller, notes)
+                    let mut record =
+                        AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller, notes);
+                    record.note(REQUEST_PARAMETERS, parameters::request_parameters(&operation));
+                    record
                 };
                 let permit = match decided {
                     Ok(permit) => permit,

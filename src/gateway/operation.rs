@@ -14,8 +14,9 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
 
-/// One operation. The request value *is* the operation.
-pub trait Operation: DeserializeOwned + Send + Sync + 'static {
+/// One operation. The request value *is* the operation. Serialized, it is what the audit log keeps of the request: secrets are
+/// `Secret`, which says that it hides them.
+pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Protocol and error table.
     type Service: Service;
     /// Which transaction `run` receives: [`Read`], [`Issue`] or [`Write`].

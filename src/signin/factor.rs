@@ -128,7 +128,7 @@ fn wrong(public: &str, private: &str) -> Error {
 }
 
 /// What a person gives.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum FactorAnswer {
     /// Six digits of an authenticator app, or a recovery code.
     Code(Secret<String>),

@@ -23,7 +23,7 @@ mod structure;
 mod tokens;
 mod users;
 
-pub use audit::{AuditEvent, AuditFilter, AuditRecord, ChainReport, Notes};
+pub use audit::{AuditEvent, AuditFilter, AuditRecord, ChainReport, Head, Notes, REQUEST_PARAMETERS, USER_IDENTITY};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::{Ephemeral, EphemeralKind};
 pub use follow::STALE_SECONDS;

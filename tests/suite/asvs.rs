@@ -66,7 +66,9 @@ fn each_requirement_names_a_test_or_a_reason() {
 /// A function that is a test, not just any of the name.
 fn is_function(sources: &str, test: &str) -> bool {
     let before = sources.split(&format!("fn {test}(")).next().filter(|before| before.len() < sources.len());
+    let listed = sources.split("on_every_store! {").nth(1).and_then(|list| list.split("\n}").next());
     before.is_some_and(|before| before.lines().rev().take(3).any(|line| line.trim().ends_with("test]")))
+        || listed.is_some_and(|list| list.lines().any(|line| line.trim().trim_end_matches(',') == test))
 }
 
 /// Titles that are made of a template.

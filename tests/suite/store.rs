@@ -32,6 +32,9 @@ on_every_store! {
     nothing_secret_stands_in_the_store,
     a_role_that_can_t_be_read_is_closed_and_the_others_live_on,
     people_are_found_by_parts_of_their_names,
+    the_audit_log_proves_itself_and_names_the_first_bad_record,
+    retention_keeps_the_chain_verifiable,
+    records_say_who_and_what_in_the_words_of_cloudtrail,
 }
 
 /// The demo organization.
@@ -279,4 +282,143 @@ async fn the_schemas_are_one() {
         lines.join("\n")
     };
     assert_eq!(plain(embedded.place.sql(sqlite).await), plain(server.place.sql(postgres).await));
+}
+
+/// Leaves a record.
+async fn refused(world: &World) {
+    let request = serde_json::json!({ "RoleName": "New", "AssumeRolePolicyDocument": "{}" });
+    let role: daypass::api::iam::roles::CreateRole = serde_json::from_value(request).unwrap();
+    world.session("333344445555", "Developer", &["developers"]).call(role).await.unwrap_err();
+}
+
+/// Some records, one of them signed.
+async fn with_records(world: World) -> World {
+    let world = with_demo(world).await;
+    let store = &world.gateway.broker.store;
+    for _ in 0..3 {
+        refused(&world).await;
+    }
+    store.seal_audit().await.unwrap();
+    for _ in 0..2 {
+        refused(&world).await;
+    }
+    world
+}
+
+async fn the_audit_log_proves_itself_and_names_the_first_bad_record(world: World) {
+    let world = with_records(world).await;
+    let store = &world.gateway.broker.store;
+    let whole = store.read().verify_audit(None).await.unwrap();
+    assert_eq!((whole.broken.clone(), whole.seals), (None, 1));
+    let last = whole.head.sequence;
+    assert_eq!(i64::try_from(whole.records).unwrap(), last);
+    assert_eq!(store.read().verify_audit(Some(&whole.head)).await.unwrap().broken, None);
+    // What somebody does who can write to the database, and how it is found out: in the order of harm.
+    let (sealed, middle) = (whole.sealed_to, last - 3);
+    for (change, undo, expected) in [
+        (
+            format!("UPDATE audit SET principal = principal || 'x' WHERE sequence = {middle}"),
+            format!("UPDATE audit SET principal = substr(principal, 1, length(principal) - 1) WHERE sequence = {middle}"),
+            Some((middle, "the record was changed")),
+        ),
+        (
+            format!("UPDATE audit SET error_code = NULL WHERE sequence = {last}"),
+            format!("UPDATE audit SET error_code = 'AccessDenied' WHERE sequence = {last}"),
+            Some((last, "the record was changed")),
+        ),
+        (
+            format!("UPDATE audit SET sequence = 1000000 WHERE sequence = {middle}"),
+            format!("UPDATE audit SET sequence = {middle} WHERE sequence = 1000000"),
+            Some((middle, "the record was removed")),
+        ),
+        (
+            "UPDATE audit SET sequence = 0 WHERE sequence = 1".to_owned(),
+            "UPDATE audit SET sequence = 1 WHERE sequence = 0".to_owned(),
+            Some((1, "the record was removed")),
+        ),
+        (
+            format!("UPDATE audit_head SET sequence = {}", last - 1),
+            format!("UPDATE audit_head SET sequence = {last}"),
+            Some((last - 1, "the end of the chain was changed")),
+        ),
+        (
+            format!("UPDATE audit_seal SET jws = jws || 'A' WHERE sequence = {sealed}"),
+            format!("UPDATE audit_seal SET jws = substr(jws, 1, length(jws) - 1) WHERE sequence = {sealed}"),
+            Some((sealed, "not ours")),
+        ),
+        (
+            format!("UPDATE audit_seal SET sequence = {} WHERE sequence = {sealed}", sealed - 1),
+            format!("UPDATE audit_seal SET sequence = {sealed} WHERE sequence = {}", sealed - 1),
+            Some((sealed - 1, "was changed: the signature is over another")),
+        ),
+        (
+            "UPDATE audit_head SET first = 1".to_owned(),
+            "UPDATE audit_head SET first = 0".to_owned(),
+            Some((2, "the record was changed")),
+        ),
+        ("SELECT 'nothing'".to_owned(), "SELECT 'nothing'".to_owned(), None),
+    ] {
+        world.place.sql(&change).await;
+        let found = store.read().verify_audit(None).await.unwrap().broken;
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some((sequence, reason))) if found.sequence == sequence && found.reason.contains(reason) => {}
+            _ => panic!("{change}: {found:?}"),
+        }
+        world.place.sql(&undo).await;
+    }
+    // Signatures that are missing are noticed when they are due.
+    world.clock.advance(3700);
+    let unsigned = store.read().verify_audit(None).await.unwrap().broken.unwrap();
+    assert_eq!((unsigned.sequence, unsigned.reason.as_str()), (sealed + 1, "signatures from here on are missing"));
+    store.seal_audit().await.unwrap();
+    assert_eq!(store.read().verify_audit(None).await.unwrap().broken, None);
+    // The newest records go, signatures and all, and the head is put back: a noted head shows it.
+    let hash = format!("(SELECT hash FROM audit WHERE sequence = {middle})");
+    for change in [
+        format!("DELETE FROM audit WHERE sequence > {middle}"),
+        format!("DELETE FROM audit_seal WHERE sequence > {middle}"),
+        format!("UPDATE audit_head SET sequence = {middle}, hash = {hash}"),
+    ] {
+        world.place.sql(&change).await;
+    }
+    let removed = store.read().verify_audit(Some(&whole.head)).await.unwrap().broken.unwrap();
+    assert_eq!((removed.sequence, removed.reason), (middle + 1, format!("records up to {last} were removed")));
+}
+
+async fn retention_keeps_the_chain_verifiable(world: World) {
+    let world = with_records(world).await;
+    let store = &world.gateway.broker.store;
+    let before = store.read().verify_audit(None).await.unwrap();
+    assert_eq!(store.forget_audit(world.clock.now().plus_seconds(-60)).await.unwrap(), 0, "all of them are younger");
+    world.clock.advance(600);
+    store.seal_audit().await.unwrap();
+    let gone = store.forget_audit(world.clock.now()).await.unwrap();
+    assert_eq!(gone, before.records, "everything that is signed is old");
+    refused(&world).await;
+    let after = store.read().verify_audit(None).await.unwrap();
+    assert_eq!((after.broken, after.records, after.begins_after), (None, 1, before.head.sequence));
+    // Who removes more than retention did is found out.
+    world.place.sql(&format!("DELETE FROM audit WHERE sequence = {}", after.head.sequence)).await;
+    assert!(store.read().verify_audit(None).await.unwrap().broken.is_some());
+}
+
+async fn records_say_who_and_what_in_the_words_of_cloudtrail(world: World) {
+    let world = with_demo(world).await;
+    let developer = world.session("333344445555", "Developer", &["developers"]);
+    let request = serde_json::json!({ "RoleName": "New", "AssumeRolePolicyDocument": "{}", "Description": "d".repeat(3000) });
+    let role: daypass::api::iam::roles::CreateRole = serde_json::from_value(request).unwrap();
+    developer.call(role).await.unwrap_err();
+    let read = world.gateway.broker.store.read();
+    let (events, _) = read.audit_events(None, &crate::world::events("CreateRole"), None, 1).await.unwrap();
+    let record = events[0].cloud_trail();
+    let identity = &record["userIdentity"];
+    assert_eq!(identity["type"], "AssumedRole");
+    assert_eq!(identity["sessionContext"]["sessionIssuer"]["userName"], "Developer");
+    assert_eq!(identity["sessionContext"]["attributes"]["creationDate"], "2026-11-24T12:00:00Z");
+    assert!(identity["accessKeyId"].as_str().unwrap().starts_with("ASIA"));
+    assert_eq!(record["requestParameters"]["roleName"], "New");
+    assert_eq!(record["requestParameters"]["description"].as_str().unwrap().chars().count(), 2001, "long text is cut");
+    assert_eq!((&record["errorCode"], &record["sourceIPAddress"]), (&"AccessDenied".into(), &"192.0.2.1".into()));
+    assert!(record["additionalEventData"].get("userIdentity").is_none());
 }

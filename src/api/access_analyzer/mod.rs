@@ -43,7 +43,7 @@ pub const TABLE: &[Entry] = &[
 ];
 
 /// Checks a policy: grammar, published checks, and lints of federated trust.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ValidatePolicy {
     /// The policy, JSON.
@@ -62,7 +62,7 @@ pub struct ValidatePolicy {
 }
 
 /// What a policy is for.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PolicyType {
     /// Attached to a user, group or role.
@@ -77,7 +77,7 @@ pub enum PolicyType {
 
 /// Members from the query string are text.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum Either {
         Number(u32),
@@ -195,7 +195,7 @@ impl Operation for ValidatePolicy {
 }
 
 /// Words that policies are made of and that begin so. For the console's editor.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompletePolicy {
     /// `action`, `operator` or `key`.

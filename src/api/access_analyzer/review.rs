@@ -26,7 +26,7 @@ const MOST_LOOKED_AT: usize = 300;
 const MOST_PEOPLE: u32 = 50;
 
 /// Looks at the next roles: their trust policies and inline policies, and when they were last taken.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReviewRoles {
     /// Of every account of the organization, or of the caller's.
@@ -121,7 +121,7 @@ impl Operation for ReviewRoles {
 }
 
 /// People of the directory who can sign in and have no second factor here.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReviewPeople {
     /// The last name of the page before.

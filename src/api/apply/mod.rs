@@ -52,10 +52,11 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<super::keys::ListRingKeys>(),
     Entry::inner::<super::keys::RotateRingKey>(),
     Entry::inner::<super::settings::ListSettings>(),
+    Entry::inner::<super::audit_log::VerifyAuditLog>(),
 ];
 
 /// The document. See `config/organization.toml` for one with every key explained.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrganizationFile {
     /// The organization.
@@ -93,7 +94,7 @@ pub struct OrganizationFile {
 }
 
 /// `[organization]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrganizationEntry {
     /// Shown on every page.
@@ -103,7 +104,7 @@ pub struct OrganizationEntry {
 }
 
 /// `[[accounts]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountEntry {
     /// Twelve digits, quoted.
@@ -124,7 +125,7 @@ pub struct AccountEntry {
 }
 
 /// `[[policies]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyEntry {
     /// The account.
@@ -139,7 +140,7 @@ pub struct PolicyEntry {
 }
 
 /// `[[roles]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleEntry {
     /// The account.
@@ -167,7 +168,7 @@ const fn one_hour() -> u32 {
 }
 
 /// `[[groups]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupEntry {
     /// The name.
@@ -175,7 +176,7 @@ pub struct GroupEntry {
 }
 
 /// `[[users]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserEntry {
     /// What the person types to sign in.
@@ -195,10 +196,10 @@ pub struct UserEntry {
 }
 
 /// A policy document, checked while it is read, so that errors carry its line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PermissionText(String);
 /// A trust policy, checked while it is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct TrustText(String);
 
 fn document<'de, D: Deserializer<'de>>(deserializer: D, kind: DocumentKind) -> Result<String, D::Error> {
@@ -223,7 +224,7 @@ impl<'de> Deserialize<'de> for TrustText {
 }
 
 /// Says what applying would do.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanOrganization {
     /// The document.
     pub file: OrganizationFile,
@@ -234,7 +235,7 @@ pub struct PlanOrganization {
 }
 
 /// Applies a document, all of it or nothing.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApplyOrganization(pub PlanOrganization);
 
 /// The plan.

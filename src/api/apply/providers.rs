@@ -16,11 +16,11 @@ use crate::{
     signin::passkey,
     store::Snapshot,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `[[identity_sources]]`, `[[identity_providers]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderEntry {
     /// Unique.
@@ -115,7 +115,7 @@ pub struct ProviderEntry {
 }
 
 /// The protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KindEntry {
     /// SAML 2.0.

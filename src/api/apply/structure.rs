@@ -16,14 +16,14 @@ use crate::{
     policy::{DocumentKind, Policy},
     store::Snapshot,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 /// `[[organizational_units]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitEntry {
     /// Unique in the document.
@@ -33,7 +33,7 @@ pub struct UnitEntry {
 }
 
 /// `[[guardrails]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardrailEntry {
     /// Unique for its kind.
@@ -52,7 +52,7 @@ pub struct GuardrailEntry {
 }
 
 /// What a guardrail caps.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KindWord {
     /// What principals may do.
@@ -63,7 +63,7 @@ pub enum KindWord {
 }
 
 /// `[[permission_sets]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionSetEntry {
     /// Unique.
@@ -85,7 +85,7 @@ pub struct PermissionSetEntry {
 }
 
 /// One assignment: one of `group`, `user` and `claim`, and one of `account`, `unit` and `tag`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AssignmentEntry {
     /// A group of the directory, by name.
@@ -103,7 +103,7 @@ pub struct AssignmentEntry {
 }
 
 /// A claim.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimEntry {
     /// The identity source.

@@ -12,7 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Groups whose name contains a text.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchGroups {
     /// Part of it, without regard to case; empty: all.
@@ -58,7 +58,7 @@ pub struct DirectoryPrincipal {
 }
 
 /// Says who has an id.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameOf {
     /// `u-…` or `g-…`.
@@ -89,7 +89,7 @@ impl Operation for NameOf {
 }
 
 /// Finds somebody by the name they sign in with, or a group by its name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FindByName {
     /// The whole name, without regard to case.

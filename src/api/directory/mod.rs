@@ -53,7 +53,7 @@ const MAX_DISPLAY_NAME: usize = 120;
 const MAX_EMAIL: usize = 254;
 
 /// People whose name, e-mail address or display name contains a text.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchUsers {
     /// Part of it, without regard to case; empty: everybody.

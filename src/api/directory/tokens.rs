@@ -20,7 +20,7 @@ const MAX_TOKENS: usize = 20;
 const MAX_NAME: usize = 64;
 
 /// Makes a token.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBearerToken {
     /// What to call it; unique.
@@ -100,7 +100,7 @@ impl Operation for CreateBearerToken {
 }
 
 /// Lists tokens, without their secrets.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListBearerTokens {}
 
 /// A token.
@@ -157,7 +157,7 @@ impl Operation for ListBearerTokens {
 }
 
 /// Removes a token: from then on it is worth nothing.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteBearerToken {
     /// In the token itself.

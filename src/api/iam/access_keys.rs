@@ -56,7 +56,7 @@ pub struct NewAccessKeyAnswer {
 }
 
 /// Makes an access key. A user has at most two.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateAccessKey {
     /// Default: the caller.
@@ -83,7 +83,7 @@ impl Operation for CreateAccessKey {
 }
 
 /// Makes an access key for the root user of an account: for whoever holds the store, when nobody else is left.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateRootAccessKey {
     /// The account.
@@ -146,7 +146,7 @@ fn shown_once(key: AccessKey, whose: &Whose) -> NewAccessKey {
 }
 
 /// Lists the access keys of a user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListAccessKeys {
     /// Default: the caller.
@@ -225,7 +225,7 @@ fn find(snapshot: &Snapshot, scope: &Scope, whose: &Whose, id: &str) -> Result<A
 }
 
 /// Makes a key inactive, or active again.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateAccessKey {
     /// Default: the caller.
@@ -256,7 +256,7 @@ impl Operation for UpdateAccessKey {
 }
 
 /// Deletes a key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteAccessKey {
     /// Default: the caller.
@@ -284,7 +284,7 @@ impl Operation for DeleteAccessKey {
 }
 
 /// Says when, for what and where a key was last used.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetAccessKeyLastUsed {
     /// The key.

@@ -366,7 +366,7 @@ macro_rules! operations {
     };
     (@shape $operation:ident, $doc:literal, $field:ident: $name:ty, { $($rest:tt)* }) => {
         #[doc = $doc]
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Serialize, Deserialize)]
         #[serde(rename_all = "PascalCase", deny_unknown_fields)]
         pub struct $operation {
             /// The holder.

@@ -72,7 +72,7 @@ fn find(snapshot: &Snapshot, scope: &Scope, name: &InstanceProfileName) -> Resul
 }
 
 /// Creates an instance profile.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateInstanceProfile {
     /// Unique in the account, without regard to case.
@@ -113,7 +113,7 @@ impl Operation for CreateInstanceProfile {
 }
 
 /// Reads an instance profile.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetInstanceProfile {
     /// The profile.
@@ -166,7 +166,7 @@ fn listed(
 }
 
 /// Lists the account's instance profiles, by name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListInstanceProfiles {
     /// Only those whose path begins so.
@@ -197,7 +197,7 @@ impl Operation for ListInstanceProfiles {
 }
 
 /// Lists the instance profiles of a role.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListInstanceProfilesForRole {
     /// The role.
@@ -231,7 +231,7 @@ async fn set_role(tx: &mut WriteTx<'_>, profile: InstanceProfile, role_id: Optio
 }
 
 /// Puts a role into an instance profile. Whoever does hands the role to machines, and needs `iam:PassRole` for it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AddRoleToInstanceProfile {
     /// The profile.
@@ -264,7 +264,7 @@ impl Operation for AddRoleToInstanceProfile {
 }
 
 /// Takes the role out of an instance profile.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RemoveRoleFromInstanceProfile {
     /// The profile.
@@ -294,7 +294,7 @@ impl Operation for RemoveRoleFromInstanceProfile {
 }
 
 /// Deletes an instance profile without a role.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteInstanceProfile {
     /// The profile.

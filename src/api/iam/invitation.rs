@@ -153,7 +153,7 @@ impl Operation for InviteSource {
 }
 
 /// What a link is for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookUpInvitation {
     /// From the link.
@@ -198,7 +198,7 @@ impl Operation for LookUpInvitation {
 }
 
 /// What a provider's own words would come to, for the holder of a link.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewInvitedSource {
     /// From the link.
@@ -262,7 +262,7 @@ async fn look(call: &Call<'_, PreviewInvitedSource>, asked: &PreviewInvitedSourc
 }
 
 /// Uses a link up: the source exists, made of what its holder was shown last.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptInvitation {
     /// From the link.

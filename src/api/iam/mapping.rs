@@ -52,7 +52,7 @@ pub(super) fn read(lines: &str) -> Result<AttributeMapping, Error> {
 }
 
 /// Applies a mapping to a recorded sign-in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewMapping {
     /// Audit record of the sign-in.

@@ -41,7 +41,7 @@ fn reveal<S: serde::Serializer>(seed: &Option<Secret<String>>, serializer: S) ->
 }
 
 /// Makes a device. It counts once a user has it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateVirtualMFADevice {
     /// Unique in the account.
@@ -104,7 +104,7 @@ fn on_device(action: &str, serial: &Arn) -> Result<Access, Error> {
 }
 
 /// Gives a device to a user, who proves to have it by two codes in a row.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct EnableMFADevice {
     /// The user.
@@ -151,7 +151,7 @@ impl Operation for EnableMFADevice {
 }
 
 /// Takes a device away from its user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeactivateMFADevice {
     /// The user; default the caller.
@@ -183,7 +183,7 @@ impl Operation for DeactivateMFADevice {
 }
 
 /// Deletes a device that no user has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteVirtualMFADevice {
     /// The device.
@@ -211,7 +211,7 @@ impl Operation for DeleteVirtualMFADevice {
 }
 
 /// Lists the devices of a user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListMFADevices {
     /// Default: the caller.
@@ -273,7 +273,7 @@ impl Operation for ListMFADevices {
 }
 
 /// Which devices to list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AssignmentStatus {
     /// Those that a user has.
     Assigned,
@@ -285,7 +285,7 @@ pub enum AssignmentStatus {
 }
 
 /// Lists the account's devices.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListVirtualMFADevices {
     /// Default `Any`.

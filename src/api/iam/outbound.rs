@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Lets the account's principals ask for tokens.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnableOutboundWebIdentityFederation {}
 
@@ -43,7 +43,7 @@ impl Operation for EnableOutboundWebIdentityFederation {
 }
 
 /// Ends that.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DisableOutboundWebIdentityFederation {}
 
@@ -67,7 +67,7 @@ impl Operation for DisableOutboundWebIdentityFederation {
 }
 
 /// Says whether the account's principals may ask.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetOutboundWebIdentityFederationInfo {}
 

@@ -64,7 +64,7 @@ pub struct PolicyAnswer {
 }
 
 /// Creates a managed policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreatePolicy {
     /// Unique in the account, without regard to case.
@@ -111,7 +111,7 @@ impl Operation for CreatePolicy {
 }
 
 /// Reads a managed policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetPolicy {
     /// The policy.
@@ -146,7 +146,7 @@ impl Operation for GetPolicy {
 }
 
 /// Lists the account's managed policies, by ARN.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListPolicies {
     /// `Local` or `All`: customer-managed ones are what there is.
@@ -194,7 +194,7 @@ impl Operation for ListPolicies {
 }
 
 /// Deletes a managed policy that is attached nowhere.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeletePolicy {
     /// The policy.

@@ -9,7 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Lists SAML providers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListSAMLProviders {}
 
@@ -45,7 +45,7 @@ impl Operation for ListSAMLProviders {
 }
 
 /// Lists OIDC providers; the built-in directory is one (`oidc-provider/directory`).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListOpenIDConnectProviders {}
 

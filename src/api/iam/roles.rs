@@ -96,7 +96,7 @@ pub(super) fn check_path(path: &str) -> Result<&str, Error> {
 }
 
 /// Creates a role.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateRole {
     /// Unique in the account, without regard to case.
@@ -169,7 +169,7 @@ impl Operation for CreateRole {
 }
 
 /// Reads a role.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetRole {
     /// The role.
@@ -193,7 +193,7 @@ impl Operation for GetRole {
 }
 
 /// Lists the account's roles, by name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListRoles {
     /// Only roles whose path begins so.
@@ -241,7 +241,7 @@ impl Operation for ListRoles {
 }
 
 /// Changes a role's description and longest session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateRole {
     /// The role.
@@ -279,7 +279,7 @@ impl Operation for UpdateRole {
 }
 
 /// Replaces a role's trust policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateAssumeRolePolicy {
     /// The role.
@@ -312,7 +312,7 @@ impl Operation for UpdateAssumeRolePolicy {
 }
 
 /// Deletes a role that has no policies left.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteRole {
     /// The role.

@@ -25,7 +25,7 @@ const MAX_LABEL: usize = 60;
 const MAX_CLIENT_ID: usize = 255;
 
 /// What an OpenID provider knows us by.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientRegistration {
     /// `client_id`.
     pub id: String,
@@ -146,7 +146,7 @@ pub(super) fn trusted_already(resource: &str, snapshot: &Snapshot) -> Option<Arn
 }
 
 /// Creates an identity source of what a provider publishes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSource {
     /// In addresses and provider ARNs.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 const MOST_LISTED: u32 = 100;
 
 /// The most recent attempts to sign in, or to present an assertion, that fit.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListSignIns {
     /// Part of a subject, name or e-mail address.
@@ -109,7 +109,7 @@ impl Operation for ListSignIns {
 }
 
 /// One attempt, with the roles that its claims lead to now.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetSignIn {
     /// Its audit record.

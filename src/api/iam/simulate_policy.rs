@@ -22,7 +22,7 @@ const MOST_MATCHED: usize = 50;
 const MOST_STATEMENTS: usize = 1_000;
 
 /// Tries policies that are only written down.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulateCustomPolicy {
     /// Identity policies, JSON.
@@ -54,7 +54,7 @@ pub struct SimulateCustomPolicy {
 }
 
 /// Tries a role's policies.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulatePrincipalPolicy {
     /// ARN of the role.
@@ -88,7 +88,7 @@ pub struct SimulatePrincipalPolicy {
 }
 
 /// A condition key of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ContextEntry {
     /// For example `aws:SourceIp`.

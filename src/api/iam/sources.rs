@@ -20,7 +20,7 @@ use x509_parser::prelude::FromDer as _;
 const SOON_DAYS: i64 = 30;
 
 /// The identity sources, with their health.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListSources {}
 
@@ -226,7 +226,7 @@ pub(super) fn may(scope: &Scope, action: &'static str, name: &str) -> Result<Acc
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// What a provider's own words would come to: pasted metadata, or the address where metadata or discovery is published.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewSource {
     /// Of the source to be, where that is decided.

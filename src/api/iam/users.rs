@@ -101,7 +101,7 @@ impl Whose {
 }
 
 /// Creates a user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateUser {
     /// Unique in the account, without regard to case.
@@ -144,7 +144,7 @@ impl Operation for CreateUser {
 }
 
 /// Reads a user; without a name, the caller.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetUser {
     /// The user.
@@ -177,7 +177,7 @@ impl Operation for GetUser {
 }
 
 /// Lists the account's users, by name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListUsers {
     /// Only users whose path begins so.
@@ -224,7 +224,7 @@ impl Operation for ListUsers {
 }
 
 /// Changes a user's name or path. Its id stays, and with it everything that trusts it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateUser {
     /// The user.
@@ -278,7 +278,7 @@ impl Operation for UpdateUser {
 }
 
 /// Deletes a user that has no keys, devices or policies left.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteUser {
     /// The user.

@@ -86,7 +86,7 @@ fn page_of(snapshot: &Snapshot, accounts: Vec<&Account>, after: Option<&str>, mo
 }
 
 /// Lists the accounts, by id.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListAccounts {
     /// At most so many.
@@ -113,7 +113,7 @@ impl Operation for ListAccounts {
 }
 
 /// Lists the accounts right below the root or a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListAccountsForParent {
     /// The root or the unit.
@@ -143,7 +143,7 @@ impl Operation for ListAccountsForParent {
 }
 
 /// Describes an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DescribeAccount {
     /// The account.
@@ -210,7 +210,7 @@ fn tags(list: Vec<Tag>) -> BTreeMap<String, String> {
 }
 
 /// Creates an account below the root.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateAccount {
     /// 1 to 50 characters.
@@ -309,7 +309,7 @@ async fn change(
 }
 
 /// Moves an account to another place in the tree.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct MoveAccount {
     /// The account.
@@ -353,7 +353,7 @@ impl Operation for MoveAccount {
 }
 
 /// Changes what is known of an account. For pages.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateAccount {
     /// The account.
@@ -410,7 +410,7 @@ pub struct TagList {
 }
 
 /// Lists an account's tags.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListTagsForResource {
     /// The account; other resources have no tags.
@@ -435,7 +435,7 @@ impl Operation for ListTagsForResource {
 }
 
 /// Adds tags to an account, over those of the same keys.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct TagResource {
     /// The account.
@@ -471,7 +471,7 @@ impl Operation for TagResource {
 }
 
 /// Removes tags of an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UntagResource {
     /// The account.
@@ -507,7 +507,7 @@ impl Operation for UntagResource {
 }
 
 /// Accounts by what is known of them. For pages.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchAccounts {
     /// Part of a name, a number, a label; empty: all.

@@ -155,7 +155,7 @@ fn no_account() -> Error {
 }
 
 /// Describes the organization.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DescribeOrganization {}
 

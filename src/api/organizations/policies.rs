@@ -171,7 +171,7 @@ fn on_target(snapshot: &Snapshot, target: &str, kind: GuardrailKind) -> Vec<Guar
 }
 
 /// Lists guardrails of a kind.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListPolicies {
     /// The kind.
@@ -206,7 +206,7 @@ impl Operation for ListPolicies {
 }
 
 /// Describes a guardrail.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DescribePolicy {
     /// The policy.
@@ -231,7 +231,7 @@ impl Operation for DescribePolicy {
 }
 
 /// Creates a guardrail, which caps nothing until it is attached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreatePolicy {
     /// JSON text.
@@ -273,7 +273,7 @@ impl Operation for CreatePolicy {
 }
 
 /// Changes a guardrail, wherever it is attached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdatePolicy {
     /// The policy.
@@ -317,7 +317,7 @@ impl Operation for UpdatePolicy {
 }
 
 /// Deletes a guardrail that is nowhere attached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeletePolicy {
     /// The policy.
@@ -345,7 +345,7 @@ impl Operation for DeletePolicy {
 }
 
 /// Attaches a guardrail to the root, a unit or an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AttachPolicy {
     /// The policy.
@@ -382,7 +382,7 @@ impl Operation for AttachPolicy {
 }
 
 /// Takes a guardrail off a target.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DetachPolicy {
     /// The policy.
@@ -418,7 +418,7 @@ impl Operation for DetachPolicy {
 }
 
 /// Lists the guardrails that are right on a target.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListPoliciesForTarget {
     /// The target.
@@ -447,7 +447,7 @@ impl Operation for ListPoliciesForTarget {
 }
 
 /// Lists where a guardrail is; not for the built-in one, which is everywhere else.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListTargetsForPolicy {
     /// The policy.

@@ -119,7 +119,7 @@ fn check_name(snapshot: &Snapshot, name: &str, parent: Option<&String>, own: &st
 }
 
 /// Lists the root.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListRoots {}
 
@@ -149,7 +149,7 @@ impl Operation for ListRoots {
 }
 
 /// Says what an account or a unit is below.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListParents {
     /// The account or the unit.
@@ -182,7 +182,7 @@ impl Operation for ListParents {
 }
 
 /// Lists the units right below the root or a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListOrganizationalUnitsForParent {
     /// The root or the unit.
@@ -214,7 +214,7 @@ impl Operation for ListOrganizationalUnitsForParent {
 }
 
 /// Describes a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DescribeOrganizationalUnit {
     /// The unit.
@@ -238,7 +238,7 @@ impl Operation for DescribeOrganizationalUnit {
 }
 
 /// Creates a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateOrganizationalUnit {
     /// The root or the unit above.
@@ -274,7 +274,7 @@ impl Operation for CreateOrganizationalUnit {
 }
 
 /// Renames a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateOrganizationalUnit {
     /// The unit.
@@ -305,7 +305,7 @@ impl Operation for UpdateOrganizationalUnit {
 }
 
 /// Deletes a unit that nothing is below.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteOrganizationalUnit {
     /// The unit.

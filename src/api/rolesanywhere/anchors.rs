@@ -78,7 +78,7 @@ pub struct TrustAnchorAnswer {
 }
 
 /// Trusts an authority.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTrustAnchor {
     /// For people.
@@ -127,7 +127,7 @@ impl Operation for CreateTrustAnchor {
 }
 
 /// Lists the account's trust anchors.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListTrustAnchors {
     /// From the last page.
@@ -176,7 +176,7 @@ fn find(snapshot: &Snapshot, scope: &Scope, id: &str) -> Result<TrustAnchor, Err
 macro_rules! on_one {
     ($operation:ident, $doc:literal, $mode:ty, |$anchor:ident, $call:ident| $body:block) => {
         #[doc = $doc]
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $operation {
             /// The trust anchor, a UUID.

@@ -75,7 +75,7 @@ pub struct ProfileAnswer {
 }
 
 /// Makes a profile. Whoever makes one hands its roles to workloads, and needs `iam:PassRole` for them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateProfile {
     /// For people.
@@ -160,7 +160,7 @@ impl Operation for CreateProfile {
 }
 
 /// Lists the account's profiles.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListProfiles {
     /// From the last page.
@@ -209,7 +209,7 @@ fn find(snapshot: &Snapshot, scope: &Scope, id: &str) -> Result<AnywhereProfile,
 macro_rules! on_one {
     ($operation:ident, $doc:literal, $mode:ty, |$profile:ident, $call:ident| $body:block) => {
         #[doc = $doc]
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $operation {
             /// The profile, a UUID.

@@ -56,7 +56,7 @@ pub struct CrlAnswer {
 }
 
 /// Takes a list in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImportCrl {
     /// For people.
@@ -111,7 +111,7 @@ impl Operation for ImportCrl {
 }
 
 /// Lists the account's lists.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListCrls {
     /// From the last page.
@@ -151,7 +151,7 @@ impl Operation for ListCrls {
 }
 
 /// Forgets a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteCrl {
     /// The list, a UUID.

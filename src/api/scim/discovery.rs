@@ -10,30 +10,30 @@ use crate::{
     domain::{Error, directory::TokenScope},
     gateway::{Access, Call, Operation, Read, Scope, scim::ScimAnswer},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What this server can do (RFC 7643, section 5).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GetServiceProviderConfig {}
 
 /// The kinds of resource.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListResourceTypes {}
 
 /// One kind of resource.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GetResourceType {
     /// `User` or `Group`.
     pub id: String,
 }
 
 /// The schemas.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListSchemas {}
 
 /// One schema.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GetSchema {
     /// Its URN.
     pub id: String,

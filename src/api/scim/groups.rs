@@ -24,7 +24,7 @@ use crate::{
     store::{Narrow, ReadTx, Slice},
 };
 use scim_v2::filter::{AttrExp, CompValue, CompareOp, PatchPath, ValFilter};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ const MAX_WHOLE: usize = 10;
 const MAX_NOTED: usize = 100;
 
 /// Lists groups.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListGroups {
     /// Which, and how.
     #[serde(flatten)]
@@ -44,14 +44,14 @@ pub struct ListGroups {
 }
 
 /// Lists groups, as the body says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SearchGroups {
     /// Which, and how.
     pub resource: SearchRequest,
 }
 
 /// Shows a group.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetGroup {
     /// `g-…`
@@ -65,14 +65,14 @@ pub struct GetGroup {
 }
 
 /// Adds a group.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CreateGroup {
     /// As it shall be.
     pub resource: Map<String, Value>,
 }
 
 /// Says anew what a group is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PutGroup {
     /// `g-…`
@@ -84,7 +84,7 @@ pub struct PutGroup {
 }
 
 /// Renames a group, or changes who is in it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PatchGroup {
     /// `g-…`
@@ -98,7 +98,7 @@ pub struct PatchGroup {
 }
 
 /// Removes a group, not its members.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteGroup {
     /// `g-…`

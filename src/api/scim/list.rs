@@ -10,7 +10,7 @@ use crate::{
     gateway::scim::ScimAnswer,
     store::{Narrow, Slice},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::future::Future;
 
@@ -26,7 +26,7 @@ const MAX_UNINDEXED_FILTER: usize = 1024;
 const BATCH: u32 = 500;
 
 /// The parameters.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Query {
     /// Only what fits.
@@ -42,7 +42,7 @@ pub struct Query {
 }
 
 /// The same in the body of a request (RFC 7644, section 3.4.3), for what is too long, or too private, for an address.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchRequest {
     filter: Option<String>,

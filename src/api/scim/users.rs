@@ -21,12 +21,12 @@ use crate::{
     },
     store::{Narrow, ReadTx, Slice},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Lists people.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListUsers {
     /// Which, and how.
     #[serde(flatten)]
@@ -34,14 +34,14 @@ pub struct ListUsers {
 }
 
 /// Lists people, as the body says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SearchUsers {
     /// Which, and how.
     pub resource: SearchRequest,
 }
 
 /// Shows somebody.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetUser {
     /// `u-…`
@@ -55,14 +55,14 @@ pub struct GetUser {
 }
 
 /// Adds somebody. They have no password until an administrator gives them a link.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CreateUser {
     /// As it shall be.
     pub resource: Map<String, Value>,
 }
 
 /// Says anew what somebody is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PutUser {
     /// `u-…`
@@ -74,7 +74,7 @@ pub struct PutUser {
 }
 
 /// Changes something about somebody.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PatchUser {
     /// `u-…`
@@ -86,7 +86,7 @@ pub struct PatchUser {
 }
 
 /// Removes somebody, with all that they hold.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteUser {
     /// `u-…`

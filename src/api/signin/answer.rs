@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 /// Keeps a SAML response that was posted across sites, where the browser sends no `SameSite=Lax` cookie, until the browser
 /// comes back for it with one (a redirect later). Only for a step that waits; any other may be [`ArriveUnsolicited`].
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct ParkSamlResponse {
     /// `RelayState`: names the step.
     pub handle: String,
@@ -73,7 +73,7 @@ fn stale_response(why: impl std::fmt::Display) -> Error {
 
 /// Takes a response that no step of ours asked for, from a source that may begin sign-ins. It is verified and its one use is
 /// burned at once: strangers can't leave documents here. The person confirms before a session comes of it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct ArriveUnsolicited {
     /// XML.
     pub response: Vec<u8>,
@@ -139,7 +139,7 @@ impl Operation for ArriveUnsolicited {
 }
 
 /// Who arrived, for the page that asks them to confirm.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpArrival {
     /// From [`ArriveUnsolicited`].
     pub handle: String,
@@ -180,7 +180,7 @@ impl Operation for LookUpArrival {
 }
 
 /// Completes a sign-in with what the provider (or the password form) sent.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct CompleteSignIn {
     /// The source the answer came for, where its address says so.
     pub source: Option<String>,
@@ -193,7 +193,7 @@ pub struct CompleteSignIn {
 }
 
 /// An answer to a step.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub enum Answer {
     /// It came with the browser's cookie.
     Direct {

@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// What a person is about to approve.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpDevice {
     /// As typed or linked.
     pub user_code: String,
@@ -80,7 +80,7 @@ impl Operation for LookUpDevice {
 }
 
 /// Approves or refuses a device.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DecideDevice {
     /// As shown.
     pub user_code: String,
@@ -173,7 +173,7 @@ fn check(broker: &Broker, request: &AuthorizationRequest, now: Timestamp) -> Res
 }
 
 /// Which client asks, for the approval page.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpClient {
     /// The request.
     pub request: AuthorizationRequest,
@@ -195,7 +195,7 @@ impl Operation for LookUpClient {
 }
 
 /// Answers an authorization request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Authorize {
     /// The request.
     pub request: AuthorizationRequest,

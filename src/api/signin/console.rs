@@ -14,7 +14,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// `getSigninToken`: session credentials for a one-time console link.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GetSigninToken {
     /// The credentials.
     pub credentials: ConsoleCredentials,
@@ -59,7 +59,7 @@ fn standing(snapshot: &crate::store::Snapshot, session: &RoleSession) -> Result<
 }
 
 /// `login`: a one-time token for a console session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ConsoleLogin {
     /// From `getSigninToken`.
     pub signin_token: Secret<String>,
@@ -102,7 +102,7 @@ impl Operation for ConsoleLogin {
 }
 
 /// The portal's console button: takes the role and opens its console in one step, with no token in any address.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct OpenConsole {
     /// The account.
     pub account_id: AccountId,

@@ -60,7 +60,7 @@ fn check_just_given(subject: &Subject, factors: &[Factor], snapshot: &Snapshot, 
 }
 
 /// Begins to enrol a factor.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BeginEnrolment {
     /// A step; none for somebody signed in.
     pub step: Option<BoundStep>,
@@ -159,7 +159,7 @@ fn check_enrolment(subject: &Subject) -> Result<(), Error> {
 }
 
 /// The proof that a factor works.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum EnrolmentAnswer {
     /// The first code of an authenticator app.
     Totp {
@@ -178,7 +178,7 @@ pub enum EnrolmentAnswer {
 }
 
 /// Enrols a factor.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CompleteEnrolment {
     /// A step; none for somebody signed in.
     pub step: Option<BoundStep>,
@@ -321,7 +321,7 @@ async fn new_codes<O: Operation<Mode = Write>>(
 }
 
 /// The caller's factors.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListFactors {}
 
 /// One factor, as its owner sees it.
@@ -387,7 +387,7 @@ impl Operation for ListFactors {
 }
 
 /// Removes one of the caller's factors. With the last one go the recovery codes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RemoveFactor {
     /// Its id.
     pub id: String,
@@ -420,7 +420,7 @@ impl Operation for RemoveFactor {
 }
 
 /// Makes a new set of recovery codes for the caller.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RenewRecoveryCodes {}
 
 /// The answer.
@@ -462,7 +462,7 @@ fn owner_of(snapshot: &Snapshot, person: &str) -> Result<String, Error> {
 }
 
 /// The factors of a person, for an administrator.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListFactorsOf {
     /// `<source>:<subject>`.
     pub person: String,
@@ -485,7 +485,7 @@ impl Operation for ListFactorsOf {
 
 /// Makes a link with which a person who lost every factor starts anew. Nothing is removed until the person, signed in with
 /// their first factor, uses it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ResetFactors {
     /// `<source>:<subject>`.
     pub person: String,

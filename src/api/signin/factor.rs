@@ -20,7 +20,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// A step of this browser, between identity and session.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BoundStep {
     /// Names it.
     pub handle: String,
@@ -122,7 +122,7 @@ pub(super) async fn challenge(broker: &Broker, owner: &str, asked: Challenge) ->
 }
 
 /// Which factors can be given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpFactors {
     /// A step; none for somebody signed in.
     pub step: Option<BoundStep>,
@@ -179,7 +179,7 @@ impl Operation for LookUpFactors {
 }
 
 /// Gives a second factor.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct GiveFactor {
     /// A step; none for somebody signed in.
     pub step: Option<BoundStep>,
@@ -232,7 +232,7 @@ impl Operation for GiveFactor {
 }
 
 /// Asks the browser for any passkey: a sign-in without a name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BeginPasskeySignIn {
     /// The browser's binding.
     pub binding: Secret<String>,
@@ -256,7 +256,7 @@ impl Operation for BeginPasskeySignIn {
 }
 
 /// Signs a person of the directory in with a passkey alone: whoever unlocked it gave possession and knowledge, or biometry.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SignInWithPasskey {
     /// The browser's binding.
     pub binding: Option<Secret<String>>,

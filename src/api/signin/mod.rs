@@ -136,7 +136,7 @@ pub const TABLE: &[Entry] = &[
 ];
 
 /// The ways to sign in, for the sign-in page.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListIdentitySources {}
 
 /// The answer.
@@ -191,7 +191,7 @@ impl Operation for ListIdentitySources {
 }
 
 /// Begins a sign-in at a source.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BeginSignIn {
     /// Name of the identity source.
     pub source: String,

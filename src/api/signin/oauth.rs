@@ -33,7 +33,7 @@ const CREDENTIAL_SECONDS: u32 = 900;
 
 /// Exchanges a code or a refresh token for credentials of the role that the person chose. A DPoP proof has to come with it
 /// (RFC 9449): what is given is bound to its key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateOAuth2Token {
     /// [`SAME_DEVICE`] or [`CROSS_DEVICE`].
@@ -174,7 +174,7 @@ async fn as_person<O: Operation, N: Operation>(
 }
 
 /// Credentials of a role for the command line it was lent to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct IssueLoginCredentials(pub LentRole);
 
 /// The answer.

@@ -70,7 +70,7 @@ async fn present(ephemeral: &Ephemeral, person: &str) -> Result<Vec<OwnSession>,
 }
 
 /// Where the caller is signed in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListOwnSessions {}
 
 /// The answer.
@@ -103,7 +103,7 @@ impl Operation for ListOwnSessions {
 }
 
 /// Ends one of the caller's sessions, or all but the one that asks.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndOwnSession {
     /// Its id; none for all others.

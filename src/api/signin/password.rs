@@ -23,7 +23,7 @@ struct PasswordLink {
 }
 
 /// Makes a link with which a person of the directory sets a password.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct MakePasswordLink {
     /// Of the person: `u-…`
     pub id: String,
@@ -74,7 +74,7 @@ async fn find(broker: &Broker, token: &Secret<String>) -> Result<User, Error> {
 }
 
 /// Whom a link is for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpPasswordLink {
     /// From the link.
     pub token: Secret<String>,
@@ -106,7 +106,7 @@ impl Operation for LookUpPasswordLink {
 }
 
 /// Checks a new password for whom a link is for. Hashing takes its time, and holds no pen; what is refused costs no link.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BeginSetPassword {
     /// From the link.
     pub token: Secret<String>,
@@ -132,7 +132,7 @@ impl Operation for BeginSetPassword {
 }
 
 /// Uses a link up: the password is set, and everything the person holds ends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SetPassword {
     /// From the link.
     pub token: Secret<String>,
@@ -198,7 +198,7 @@ fn reveal<S: serde::Serializer>(hash: &Option<Secret<String>>, serializer: S) ->
 }
 
 /// Checks the caller's password and the one that is to come. Hashing takes its time, and holds no pen.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct BeginPasswordChange {
     /// The old one.
     pub current: Secret<String>,
@@ -236,7 +236,7 @@ impl Operation for BeginPasswordChange {
 }
 
 /// Changes the caller's own password, and ends everything they hold.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ChangePassword {
     /// From [`BeginPasswordChange`].
     pub handle: String,

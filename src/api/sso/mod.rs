@@ -100,7 +100,7 @@ fn with_factor_now<O: Operation>(call: &Call<'_, O>) -> Result<Context, Error> {
 }
 
 /// Accounts in which the person may take a role.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListAccounts {
     /// From the last page.
@@ -158,7 +158,7 @@ impl Operation for ListAccounts {
 }
 
 /// Roles the person may take in an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListAccountRoles {
     /// The account.
@@ -212,7 +212,7 @@ impl Operation for ListAccountRoles {
 }
 
 /// Credentials for one of the person's roles.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetRoleCredentials {
     /// The role's name, without regard to case.
@@ -295,7 +295,7 @@ impl Operation for GetRoleCredentials {
 }
 
 /// Ends the person's session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Logout {}
 

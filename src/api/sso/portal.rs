@@ -20,7 +20,7 @@ const MOST_RECENT: u32 = 5;
 pub const MAX_FAVOURITES: usize = 50;
 
 /// The portal page's list: every role with the reason it is offered.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListRoleOffers {}
 
 /// The answer, for pages.
@@ -88,7 +88,7 @@ pub(in crate::api) async fn remember<O: Operation<Mode = Issue>>(call: &Call<'_,
 }
 
 /// Keeps a role at hand, or does not any more.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SetFavouriteRole {
     /// The account.
     pub account_id: AccountId,

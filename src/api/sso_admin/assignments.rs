@@ -217,7 +217,7 @@ impl CreateAccountAssignment {
 }
 
 /// Assigns a permission set on an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateAccountAssignment {
     /// The instance.
@@ -253,7 +253,7 @@ impl Operation for CreateAccountAssignment {
 }
 
 /// Takes an assignment on an account back.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DeleteAccountAssignment(CreateAccountAssignment);
 
 impl Operation for DeleteAccountAssignment {
@@ -275,7 +275,7 @@ impl Operation for DeleteAccountAssignment {
 }
 
 /// Lists who is assigned a permission set right on an account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListAccountAssignments {
     /// The instance.
@@ -327,7 +327,7 @@ impl Operation for ListAccountAssignments {
 }
 
 /// Makes or takes back an assignment of any kind. For pages.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SetAssignment {
     /// The permission set.
@@ -378,7 +378,7 @@ pub struct Assignments {
 const PAGE: usize = 50;
 
 /// Lists assignments of every kind. For pages.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct ListAssignments {
     /// Of one permission set, by id.

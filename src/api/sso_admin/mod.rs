@@ -230,7 +230,7 @@ pub struct AttachedManagedPolicy {
 }
 
 /// Lists the instance.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListInstances {
     /// There is one.
@@ -265,7 +265,7 @@ impl Operation for ListInstances {
 }
 
 /// Lists permission sets.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListPermissionSets {
     /// The instance.
@@ -296,7 +296,7 @@ impl Operation for ListPermissionSets {
 }
 
 /// Describes a permission set.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DescribePermissionSet {
     /// The instance.
@@ -322,7 +322,7 @@ impl Operation for DescribePermissionSet {
 }
 
 /// Creates a permission set, which nobody is assigned.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreatePermissionSet {
     /// The instance.
@@ -371,7 +371,7 @@ impl Operation for CreatePermissionSet {
 }
 
 /// Changes a permission set.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdatePermissionSet {
     /// The instance.
@@ -408,7 +408,7 @@ impl Operation for UpdatePermissionSet {
 }
 
 /// Deletes a permission set that nobody is assigned.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeletePermissionSet {
     /// The instance.
@@ -438,7 +438,7 @@ impl Operation for DeletePermissionSet {
 }
 
 /// Sets the inline policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct PutInlinePolicyToPermissionSet {
     /// The instance.
@@ -471,7 +471,7 @@ impl Operation for PutInlinePolicyToPermissionSet {
 }
 
 /// Reads the inline policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetInlinePolicyForPermissionSet {
     /// The instance.
@@ -497,7 +497,7 @@ impl Operation for GetInlinePolicyForPermissionSet {
 }
 
 /// Removes the inline policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteInlinePolicyFromPermissionSet {
     /// The instance.
@@ -526,7 +526,7 @@ impl Operation for DeleteInlinePolicyFromPermissionSet {
 }
 
 /// Attaches a managed policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AttachManagedPolicyToPermissionSet {
     /// The instance.
@@ -571,7 +571,7 @@ impl Operation for AttachManagedPolicyToPermissionSet {
 }
 
 /// Takes a managed policy off.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DetachManagedPolicyFromPermissionSet {
     /// The instance.
@@ -603,7 +603,7 @@ impl Operation for DetachManagedPolicyFromPermissionSet {
 }
 
 /// Lists managed policies.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListManagedPoliciesInPermissionSet {
     /// The instance.

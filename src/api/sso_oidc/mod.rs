@@ -104,7 +104,7 @@ pub const TABLE: &[Entry] = &[
 ];
 
 /// Registers a public client.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegisterClient {
     /// Shown on the approval page, up to 255 characters.
@@ -200,7 +200,7 @@ impl Operation for RegisterClient {
 }
 
 /// Begins a device authorization.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartDeviceAuthorization {
     /// From the registration.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const MAX_ENCODED_MESSAGE: usize = 10_240;
 
 /// Says who the caller is. Needs no permission, touches no store.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetCallerIdentity {}
 
@@ -46,7 +46,7 @@ impl Operation for GetCallerIdentity {
 }
 
 /// Says whose account an access key belongs to: the id itself holds it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetAccessKeyInfo {
     /// `ASIA…` or `AKIA…`.
@@ -81,7 +81,7 @@ impl Operation for GetAccessKeyInfo {
 
 /// Opens the encoded message of a refusal: what was asked, and every policy that had a say. For the accounts of the caller
 /// and of the resource.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DecodeAuthorizationMessage {
     /// As it stands in the refusal, 1 to 10,240 characters.

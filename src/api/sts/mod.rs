@@ -148,7 +148,7 @@ impl AssumedRole {
 }
 
 /// `PolicyArns.member.N.arn`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyDescriptor {
     /// ARN of a managed policy.
@@ -156,7 +156,7 @@ pub struct PolicyDescriptor {
 }
 
 /// `Tags.member.N.Key`, `.Value`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Tag {
     /// 1 to 128 characters.
@@ -166,7 +166,7 @@ pub struct Tag {
 }
 
 /// Takes a role with another role's session (role chaining).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AssumeRole {
     /// The role.
@@ -200,7 +200,7 @@ pub struct AssumeRole {
 }
 
 /// `ProvidedContexts.member.N`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ProvidedContext {
     /// The provider.
@@ -295,7 +295,7 @@ impl Operation for AssumeRole {
 }
 
 /// Takes a role with a SAML assertion. Unsigned: the assertion is the proof.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AssumeRoleWithSAML {
     /// The role.
@@ -363,7 +363,7 @@ impl Operation for AssumeRoleWithSAML {
 }
 
 /// Takes a role with an ID token of an OIDC provider. Unsigned: the token is the proof.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AssumeRoleWithWebIdentity {
     /// The role.

@@ -17,7 +17,7 @@ const USUAL_SECONDS: u32 = 300;
 const MAX_PAYLOAD: usize = 8192;
 
 /// Signs a token that says who the caller is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetWebIdentityToken {
     /// For whom, 1 to 10, each 1 to 1000 characters.
@@ -152,7 +152,7 @@ impl Operation for GetWebIdentityToken {
 }
 
 /// Trades a token of a delegation request in. There are no delegation requests here: no token is one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetDelegatedAccessToken {
     /// The token.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 const MOST_SECONDS: u32 = 900;
 
 /// Becomes the root user of a member account. The task's policy takes away everything else.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct AssumeRoot {
     /// The account, as twelve digits or as its `:root` ARN.

@@ -27,7 +27,7 @@ const LONGEST_SESSION_SECONDS: i64 = 129_600;
 const MOST_LISTED: u32 = 5000;
 
 /// Ends sessions that were issued until now (or until an instant): within a second on every node, at once on this one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RevokeSessions {
     /// Whose.
@@ -37,7 +37,7 @@ pub struct RevokeSessions {
 }
 
 /// Whose sessions, in words people know.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Revoked {
     /// One, by access key id.
     Session(String),
@@ -118,7 +118,7 @@ impl Operation for RevokeSessions {
 }
 
 /// Lists sessions that are not over, newest first, as the audit log knows them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListSessions {
     /// Of this role only.

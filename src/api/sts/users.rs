@@ -78,7 +78,7 @@ pub(super) fn issue<O: Operation<Mode = Issue>>(
 }
 
 /// Temporary credentials of the calling user, with a second factor or without.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetSessionToken {
     /// 900 to 129600 seconds, default 43200; a root user's last an hour at most.
@@ -120,7 +120,7 @@ impl Operation for GetSessionToken {
 }
 
 /// Temporary credentials for somebody the calling user vouches for: what the session policies and the user's own allow.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct GetFederationToken {
     /// Whom they are for, 2 to 32 characters.

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, ProviderKind, SamlProvider},
+        secret::hidden,
         session::{PortalSession, ProviderSession},
     },
     federation::{
@@ -23,21 +24,24 @@ use crate::{
         recorder::Recording,
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A logout message as the browser brought it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Inbound {
     /// In the address: the raw query.
+    #[serde(serialize_with = "hidden")]
     Redirect(String),
     /// In a form, decoded from base64.
     Post {
         /// Whether it came as `SAMLRequest`.
         request: bool,
         /// The message.
+        #[serde(serialize_with = "hidden")]
         xml: Vec<u8>,
         /// As it came.
+        #[serde(serialize_with = "hidden")]
         relay_state: String,
     },
 }

@@ -17,7 +17,7 @@ use crate::domain::{
     name::AccountId,
     session::{Caller, Principal},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::{Mutex, PoisonError};
 
 /// Most refusals of anonymous callers on record in one minute. Beyond it they are in the log alone: strangers can't fill
@@ -44,6 +44,11 @@ impl RefusalBudget {
     }
 }
 
+/// The detail that is CloudTrail's element `userIdentity`.
+pub const USER_IDENTITY: &str = "userIdentity";
+/// The detail that is CloudTrail's element `requestParameters`.
+pub const REQUEST_PARAMETERS: &str = "requestParameters";
+
 /// What a record will say besides who did what: details by name. Never a secret.
 #[derive(Clone, Debug, Default)]
 pub struct Notes(pub(super) Map<String, Value>);
@@ -51,7 +56,9 @@ pub struct Notes(pub(super) Map<String, Value>);
 impl Notes {
     /// Adds a detail.
     pub fn note(&mut self, key: &str, value: impl serde::Serialize) {
-        if let Ok(value) = serde_json::to_value(value) {
+        if let Ok(value) = serde_json::to_value(value)
+            && !value.is_null()
+        {
             self.0.insert(key.to_owned(), value);
         }
     }
@@ -83,8 +90,9 @@ impl AuditRecord {
         event_name: &'static str,
         account: String,
         caller: &Caller,
-        notes: Notes,
+        mut notes: Notes,
     ) -> Self {
+        notes.note(USER_IDENTITY, caller.user_identity());
         Self {
             event_id,
             event_source,
@@ -215,6 +223,34 @@ pub struct AuditEvent {
     pub error_message: Option<String>,
     /// Everything else.
     pub detail: Value,
+}
+
+impl AuditEvent {
+    /// The whole record in the words of CloudTrail (AWS CloudTrail User Guide, "CloudTrail record contents").
+    #[must_use]
+    pub fn cloud_trail(&self) -> Value {
+        let mut detail = self.detail.clone();
+        let mut take = |name: &str| detail.as_object_mut().and_then(|detail| detail.remove(name));
+        let identity = take(USER_IDENTITY).unwrap_or_else(|| json!({ "principalId": self.principal }));
+        let parameters = take(REQUEST_PARAMETERS);
+        json!({
+            "eventVersion": "1.11",
+            "eventID": self.event_id,
+            "eventTime": self.time.to_string(),
+            "eventSource": self.event_source,
+            "eventName": self.event_name,
+            "eventCategory": "Management",
+            "recipientAccountId": self.account,
+            "userIdentity": identity,
+            "sourceIPAddress": self.source_ip,
+            "userAgent": self.user_agent,
+            "requestID": self.request_id,
+            "requestParameters": parameters,
+            "errorCode": self.error_code,
+            "errorMessage": self.error_message,
+            "additionalEventData": detail,
+        })
+    }
 }
 
 /// How many records a text is looked for in, in one call.

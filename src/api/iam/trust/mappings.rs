@@ -16,7 +16,7 @@ use std::ops::Bound;
 const PAGE: usize = 50;
 
 /// A page of roles with their rules, by account and name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListRoleMappings {
     /// One account; none: all of the organization's.

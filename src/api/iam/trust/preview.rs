@@ -30,7 +30,7 @@ pub const MOST_PEOPLE: u32 = 5_000;
 pub const MOST_SIGN_INS: u32 = 1_000;
 
 /// Compares a trust policy with the one that a role has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct PreviewTrustPolicy {
     /// The role.

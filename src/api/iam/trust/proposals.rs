@@ -26,7 +26,7 @@ const MAX_REASON: usize = 500;
 const MAX_WAITING: usize = 20;
 
 /// Asks for a change of a role's trust policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ProposeTrustPolicy {
     /// The role.
@@ -103,7 +103,7 @@ fn proposing(scope: &Scope, role: &RoleName) -> Result<Access, Error> {
 }
 
 /// The changes that wait in the caller's account, the oldest first.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListTrustProposals {}
 
@@ -171,7 +171,7 @@ fn same_person(principal: &Principal, proposal: &TrustProposal) -> bool {
 }
 
 /// Makes a change that somebody else proposed, or refuses it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DecideTrustProposal {
     /// The proposal.
@@ -226,7 +226,7 @@ impl Operation for DecideTrustProposal {
 }
 
 /// Takes one's own proposal back.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct WithdrawTrustProposal {
     /// The proposal.

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Lays a role's trust policy out for a person: one who signed in, or one made up of pasted claims.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulateTrust {
     /// The role.
@@ -32,7 +32,7 @@ pub struct SimulateTrust {
 }
 
 /// Who to try.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum SimulatedIdentity {
     /// The assertion of a recent sign-in, by event id.
     SignIn(String),
@@ -89,7 +89,7 @@ impl Operation for SimulateTrust {
 }
 
 /// Lays the trust policies of all roles out for somebody.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulateAccess {
     /// Who.

@@ -1,0 +1,32 @@
+//! The audit log as a whole: that it is unbroken.
+
+use super::apply::{OPERATOR, Operator};
+pub use crate::store::{ChainReport, Head};
+use crate::{
+    domain::Error,
+    gateway::{Access, Call, Operation, Read, Scope},
+};
+use serde::{Deserialize, Serialize};
+
+/// Walks the chain of audit records from the oldest to the newest.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyAuditLog {
+    /// A head that was noted elsewhere, which has to be part of it.
+    pub noted: Option<Head>,
+}
+
+impl Operation for VerifyAuditLog {
+    type Service = Operator;
+    type Mode = Read;
+    type Output = ChainReport;
+    const NAME: &'static str = "VerifyAuditLog";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Operator { because: OPERATOR })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<ChainReport, Error> {
+        call.tx.verify_audit(self.noted.as_ref()).await
+    }
+}
