@@ -1,10 +1,10 @@
-//! The audit log as a whole: that it is unbroken.
+//! The audit log as a whole: that it is unbroken; and that a backup was made.
 
 use super::apply::{OPERATOR, Operator};
 pub use crate::store::{ChainReport, Head};
 use crate::{
     domain::Error,
-    gateway::{Access, Call, Operation, Read, Scope},
+    gateway::{Access, Call, Issue, Operation, Read, Scope},
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,26 @@ use serde::{Deserialize, Serialize};
 pub struct VerifyAuditLog {
     /// A head that was noted elsewhere, which has to be part of it.
     pub noted: Option<Head>,
+}
+
+/// Leaves a record that a backup of the store begins.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeginBackup {}
+
+impl Operation for BeginBackup {
+    type Service = Operator;
+    type Mode = Issue;
+    type Output = ();
+    const NAME: &'static str = "BeginBackup";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Operator { because: OPERATOR })
+    }
+
+    async fn run(self, _call: &mut Call<'_, Self>) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 impl Operation for VerifyAuditLog {

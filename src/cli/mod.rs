@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod configure;
@@ -25,6 +26,7 @@ pub mod roles;
 pub mod root_key;
 pub mod serve;
 mod session;
+pub mod store;
 mod terminal;
 pub mod whoami;
 
@@ -91,6 +93,12 @@ enum Command {
     Revoke(revoke::Revoke),
     /// List or rotate the keys that seal session tokens and stored secrets.
     Keys(keys::Keys),
+    /// Write a backup of the broker on this machine, sealed under a passphrase.
+    Backup(backup::Backup),
+    /// Restore a backup into an empty store.
+    Restore(backup::Restore),
+    /// Move the organization to another database.
+    Store(store::StoreCommand),
     /// Check the audit log.
     Audit(audit::Audit),
     /// Make an access key for an account's root user.
@@ -201,6 +209,9 @@ pub fn run() -> ExitCode {
         Command::Sessions(command) => wait(command.run()),
         Command::Revoke(command) => wait(command.run()),
         Command::Keys(command) => wait(command.run()),
+        Command::Backup(command) => wait(command.run()),
+        Command::Restore(command) => wait(command.run()),
+        Command::Store(command) => wait(command.run()),
         Command::Audit(command) => wait(command.run()),
         Command::RootKey(command) => wait(command.run()),
     };

@@ -1,8 +1,11 @@
 //! Settings: a TOML file and the environment. `config/daypass.toml` is the manual; a test reads it.
 
+mod key;
 mod manual;
 mod store;
 
+use key::make_private_folder;
+pub use key::{read_private, write_private, write_private_stream};
 pub use store::{PostgresSettings, RedisMode, RedisSettings};
 
 use crate::{
@@ -14,11 +17,9 @@ use crate::{
     gateway::{Broker, Gateway, SessionLimits},
     store::Store,
 };
-use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    io::{ErrorKind as IoErrorKind, Write as _},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -298,94 +299,12 @@ impl Settings {
             },
         })
     }
-
-    /// The master key: from `DAYPASS_MASTER_KEY` (base64), from a systemd credential, or from a file, which is made with a
-    /// new key when it is the default one and the data folder has no store yet.
-    fn master_key(&self, random: &dyn Random) -> Result<[u8; 32], Error> {
-        if let Some(text) = variable("DAYPASS_MASTER_KEY") {
-            return decode_key(&text).ok_or_else(|| bad("DAYPASS_MASTER_KEY: expected 32 bytes in base64"));
-        }
-        let credential = variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("daypass-master-key"));
-        let file = match (&self.master_key_file, credential) {
-            (Some(file), _) => file.clone(),
-            (None, Some(file)) if file.exists() => file,
-            (None, _) => self.data.join("master.key"),
-        };
-        match fs::read_to_string(&file) {
-            Ok(text) => {
-                check_private(&file)?;
-                decode_key(&text).ok_or_else(|| bad(format!("{}: expected 32 bytes in base64", file.display())))
-            }
-            Err(error) if error.kind() == IoErrorKind::NotFound && self.master_key_file.is_none() => {
-                if self.postgres.is_some() {
-                    return Err(bad(format!(
-                        "{}: brokers of one database share one master key; make it once, and set `master_key_file`",
-                        file.display()
-                    )));
-                }
-                if self.data.join("daypass.sqlite").exists() {
-                    return Err(bad(format!(
-                        "{}: the master key of this store is missing; restore it from your backup",
-                        file.display()
-                    )));
-                }
-                let key: [u8; 32] = random.bytes();
-                write_private(&file, &base64::engine::general_purpose::STANDARD.encode(key))?;
-                Ok(key)
-            }
-            Err(error) => Err(bad(format!("{}: {error}", file.display()))),
-        }
-    }
-}
-
-fn decode_key(text: &str) -> Option<[u8; 32]> {
-    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?.try_into().ok()
 }
 
 /// The program that cages the XML library: this very one, also when its file was replaced meanwhile.
 fn cage() -> Option<PathBuf> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() { Some(running) } else { std::env::current_exe().ok() }
-}
-
-fn make_private_folder(folder: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| bad(format!("{}: {error}", folder.display())))
-}
-
-/// A key that others may read is no key.
-fn check_private(file: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(file).map_err(|error| bad(format!("{}: {error}", file.display())))?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(bad(format!("{}: others may read this key; run chmod 600 on it", file.display())))
-}
-
-/// Writes a file only its owner can read, whole or not at all.
-///
-/// # Errors
-/// `InvalidInput` with the file's name.
-pub fn write_private(file: &Path, text: &str) -> Result<(), Error> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let attempt = || {
-        // A name that nobody can guess and lead elsewhere.
-        let random: &dyn Random = &SystemRandom;
-        let draft = file.with_extension(format!("{}.tmp", random.token()));
-        let mut handle = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        let written = handle.write_all(text.as_bytes()).and_then(|()| handle.sync_all()).and_then(|()| fs::rename(&draft, file));
-        if let Err(error) = written {
-            let _ = fs::remove_file(&draft);
-            return Err(error);
-        }
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        Ok::<(), std::io::Error>(())
-    };
-    attempt().map_err(|error| bad(format!("{}: {error}", file.display())))
 }
 
 /// An environment variable that is set and not empty.

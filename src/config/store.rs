@@ -1,12 +1,12 @@
 //! `[postgres]` and `[redis]`: where the store is, when it is not embedded.
 
-use super::{Settings, bad, check_private};
+use super::{Settings, SystemClock, SystemRandom, bad, key::make_private_folder, read_private};
 use crate::{
-    domain::{Error, Secret},
-    store::{Location, PostgresLocation, RedisLocation, RedisTopology, SystemLocation},
+    domain::{Clock as _, Error, Secret},
+    store::{self, CopiedTable, Location, PostgresLocation, RedisLocation, RedisTopology, Restored, SystemLocation},
 };
 use serde::{Deserialize, Deserializer, Serialize};
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 /// `[postgres]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -76,10 +76,7 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
 }
 
 fn password(file: Option<&PathBuf>) -> Result<Option<Secret<String>>, Error> {
-    let Some(file) = file else { return Ok(None) };
-    check_private(file)?;
-    let text = fs::read_to_string(file).map_err(|error| bad(format!("{}: {error}", file.display())))?;
-    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+    file.map(|file| read_private(file)).transpose()
 }
 
 fn address(text: &str) -> Result<(String, u16), Error> {
@@ -130,5 +127,26 @@ impl Settings {
             }),
         };
         Ok(Location { system, redis: self.redis.as_ref().map(RedisSettings::location).transpose()? })
+    }
+
+    /// Moves the organization from the embedded store to `[postgres]`, or back.
+    ///
+    /// # Errors
+    /// Those of [`store::move_store`].
+    pub async fn move_store(&self, to_postgres: bool) -> Result<Vec<CopiedTable>, Error> {
+        make_private_folder(&self.data)?;
+        let (embedded, server) = (Location::folder(&self.data), self.location()?);
+        let (from, to) = if to_postgres { (embedded, server) } else { (server, embedded) };
+        store::move_store(&from, &to, SystemClock.now()).await
+    }
+
+    /// Restores a backup into the store, which has to be empty, and puts its master key into its place.
+    ///
+    /// # Errors
+    /// Those of [`store::restore`], and of a master key that is another one.
+    pub async fn restore(&self, from: fs::File, passphrase: &Secret<String>) -> Result<Restored, Error> {
+        make_private_folder(&self.data)?;
+        let keep = |key: &Secret<[u8; 32]>| self.keep_master_key(key);
+        store::restore(&self.location()?, from, passphrase, Arc::new(SystemRandom), keep).await
     }
 }

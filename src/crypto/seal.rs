@@ -34,10 +34,12 @@ pub enum Purpose {
     CommandLine,
     /// The ring's own keys, under the master key.
     RingKey,
+    /// Parts of a backup, under a key of its own.
+    Backup,
 }
 
 impl Purpose {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::SessionToken,
         Self::SigninToken,
         Self::StoredSecret,
@@ -46,6 +48,7 @@ impl Purpose {
         Self::AuthorizationMessage,
         Self::CommandLine,
         Self::RingKey,
+        Self::Backup,
     ];
 
     const fn label(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Purpose {
             Self::AuthorizationMessage => "daypass/authorization-message",
             Self::CommandLine => "daypass/command-line",
             Self::RingKey => "daypass/ring-key",
+            Self::Backup => "daypass/backup",
         }
     }
 }
@@ -72,6 +76,18 @@ pub struct KeyRing {
 struct Keys {
     derived: BTreeMap<(u32, Purpose), LessSafeKey>,
     sealing: u32,
+}
+
+/// A key from a passphrase: Argon2id (RFC 9106), 64 MiB, three passes.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn key_of_passphrase(passphrase: &Secret<String>, salt: &[u8]) -> Result<Secret<[u8; 32]>, SealError> {
+    let parameters = argon2::Params::new(64 * 1024, 3, 1, Some(32)).map_err(|_| SealError)?;
+    let hasher = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, parameters);
+    let mut key = [0; 32];
+    hasher.hash_password_into(passphrase.expose().as_bytes(), salt, &mut key).map_err(|_| SealError)?;
+    Ok(Secret::new(key))
 }
 
 /// A key of a ring.

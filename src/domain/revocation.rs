@@ -126,6 +126,12 @@ impl Revocations {
         self.sequence.fetch_max(sequence, Ordering::AcqRel);
     }
 
+    /// Until when everything is over, where that was said.
+    #[must_use]
+    pub fn everything(&self) -> Option<Timestamp> {
+        self.ended.read().unwrap_or_else(PoisonError::into_inner).get(&RevocationScope::Everything).copied()
+    }
+
     fn is_empty(&self) -> bool {
         self.ended.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }

@@ -444,6 +444,16 @@ impl Federation {
         let mark = saml::mark(&idp, &signed, now)?;
         let first = self.store.ephemeral().put_new(EphemeralKind::lasting("saml-assertion"), &mark.id, &(), mark.until).await?;
         recording.require_first("assertion_replayed", first)?;
+        // Marks from before a restore are gone with everything else from then, and so is what they forbid.
+        if let (Some(ended), Some(issued)) = (self.store.snapshot().revocations.everything(), mark.issued) {
+            recording.require(
+                "issue_instant",
+                "assertion_before_revocation",
+                format!("after {ended}"),
+                issued,
+                issued > ended,
+            )?;
+        }
         signed.xml = xmlenc::reveal_name_id(signed.xml, key.as_ref())?;
         Ok(saml::check(recording, source, saml, &idp, &signed, expect, now)?)
     }

@@ -158,7 +158,10 @@ impl Store {
     /// `Unavailable`.
     pub async fn refresh(&self) -> Result<(), Error> {
         let began = self.freshness.now();
-        let row = sql::query("SELECT number, revocations, changed FROM revision").fetch_one(&self.readers).await?;
+        let row = sql::query("SELECT number, revocations, changed, closed FROM revision").fetch_one(&self.readers).await?;
+        if row.get::<bool>("closed") {
+            return Err(unavailable("this organization was moved to another database"));
+        }
         if row.get::<i64>("number") != self.snapshot.load().revision {
             self.renew_ring().await?;
             self.load_snapshot().await?;

@@ -5,7 +5,9 @@
 //! before both are on disk.
 
 pub mod audit;
+mod backup;
 mod compute;
+mod copy;
 mod directory;
 mod entities;
 pub mod ephemeral;
@@ -24,6 +26,8 @@ mod tokens;
 mod users;
 
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, ChainReport, Head, Notes, REQUEST_PARAMETERS, USER_IDENTITY};
+pub use backup::{Restored, restore};
+pub use copy::{CopiedTable, move_store};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::{Ephemeral, EphemeralKind};
 pub use follow::STALE_SECONDS;
@@ -104,6 +108,9 @@ impl Store {
                 (writer, readers.clone(), Table(readers))
             }
         };
+        if sql::query("SELECT closed FROM revision").fetch_one(&readers).await?.get::<bool>("closed") {
+            return Err(Error::new(ErrorKind::Unavailable, "this organization was moved to another database: use that one"));
+        }
         audit::begin_chain(&writer).await?;
         let master = keys::master_ring(master_key, random.clone())?;
         let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;

@@ -21,6 +21,7 @@ mod floors;
 mod gateway;
 mod golden;
 mod idp;
+mod moving;
 mod numbers;
 mod oidc;
 mod policy;

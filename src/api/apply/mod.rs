@@ -53,6 +53,7 @@ pub const TABLE: &[Entry] = &[
     Entry::inner::<super::keys::RotateRingKey>(),
     Entry::inner::<super::settings::ListSettings>(),
     Entry::inner::<super::audit_log::VerifyAuditLog>(),
+    Entry::inner::<super::audit_log::BeginBackup>(),
 ];
 
 /// The document. See `config/organization.toml` for one with every key explained.

@@ -80,6 +80,8 @@ pub struct OneTimeMark {
     pub id: String,
     /// When it may be forgotten.
     pub until: Timestamp,
+    /// When the assertion was issued; none where it does not say it, for which it is refused later.
+    pub issued: Option<Timestamp>,
 }
 
 /// The assertion's one-time mark, to be burned before anything else is done with it.
@@ -88,12 +90,13 @@ pub struct OneTimeMark {
 /// `signature_wrong_element`, `assertion_malformed`.
 pub fn mark(idp: &IdpMetadata, signed: &SignedXml, now: Timestamp) -> Result<OneTimeMark, Refusal> {
     let document = xml::parse(&signed.xml, MAX_MESSAGE * 2)?;
-    let id = assertion(document.root_element())?.attribute("ID").filter(|id| !id.is_empty());
+    let assertion = assertion(document.root_element())?;
+    let id = assertion.attribute("ID").filter(|id| !id.is_empty());
     let id = id.ok_or_else(|| refusal("assertion_malformed", "the assertion has no ID"))?;
     // Issued in the future by the skew at most, and refused by its age after that: later it need not be known.
     // By the longest skew there can be: another source may know the same provider, with another one.
     let until = now.plus_seconds(MAX_AGE_SECONDS + 2 * i64::from(MAX_CLOCK_SKEW_SECONDS) + 1);
-    Ok(OneTimeMark { id: format!("{} {id}", idp.entity_id), until })
+    Ok(OneTimeMark { id: format!("{} {id}", idp.entity_id), until, issued: time(assertion, "IssueInstant").ok().flatten() })
 }
 
 fn assertion<'a, 'x>(root: Node<'a, 'x>) -> Result<Node<'a, 'x>, Refusal> {

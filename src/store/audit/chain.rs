@@ -15,6 +15,7 @@ use crate::{
         ReadTx, Store,
         keys::SigningKey,
         sql::{self, Database, Dialect, Tx},
+        unavailable,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -90,12 +91,16 @@ pub(in crate::store) fn link(before: &[u8], event: &AuditEvent, detail: &str) ->
 }
 
 /// Takes the head, so that nobody else adds a record before this transaction ends.
-pub(super) async fn take_head(tx: &mut Tx) -> Result<Head, Error> {
+pub(in crate::store) async fn take_head(tx: &mut Tx) -> Result<Head, Error> {
     let sql = match tx.dialect() {
-        Dialect::Sqlite => "SELECT sequence, hash FROM audit_head",
-        Dialect::Postgres => "SELECT sequence, hash FROM audit_head FOR UPDATE",
+        Dialect::Sqlite => "SELECT sequence, hash, closed FROM audit_head, revision",
+        Dialect::Postgres => "SELECT sequence, hash, closed FROM audit_head, revision FOR UPDATE OF audit_head",
     };
     let row = sql::query(sql).fetch_one(&mut *tx).await?;
+    // Nothing is done without a record: this is where a store that was moved away stops.
+    if row.get::<bool>("closed") {
+        return Err(unavailable("this organization was moved to another database"));
+    }
     Ok(Head { sequence: row.get("sequence"), hash: row.get("hash") })
 }
 

@@ -3,8 +3,8 @@
 mod chain;
 mod ledger;
 
-pub(super) use chain::begin as begin_chain;
 pub use chain::{BrokenLink, ChainReport, Head, SEAL_SECONDS};
+pub(super) use chain::{begin as begin_chain, take_head};
 pub(super) use ledger::Ledger;
 
 use super::{

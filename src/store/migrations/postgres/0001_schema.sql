@@ -9,7 +9,8 @@ CREATE TABLE revision (
     only_row    BIGINT PRIMARY KEY CHECK (only_row = 1),
     number      BIGINT NOT NULL,
     revocations BIGINT NOT NULL DEFAULT 0,
-    changed     BIGINT NOT NULL DEFAULT 0
+    changed     BIGINT NOT NULL DEFAULT 0,
+    closed      BIGINT NOT NULL DEFAULT 0
 );
 
 CREATE TABLE ring_key (

@@ -19,3 +19,5 @@ CREATE INDEX audit_time ON audit (time);
 
 -- When the organization was last changed, in milliseconds: other nodes measure how late they are.
 ALTER TABLE revision ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+-- Set once the organization was moved to another database: nothing is decided here any more.
+ALTER TABLE revision ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;
