@@ -1,5 +1,5 @@
 # The two commands to remember: `make run` and `make test`.
-.PHONY: run test setup-run test-env lint suite e2e golden advisories bench fuzz screenshots pictures
+.PHONY: run test test-long suite-postgres setup-run test-env lint suite e2e golden advisories bench fuzz screenshots pictures
 SHELL := /bin/bash
 
 # Serves a working demo on http://127.0.0.1:8080, with its store in ./data.
@@ -29,7 +29,15 @@ lint:
 	. target/test-env && cargo deny --log-level error check licenses bans sources
 
 suite:
-	. target/test-env && cargo nextest run --locked
+	. target/test-env && tests/with-postgres.sh cargo nextest run --locked
+
+# The suite with every store of it in PostgreSQL, instead of the store's own tests alone.
+suite-postgres: test-env
+	. target/test-env && DAYPASS_TEST_STORE=postgres tests/with-postgres.sh cargo nextest run --locked -E 'binary(suite) and not test(/^drills::/)'
+
+# What takes long: the suite on PostgreSQL, and 10,000 browsers that sign in at once.
+test-long: suite-postgres
+	. target/test-env && DAYPASS_LONG=1 tests/with-postgres.sh cargo nextest run --locked --no-capture -E 'test(/^drills::crowd/)'
 
 e2e:
 	cargo build --locked --bins --examples

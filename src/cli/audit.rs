@@ -51,6 +51,9 @@ impl Audit {
         if report.begins_after > 0 {
             println!("Records up to {} were removed by retention.", report.begins_after);
         }
+        if report.sealed_to < report.head.sequence {
+            println!("Records after {} are not signed yet; a running broker signs every minute.", report.sealed_to);
+        }
         println!("head {}", report.head);
         Ok(())
     }

@@ -48,6 +48,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpAddr>,
     /// Most connections at once.
     pub max_connections: usize,
+    /// Where metrics are read, in Prometheus's format; none: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// How long a broker that was asked to stop still takes connections while it says that it is not ready, in seconds.
     pub drain_seconds: u64,
     /// How long sessions last.
@@ -162,6 +164,7 @@ impl Default for Settings {
             tls: None,
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            metrics_listen: None,
             drain_seconds: 0,
             sessions: SessionSettings::default(),
             sign_ins: SignInSettings::default(),
@@ -195,6 +198,7 @@ impl Default for LogSettings {
 pub const ENVIRONMENT: &[(&str, &[&str])] = &[
     ("DAYPASS_PUBLIC_URL", &["public_url"]),
     ("DAYPASS_LISTEN", &["listen"]),
+    ("DAYPASS_METRICS_LISTEN", &["metrics_listen"]),
     ("DAYPASS_DATA", &["data"]),
     ("DAYPASS_POSTGRES_URL", &["postgres", "url"]),
     ("DAYPASS_POSTGRES_PASSWORD_FILE", &["postgres", "password_file"]),

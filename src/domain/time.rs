@@ -56,6 +56,25 @@ impl Timestamp {
     }
 }
 
+/// How long something took, for metrics: nothing is decided by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Begins now.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "a duration for people to look at, which no test depends on")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Seconds since it began.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// ISO 8601 UTC in whole seconds with `Z`, as AWS's query protocol writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

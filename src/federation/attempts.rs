@@ -29,7 +29,8 @@ const MAX_COUNTERS: usize = 20_000;
 struct Counter {
     failures: u32,
     last: Timestamp,
-    paused_until: Timestamp,
+    /// None before too many failed.
+    paused_until: Option<Timestamp>,
 }
 
 /// The counters.
@@ -42,7 +43,9 @@ impl Attempts {
         let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let source = network(source);
         let keys = [(account.to_lowercase(), source), (String::new(), source), (account.to_lowercase(), ANYWHERE)];
-        let longest = keys.iter().filter_map(|key| counters.get(key)).map(|counter| counter.paused_until).max()?;
+        let longest = keys.iter().filter_map(|key| counters.get(key)?.paused_until).max()?;
+        // A clock that was put back makes no pause longer.
+        let longest = longest.min(now.plus_seconds(LONGEST_PAUSE));
         (longest > now).then(|| (longest.0 - now.0).div_euclid(1000) + 1)
     }
 
@@ -83,12 +86,12 @@ fn count(counters: &mut HashMap<(String, IpAddr), Counter>, key: (String, IpAddr
         let mut ages: Vec<Timestamp> = counters.values().map(|counter| counter.last).collect();
         ages.sort_unstable();
         let half = ages.get(ages.len() / 2).copied().unwrap_or(now);
-        counters.retain(|_, counter| counter.last > half || counter.paused_until > now);
+        counters.retain(|_, counter| counter.last > half || counter.paused_until.is_some_and(|until| until > now));
         if counters.len() >= MAX_COUNTERS {
             counters.retain(|_, counter| counter.last > half);
         }
     }
-    let counter = counters.entry(key).or_insert(Counter { failures: 0, last: now, paused_until: now });
+    let counter = counters.entry(key).or_insert(Counter { failures: 0, last: now, paused_until: None });
     if now.seconds_since(counter.last) >= WINDOW {
         counter.failures = 0;
     }
@@ -96,7 +99,7 @@ fn count(counters: &mut HashMap<(String, IpAddr), Counter>, key: (String, IpAddr
     counter.last = now;
     if let Some(beyond) = counter.failures.checked_sub(free) {
         let pause = 1_i64.checked_shl(beyond).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
-        counter.paused_until = now.plus_seconds(pause);
+        counter.paused_until = Some(now.plus_seconds(pause));
     }
 }
 

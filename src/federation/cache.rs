@@ -19,11 +19,30 @@ const STALE_SECONDS: i64 = 86_400;
 
 /// An answer, when it was fetched, and when that was last tried.
 type Kept<T> = (Arc<T>, Timestamp, Timestamp);
-type Slot<T> = Arc<tokio::sync::Mutex<Option<Kept<T>>>>;
+
+/// One issuer's.
+#[derive(Debug)]
+struct Slot<T> {
+    kept: tokio::sync::Mutex<Option<Kept<T>>>,
+    /// How often it could not be fetched, and why the last time: who waited for that does not wait for it again.
+    failed: Mutex<(u64, Option<Error>)>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { kept: tokio::sync::Mutex::default(), failed: Mutex::default() }
+    }
+}
+
+impl<T> Slot<T> {
+    fn failures(&self) -> (u64, Option<Error>) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Answers by issuer. Issuers come from configuration alone, so the map does not grow with requests.
 #[derive(Debug)]
-pub(super) struct Published<T>(Mutex<HashMap<String, Slot<T>>>);
+pub(super) struct Published<T>(Mutex<HashMap<String, Arc<Slot<T>>>>);
 
 impl<T> Default for Published<T> {
     fn default() -> Self {
@@ -45,8 +64,9 @@ impl<T> Published<T> {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(issuer.to_owned()).or_default().clone();
-        let mut slot = slot.lock().await;
-        if let Some((answer, fetched, tried)) = slot.as_ref() {
+        let (before, _) = slot.failures();
+        let mut kept = slot.kept.lock().await;
+        if let Some((answer, fetched, tried)) = kept.as_ref() {
             let (age, pause) = (now.seconds_since(*fetched), now.seconds_since(*tried));
             // While the provider is down, one request in a while finds that out; the others go on with what there is.
             let usable = age < STALE_SECONDS && pause < REFETCH_SECONDS;
@@ -54,18 +74,27 @@ impl<T> Published<T> {
                 return Ok(answer.clone());
             }
         }
+        if let (failures, Some(error)) = slot.failures()
+            && failures > before
+        {
+            return Err(error);
+        }
         match fetch().await {
             Ok(answer) => {
                 let answer = Arc::new(answer);
-                *slot = Some((answer.clone(), now, now));
+                *kept = Some((answer.clone(), now, now));
                 Ok(answer)
             }
-            Err(error) => match slot.as_mut() {
+            Err(error) => match kept.as_mut() {
                 Some((answer, fetched, tried)) if now.seconds_since(*fetched) < STALE_SECONDS => {
                     *tried = now;
                     Ok(answer.clone())
                 }
-                _ => Err(error),
+                _ => {
+                    let mut failed = slot.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    *failed = (failed.0 + 1, Some(error.clone()));
+                    Err(error)
+                }
             },
         }
     }

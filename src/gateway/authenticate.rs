@@ -101,8 +101,12 @@ impl Gateway {
             return Ok(Principal::User(signer.clone()));
         };
         let known = match self.broker.known_sessions.find(token) {
-            Some(known) if authorization.is_for(&known.signing) => known,
+            Some(known) if authorization.is_for(&known.signing) => {
+                metrics::counter!("daypass_known_sessions_total", "result" => "hit").increment(1);
+                known
+            }
             _ => {
+                metrics::counter!("daypass_known_sessions_total", "result" => "miss").increment(1);
                 let opened = credentials::open(self.broker.store.ring(), token).ok_or_else(unknown_key)?;
                 Arc::new(KnownSession::new(opened, authorization))
             }

@@ -28,6 +28,7 @@ use crate::{
         anywhere::{self, RevocationList},
         name::{AccountId, RoleSessionName},
         session::{Caller, IdentityAssertion, Principal, no_portal_session},
+        time::Stopwatch,
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
@@ -41,6 +42,7 @@ use operation::Mode as _;
 use receipt::Receipt;
 use scope::certified_context;
 use std::{
+    borrow::Cow,
     collections::HashMap,
     future::Future,
     pin::Pin,
@@ -109,6 +111,7 @@ impl Gateway {
     /// # Errors
     /// The operation's error, or why it was not let in. The caller's wire turns it into a [`Fault`].
     pub async fn call<O: Operation>(&self, caller: &Caller, operation: O) -> Result<O::Output, Error> {
+        let watch = Stopwatch::start();
         let outcome = if O::Mode::OWN_TASK {
             // On a task of its own: a client that hangs up can't leave a half-open record.
             let (gateway, caller) = (self.clone(), caller.clone());
@@ -122,6 +125,10 @@ impl Gateway {
         if let Err(error) = &outcome {
             log::<O>(caller, error);
         }
+        let code =
+            outcome.as_ref().err().map_or_else(|| "ok".into(), |error| Cow::<'static, str>::Owned(format!("{:?}", error.kind)));
+        metrics::counter!("daypass_requests_total", "operation" => O::NAME, "code" => code).increment(1);
+        metrics::histogram!("daypass_request_seconds", "service" => O::Service::SIGNING_NAME).record(watch.seconds());
         outcome
     }
 
@@ -165,6 +172,12 @@ impl Gateway {
                     record.note(REQUEST_PARAMETERS, parameters::request_parameters(&operation));
                     record
                 };
+                let word = match &decided {
+                    Ok(_) => "allow",
+                    Err(error) if error.kind == ErrorKind::AccessDenied => "deny",
+                    Err(_) => "refuse",
+                };
+                metrics::counter!("daypass_decisions_total", "decision" => word).increment(1);
                 let permit = match decided {
                     Ok(permit) => permit,
                     Err(error) => return Err(self.refuse(caller, record, error).await),

@@ -224,6 +224,7 @@ impl Store {
             }
             copied.push(digest.of(table));
         }
+        tx.rollback().await?;
         let end = copied.iter().map(|table| (table.table.clone(), table.rows, table.digest.clone())).collect();
         line(&mut zipped, &End { end })?;
         let mut sealing = zipped.finish().map_err(unavailable)?;

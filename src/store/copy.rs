@@ -285,6 +285,9 @@ async fn move_ephemeral(
     if let Some(tx) = own_writing {
         tx.commit().await?;
     }
+    if let Some(tx) = own_reading {
+        tx.rollback().await?;
+    }
     Ok(digest.of("ephemeral"))
 }
 

@@ -100,6 +100,7 @@ pub(super) async fn load(
     }
     users::load(&mut tx, ring, &mut snapshot, &mut library).await?;
     compute::load(&mut tx, &mut snapshot).await?;
+    tx.rollback().await?;
     Ok(snapshot.index())
 }
 

@@ -165,10 +165,14 @@ impl Store {
         if row.get::<i64>("number") != self.snapshot.load().revision {
             self.renew_ring().await?;
             self.load_snapshot().await?;
+            let late = (self.clock.now().0 - row.get::<i64>("changed")).max(0);
+            #[allow(clippy::cast_precision_loss, reason = "milliseconds of a delay")]
+            metrics::histogram!("daypass_snapshot_delay_seconds").record(late as f64 / 1000.0);
         }
         if row.get::<i64>("revocations") > self.revocations.sequence() {
             let mut tx = self.readers.begin_read().await?;
             revocations::follow(&mut tx, &self.revocations).await?;
+            tx.rollback().await?;
         }
         self.freshness.seen.fetch_max(began, Ordering::Relaxed);
         Ok(())

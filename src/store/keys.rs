@@ -1,7 +1,7 @@
 //! The key ring, the SAML signing key and the keys of web identity tokens: made on first start, sealed under the master key.
 
 use super::{
-    WriteTx,
+    Store, WriteTx,
     sql::{self, Database},
 };
 use crate::{
@@ -83,6 +83,18 @@ pub(super) async fn read_ring(
         info.sealing = Some(info.id) == sealing;
     }
     Ok((keys, infos))
+}
+
+impl Store {
+    /// When the keys were made that seal and sign new things, by purpose.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn key_ages(&self) -> Result<Vec<(String, Timestamp)>, Error> {
+        let mut ages = vec![];
+        ages.extend(self.renew_ring().await?.into_iter().filter(|key| key.sealing).map(|key| ("ring".to_owned(), key.created)));
+        Ok(ages)
+    }
 }
 
 impl WriteTx<'_> {

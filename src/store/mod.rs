@@ -243,6 +243,14 @@ impl Store {
         ReadTx { store: self, snapshot: self.snapshot() }
     }
 
+    /// Connections: of which pool, how many, and how many of them do nothing.
+    #[must_use]
+    pub fn connections(&self) -> [(&'static str, u32, usize); 2] {
+        let (writers, idle_writers) = self.writer.connections();
+        let (readers, idle_readers) = self.readers.connections();
+        [("writers", writers, idle_writers), ("readers", readers, idle_readers)]
+    }
+
     /// Reads the ring's keys anew: one may have been added, or have become old enough to seal.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ const CHECKS: &str = "checks";
 /// The note with the assertion.
 const IDENTITY: &str = "identity";
 /// Recorded even where it got to no check.
-const SIGN_IN: &str = "CompleteSignIn";
+pub(super) const SIGN_IN: &str = "CompleteSignIn";
 
 /// What a person reads out to their administrator: the beginning of the request's id.
 #[must_use]

@@ -4,9 +4,10 @@
 //! of them lacks a function, its migrations define it. What differs (locks, the text index) asks [`Database::dialect`].
 
 use super::unavailable;
-use crate::domain::Error;
+use crate::domain::{Error, time::Stopwatch};
 use sqlx::{
     Column as _, PgConnection, PgPool, Postgres, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _,
+    pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
@@ -93,19 +94,21 @@ impl Database {
 
     /// A transaction that sees one state from beginning to end.
     pub(super) async fn begin_read(&self) -> Result<Tx, Error> {
-        self.begin_with("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        self.begin("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
 
     /// A transaction that writes. Where it is SQLite, no other one can come between from here on.
     pub(super) async fn begin_write(&self) -> Result<Tx, Error> {
-        self.begin_with("BEGIN IMMEDIATE", "BEGIN").await
+        self.begin("BEGIN IMMEDIATE", "BEGIN").await
     }
 
-    async fn begin_with(&self, sqlite: &'static str, postgres: &'static str) -> Result<Tx, Error> {
-        match self {
-            Self::Sqlite(pool) => pool.begin_with(sqlite).await.map(Tx::Sqlite).map_err(unavailable),
-            Self::Postgres(pool) => within(pool.begin_with(postgres)).await.map(Tx::Postgres),
-        }
+    async fn begin(&self, sqlite: &'static str, postgres: &'static str) -> Result<Tx, Error> {
+        let (mut tx, begin) = match self {
+            Self::Sqlite(pool) => (Tx::Sqlite(Held::new(timed("sqlite", pool.acquire()).await?)), sqlite),
+            Self::Postgres(pool) => (Tx::Postgres(Held::new(timed("postgres", pool.acquire()).await?)), postgres),
+        };
+        tx.say(begin).await?;
+        Ok(tx)
     }
 
     /// How many connections there are, and how many of them do nothing.
@@ -124,10 +127,31 @@ impl Database {
     }
 }
 
-/// A transaction: rolled back when it is dropped.
+/// A transaction. Dropped before its end, or failed at it, it takes its connection along: nobody knows in which state that is. A full
+/// disk ends a transaction of SQLite by itself.
 pub(super) enum Tx {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Sqlite(Held<Sqlite>),
+    Postgres(Held<Postgres>),
+}
+
+/// A connection that goes back to its pool once its transaction is over.
+pub(super) struct Held<D: sqlx::Database> {
+    connection: PoolConnection<D>,
+    over: bool,
+}
+
+impl<D: sqlx::Database> Held<D> {
+    const fn new(connection: PoolConnection<D>) -> Self {
+        Self { connection, over: false }
+    }
+}
+
+impl<D: sqlx::Database> Drop for Held<D> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 impl fmt::Debug for Tx {
@@ -137,19 +161,30 @@ impl fmt::Debug for Tx {
 }
 
 impl Tx {
-    /// Makes it last. After an error nobody knows whether it does: it must not be acknowledged.
-    pub(super) async fn commit(self) -> Result<(), Error> {
+    async fn say(&mut self, statement: &'static str) -> Result<(), Error> {
         match self {
-            Self::Sqlite(tx) => tx.commit().await.map_err(unavailable),
-            Self::Postgres(tx) => within(tx.commit()).await,
+            Self::Sqlite(held) => timed("sqlite", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
+            Self::Postgres(held) => timed("postgres", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
         }
     }
 
-    pub(super) async fn rollback(self) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(tx) => tx.rollback().await.map_err(unavailable),
-            Self::Postgres(tx) => within(tx.rollback()).await,
+    async fn end(mut self, statement: &'static str) -> Result<(), Error> {
+        self.say(statement).await?;
+        match &mut self {
+            Self::Sqlite(held) => held.over = true,
+            Self::Postgres(held) => held.over = true,
         }
+        Ok(())
+    }
+
+    /// Makes it last. After an error nobody knows whether it does: it must not be acknowledged.
+    pub(super) async fn commit(self) -> Result<(), Error> {
+        self.end("COMMIT").await
+    }
+
+    /// Ends it without a change; also one that only read.
+    pub(super) async fn rollback(self) -> Result<(), Error> {
+        self.end("ROLLBACK").await
     }
 
     pub(super) const fn dialect(&self) -> Dialect {
@@ -160,11 +195,16 @@ impl Tx {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).await {
+/// Waits for a database, not without end, and counts how long it took.
+async fn timed<T>(database: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    let watch = Stopwatch::start();
+    let outcome = match tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).await {
         Ok(outcome) => outcome.map_err(unavailable),
         Err(_) => Err(unavailable("the database does not answer")),
-    }
+    };
+    let word = if outcome.is_ok() { "ok" } else { "failed" };
+    metrics::histogram!("daypass_store_seconds", "database" => database, "outcome" => word).record(watch.seconds());
+    outcome
 }
 
 /// A value in a statement.
@@ -257,20 +297,20 @@ impl Query {
         let some = |rows: Vec<_>| rows.into_iter().map(Row::Sqlite).collect();
         let others = |rows: Vec<_>| rows.into_iter().map(Row::Postgres).collect();
         match target.into() {
-            Target::SqlitePool(pool) => self.sqlite().fetch_all(pool).await.map(some).map_err(unavailable),
-            Target::Sqlite(one) => self.sqlite().fetch_all(one).await.map(some).map_err(unavailable),
-            Target::PostgresPool(pool) => within(self.postgres().fetch_all(pool)).await.map(others),
-            Target::Postgres(one) => within(self.postgres().fetch_all(one)).await.map(others),
+            Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_all(pool)).await.map(some),
+            Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_all(one)).await.map(some),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_all(pool)).await.map(others),
+            Target::Postgres(one) => timed("postgres", self.postgres().fetch_all(one)).await.map(others),
         }
     }
 
     pub(super) async fn fetch_optional<'t>(self, target: impl Into<Target<'t>>) -> Result<Option<Row>, Error> {
         let (some, other) = (|row: Option<_>| row.map(Row::Sqlite), |row: Option<_>| row.map(Row::Postgres));
         match target.into() {
-            Target::SqlitePool(pool) => self.sqlite().fetch_optional(pool).await.map(some).map_err(unavailable),
-            Target::Sqlite(one) => self.sqlite().fetch_optional(one).await.map(some).map_err(unavailable),
-            Target::PostgresPool(pool) => within(self.postgres().fetch_optional(pool)).await.map(other),
-            Target::Postgres(one) => within(self.postgres().fetch_optional(one)).await.map(other),
+            Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_optional(pool)).await.map(some),
+            Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_optional(one)).await.map(some),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_optional(pool)).await.map(other),
+            Target::Postgres(one) => timed("postgres", self.postgres().fetch_optional(one)).await.map(other),
         }
     }
 
@@ -282,10 +322,10 @@ impl Query {
     /// Returns how many rows it touched.
     pub(super) async fn execute<'t>(self, target: impl Into<Target<'t>>) -> Result<u64, Error> {
         match target.into() {
-            Target::SqlitePool(pool) => self.sqlite().execute(pool).await.map(|done| done.rows_affected()).map_err(unavailable),
-            Target::Sqlite(one) => self.sqlite().execute(one).await.map(|done| done.rows_affected()).map_err(unavailable),
-            Target::PostgresPool(pool) => within(self.postgres().execute(pool)).await.map(|done| done.rows_affected()),
-            Target::Postgres(one) => within(self.postgres().execute(one)).await.map(|done| done.rows_affected()),
+            Target::SqlitePool(pool) => timed("sqlite", self.sqlite().execute(pool)).await.map(|done| done.rows_affected()),
+            Target::Sqlite(one) => timed("sqlite", self.sqlite().execute(one)).await.map(|done| done.rows_affected()),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().execute(pool)).await.map(|done| done.rows_affected()),
+            Target::Postgres(one) => timed("postgres", self.postgres().execute(one)).await.map(|done| done.rows_affected()),
         }
     }
 
@@ -336,8 +376,8 @@ impl<'t> From<&'t Database> for Target<'t> {
 impl<'t> From<&'t mut Tx> for Target<'t> {
     fn from(tx: &'t mut Tx) -> Self {
         match tx {
-            Tx::Sqlite(tx) => Self::Sqlite(tx),
-            Tx::Postgres(tx) => Self::Postgres(tx),
+            Tx::Sqlite(held) => Self::Sqlite(&mut held.connection),
+            Tx::Postgres(held) => Self::Postgres(&mut held.connection),
         }
     }
 }

@@ -16,6 +16,7 @@ mod command_lines;
 mod config;
 mod crypto;
 mod directory;
+mod drills;
 mod factors;
 mod floors;
 mod gateway;

@@ -12,6 +12,11 @@ fn mac(key: &[u8], data: &str) -> Vec<u8> {
 
 /// The headers of a signed `POST /`.
 pub fn headers(credentials: &Credentials, url: &str, body: &str, now: Timestamp) -> BTreeMap<String, String> {
+    headers_for("sts", credentials, url, body, now)
+}
+
+/// The same for another service.
+pub fn headers_for(service: &str, credentials: &Credentials, url: &str, body: &str, now: Timestamp) -> BTreeMap<String, String> {
     let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
     let mut headers: BTreeMap<String, String> = [
         ("content-type", "application/x-www-form-urlencoded"),
@@ -26,9 +31,9 @@ pub fn headers(credentials: &Credentials, url: &str, body: &str, now: Timestamp)
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let names = headers.keys().cloned().collect::<Vec<_>>().join(";");
     let canonical = format!("POST\n/\n\n{lines}\n{names}\n{}", sha256_hex(body));
-    let (date, scope) = (&time[..8], format!("{}/eu-west-1/sts/aws4_request", &time[..8]));
+    let (date, scope) = (&time[..8], format!("{}/eu-west-1/{service}/aws4_request", &time[..8]));
     let mut key = format!("AWS4{}", credentials.secret_access_key()).into_bytes();
-    for part in [date, "eu-west-1", "sts", "aws4_request"] {
+    for part in [date, "eu-west-1", service, "aws4_request"] {
         key = mac(&key, part);
     }
     let signature = hex::encode(mac(&key, &format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256_hex(canonical))));

@@ -3,7 +3,7 @@
 
 use super::Iam;
 use crate::{
-    crypto::{sha256_hex, xmldsig::SigningCertificate},
+    crypto::sha256_hex,
     domain::{
         Arn, Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind, SamlProvider},
@@ -14,7 +14,6 @@ use crate::{
     policy::evaluate::Check,
 };
 use serde::{Deserialize, Serialize};
-use x509_parser::prelude::FromDer as _;
 
 /// A certificate is near its end so many days before it.
 const SOON_DAYS: i64 = 30;
@@ -186,7 +185,7 @@ fn understood(idp: &metadata::IdpMetadata, now: Timestamp) -> (Vec<(String, Stri
     }
     for certificate in &idp.certificates {
         let fingerprint = sha256_hex(&certificate.der).get(..16).unwrap_or_default().to_owned();
-        match expiry(certificate) {
+        match metadata::expiry(certificate) {
             Some(end) => {
                 let days = end.seconds_since(now).div_euclid(86_400);
                 facts.push(pair("Signing certificate", format!("SHA-256 {fingerprint}…, until {end} ({days} days)")));
@@ -207,11 +206,6 @@ fn understood(idp: &metadata::IdpMetadata, now: Timestamp) -> (Vec<(String, Stri
         }
     }
     (facts, warnings)
-}
-
-fn expiry(certificate: &SigningCertificate) -> Option<Timestamp> {
-    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&certificate.der).ok()?;
-    Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
 }
 
 /// Sources are the organization's: the management account's policies decide, from another account it is a cross-account

@@ -6,7 +6,7 @@
 
 use super::{Backend, Kept};
 use crate::{
-    domain::{Error, Timestamp},
+    domain::{Error, Timestamp, time::Stopwatch},
     store::{
         location::{RedisLocation, RedisTopology},
         unavailable,
@@ -93,7 +93,11 @@ impl Redis {
             }
         };
         let refused = |error: RedisError| unavailable(format!("Redis: {error}"));
-        let value = match tokio::time::timeout(limit, attempts).await {
+        let watch = Stopwatch::start();
+        let outcome = tokio::time::timeout(limit, attempts).await;
+        let word = if matches!(outcome, Ok(Ok(_))) { "ok" } else { "failed" };
+        metrics::histogram!("daypass_redis_seconds", "outcome" => word).record(watch.seconds());
+        let value = match outcome {
             Ok(outcome) => outcome.map_err(refused)?,
             Err(_) => {
                 // A connection on which nothing comes back is none.

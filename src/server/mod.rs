@@ -1,5 +1,7 @@
 //! The HTTP server: assembly, limits, TLS, graceful stop, health.
 
+pub mod metrics;
+
 use crate::{
     api::TABLES,
     config::Settings,
@@ -169,7 +171,10 @@ async fn without_panic(answer: impl Future<Output = Response>) -> Response {
     let mut answer = std::pin::pin!(answer);
     std::future::poll_fn(|context| {
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| std::task::Poll::Ready(StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+        polled.unwrap_or_else(|_| {
+            ::metrics::counter!("daypass_panics_total").increment(1);
+            std::task::Poll::Ready(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        })
     })
     .await
 }
@@ -289,6 +294,10 @@ pub async fn serve(
     let front = Arc::new(Front::new(settings, gateway.clone(), stopping.clone()));
     let follower = tokio::spawn(gateway.broker.store.clone().follow(settings.sign_ins.kept_days));
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
+    let watched = match settings.metrics_listen {
+        Some(address) => Some(watched(address, gateway.clone()).await?),
+        None => None,
+    };
     let turns = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
     // A proxy learns from `/readyz` that this node is going, and has time to look elsewhere while it still answers.
@@ -319,7 +328,9 @@ pub async fn serve(
         };
         let connection = connection(stream, peer, tls.clone(), front.clone(), graceful.watcher());
         tokio::spawn(async move {
+            ::metrics::gauge!("daypass_http_connections").increment(1.0);
             connection.await;
+            ::metrics::gauge!("daypass_http_connections").decrement(1.0);
             drop(turn);
         });
     }
@@ -330,8 +341,29 @@ pub async fn serve(
     }
     follower.abort();
     renewal.abort();
+    if let Some(watched) = watched {
+        watched.abort();
+    }
     gateway.broker.store.close().await;
     Ok(())
+}
+
+/// Serves metrics on an address of their own.
+async fn watched(address: SocketAddr, gateway: Gateway) -> Result<tokio::task::JoinHandle<()>, Error> {
+    let failed = |error| Error::new(ErrorKind::InvalidInput, format!("metrics_listen: {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let handle = metrics::install()?;
+    let show = move || async move {
+        metrics::look(&gateway).await;
+        handle.run_upkeep();
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
+    };
+    let router = Router::new().route("/metrics", get(show));
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::warn!(%error, "metrics are not served any more");
+        }
+    }))
 }
 
 async fn connection(
