@@ -51,7 +51,7 @@ fn microseconds(mut call: impl FnMut()) -> f64 {
 fn main() {
     let (idp, ours) = (Idp::new(), Idp::new());
     let trust: Trust = metadata::parse(&idp.metadata()).unwrap().trust(false, Timestamp(0)).unwrap();
-    let key = DecryptionKey::from_pkcs8(&ours.private_key).unwrap();
+    let key = DecryptionKey::from_pkcs8([ours.private_key.as_slice()]).unwrap();
     let plain = response("https://sp.example", "_a", Some("_q"), Timestamp(0));
     let assertion = idp.sign(&plain).unwrap();
     let template = signature("_r", RSA_SHA256);

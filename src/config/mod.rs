@@ -9,6 +9,7 @@ pub use key::{read_private, write_private, write_private_stream};
 pub use store::{PostgresSettings, RedisMode, RedisSettings};
 
 use crate::{
+    api::keys::KeySchedule,
     domain::{
         Clock, Error, ErrorKind, Random, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
@@ -60,6 +61,8 @@ pub struct Settings {
     pub passwords: PasswordSettings,
     /// What the broker itself connects to.
     pub outbound: OutboundSettings,
+    /// After how many days keys are followed by new ones.
+    pub keys: KeySettings,
     /// What is logged.
     pub log: LogSettings,
     /// The program that cages the XML library. Not a setting: it is this one, unless another program embeds the broker.
@@ -131,6 +134,35 @@ pub struct OutboundSettings {
     pub private_hosts: std::collections::BTreeSet<String>,
 }
 
+/// `[keys]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// The ring that seals; 0: never.
+    pub ring_days: u32,
+    /// What signs web identity tokens and authenticates us at OpenID providers; 0: never.
+    pub token_days: u32,
+    /// What signs and decrypts SAML; 0: never.
+    pub saml_days: u32,
+    /// What signs the audit log; 0: never.
+    pub audit_days: u32,
+}
+
+impl Default for KeySettings {
+    fn default() -> Self {
+        Self { ring_days: 30, token_days: 90, saml_days: 0, audit_days: 365 }
+    }
+}
+
+impl KeySettings {
+    /// The same, for who rotates.
+    #[must_use]
+    pub const fn schedule(&self) -> KeySchedule {
+        let Self { ring_days, token_days, saml_days, audit_days } = *self;
+        KeySchedule { ring_days, token_days, saml_days, audit_days }
+    }
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -170,6 +202,7 @@ impl Default for Settings {
             sign_ins: SignInSettings::default(),
             passwords: PasswordSettings::default(),
             outbound: OutboundSettings::default(),
+            keys: KeySettings::default(),
             log: LogSettings::default(),
             cage: None,
         }

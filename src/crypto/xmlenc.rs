@@ -28,14 +28,14 @@ const SHA1: &str = "http://www.w3.org/2000/09/xmldsig#sha1";
 
 /// Our key for encrypted assertions.
 #[derive(Debug)]
-pub struct DecryptionKey(OaepPrivateDecryptingKey);
+pub struct DecryptionKey(Vec<OaepPrivateDecryptingKey>);
 
 impl DecryptionKey {
-    /// Reads a private key, PKCS #8, DER. None when it is none.
+    /// Reads private keys, PKCS #8, DER, of which any may be the one. None when one is none.
     #[must_use]
-    pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
-        let key = PrivateDecryptingKey::from_pkcs8(der).ok()?;
-        OaepPrivateDecryptingKey::new(key).ok().map(Self)
+    pub fn from_pkcs8<'k>(ders: impl IntoIterator<Item = &'k [u8]>) -> Option<Self> {
+        let read = |der| OaepPrivateDecryptingKey::new(PrivateDecryptingKey::from_pkcs8(der).ok()?).ok();
+        ders.into_iter().map(read).collect::<Option<_>>().map(Self)
     }
 }
 
@@ -161,9 +161,12 @@ fn transport(node: Node<'_, '_>) -> Result<(&'static OaepAlgorithm, Vec<u8>), Re
 }
 
 fn unwrap_key(key: &DecryptionKey, oaep: &'static OaepAlgorithm, wrapped: &[u8]) -> Option<Secret<Vec<u8>>> {
-    let mut buffer = vec![0; key.0.min_output_size()];
-    let plain = key.0.decrypt(oaep, wrapped, &mut buffer, None).ok()?;
-    Some(Secret::new(plain.to_vec()))
+    let with = |key: &OaepPrivateDecryptingKey| {
+        let mut buffer = vec![0; key.min_output_size()];
+        let plain = key.decrypt(oaep, wrapped, &mut buffer, None).ok()?;
+        Some(Secret::new(plain.to_vec()))
+    };
+    key.0.iter().find_map(with)
 }
 
 /// A content cipher.

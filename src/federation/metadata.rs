@@ -192,13 +192,16 @@ pub fn is_safe(url: &Url) -> bool {
 
 /// Our own metadata, to be given to providers: unsigned; [`super::saml::signed`] signs it.
 #[must_use]
-pub fn ours(addresses: &Addresses, signing: &[u8], encryption: &[u8]) -> String {
-    let key = |usage: &str, certificate: &[u8]| {
-        format!(
-            "<md:KeyDescriptor use=\"{usage}\"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>{}</md:KeyDescriptor>",
-            STANDARD.encode(certificate),
-            if usage == "encryption" { ENCRYPTION_METHODS } else { "" },
-        )
+pub fn ours(addresses: &Addresses, signing: &[&[u8]], encryption: &[&[u8]]) -> String {
+    let key = |usage: &str, certificates: &[&[u8]]| {
+        let descriptor = |certificate: &&[u8]| {
+            format!(
+                "<md:KeyDescriptor use=\"{usage}\"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>{}</md:KeyDescriptor>",
+                STANDARD.encode(certificate),
+                if usage == "encryption" { ENCRYPTION_METHODS } else { "" },
+            )
+        };
+        certificates.iter().map(descriptor).collect::<String>()
     };
     let logout = [Binding::Redirect, Binding::Post].map(|binding| {
         let (binding, location) = (binding.uri(), escape(&addresses.saml_logout()));

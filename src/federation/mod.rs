@@ -464,7 +464,8 @@ impl Federation {
         if !holds(b"EncryptedAssertion") && !holds(b"EncryptedID") {
             return Ok(None);
         }
-        let key = DecryptionKey::from_pkcs8(self.store.encryption_key().await?.private_key.expose());
+        let keys = self.store.encryption_keys().await?;
+        let key = DecryptionKey::from_pkcs8(keys.all().iter().rev().map(|key| key.private_key.expose().as_slice()));
         key.ok_or_else(|| Error::internal("the decryption key can't be read")).map(Some)
     }
 

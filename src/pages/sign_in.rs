@@ -407,8 +407,8 @@ async fn oidc_callback(
 
 /// The keys that our clients authenticate with at OpenID providers.
 async fn oidc_keys(State(pages): State<Pages>) -> Page {
-    let keys = pages.gateway.broker.store.client_key().await?.public();
-    let body = serde_json::to_string(keys).map_err(Error::internal)?;
+    let key = pages.gateway.broker.store.client_key().await?;
+    let body = serde_json::to_string(key.public()).map_err(Error::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/jwk-set+json")], body).into_response())
 }
 

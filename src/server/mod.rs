@@ -294,6 +294,7 @@ pub async fn serve(
     let front = Arc::new(Front::new(settings, gateway.clone(), stopping.clone()));
     let follower = tokio::spawn(gateway.broker.store.clone().follow(settings.sign_ins.kept_days));
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
+    let rotation = tokio::spawn(crate::api::keys::keep_rotated(gateway.clone(), settings.keys.schedule()));
     let watched = match settings.metrics_listen {
         Some(address) => Some(watched(address, gateway.clone()).await?),
         None => None,
@@ -341,6 +342,7 @@ pub async fn serve(
     }
     follower.abort();
     renewal.abort();
+    rotation.abort();
     if let Some(watched) = watched {
         watched.abort();
     }

@@ -136,6 +136,7 @@ impl Store {
             second += 1;
             if second.is_multiple_of(5) {
                 said("the ring's keys can't be read", self.renew_ring().await.map(drop));
+                said("the keys that sign can't be read", self.renew_signing_keys().await.map(drop));
             }
             if second.is_multiple_of(15) {
                 said("last uses of access keys could not be written", self.write_last_uses().await);
@@ -164,6 +165,7 @@ impl Store {
         }
         if row.get::<i64>("number") != self.snapshot.load().revision {
             self.renew_ring().await?;
+            self.renew_signing_keys().await?;
             self.load_snapshot().await?;
             let late = (self.clock.now().0 - row.get::<i64>("changed")).max(0);
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a delay")]

@@ -66,11 +66,7 @@ pub struct Store {
     random: Arc<dyn Random>,
     clock: Arc<dyn Clock>,
     ephemeral: Ephemeral,
-    signing: keys::CertifiedKey,
-    encryption: tokio::sync::OnceCell<keys::CertifiedKey>,
-    client: tokio::sync::OnceCell<keys::SigningKey>,
-    sealing: tokio::sync::OnceCell<keys::SigningKey>,
-    token_keys: keys::TokenKeys,
+    keys: keys::signing::LoadedKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
 }
@@ -115,8 +111,7 @@ impl Store {
         let master = keys::master_ring(master_key, random.clone())?;
         let (ring_keys, _) = keys::read_ring(&writer, &master, &*random, clock.now()).await?;
         let ring = Arc::new(KeyRing::new(&ring_keys, random.clone()).map_err(Error::internal)?);
-        let signing = keys::open_certified_key(&writer, &ring, keys::SamlPurpose::Signing).await?;
-        let token_keys = keys::open_token_keys(&writer, &ring).await?;
+        let keys = keys::signing::LoadedKeys::open(&writer, &ring, clock.now()).await?;
         let redis = location.redis.clone().map(Redis::new);
         let ephemeral = Ephemeral::new(table, redis, ring.clone(), clock.clone());
         let revocations = Arc::default();
@@ -134,11 +129,7 @@ impl Store {
             random,
             clock,
             ephemeral,
-            signing,
-            encryption: tokio::sync::OnceCell::new(),
-            client: tokio::sync::OnceCell::new(),
-            sealing: tokio::sync::OnceCell::new(),
-            token_keys,
+            keys,
             refusals: audit::RefusalBudget::default(),
             last_uses: users::LastUses::default(),
         }))
@@ -156,47 +147,10 @@ impl Store {
         &self.ring
     }
 
-    /// The key that signs our SAML requests and metadata.
-    #[must_use]
-    pub const fn signing_key(&self) -> &keys::CertifiedKey {
-        &self.signing
-    }
-
-    /// The key that assertions are encrypted to. Made when it is first asked for.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn encryption_key(&self) -> Result<&keys::CertifiedKey, Error> {
-        let open = || keys::open_certified_key(&self.writer, &self.ring, keys::SamlPurpose::Encryption);
-        self.encryption.get_or_try_init(open).await
-    }
-
-    /// The key that a client of ours authenticates with. Made when it is first asked for.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn client_key(&self) -> Result<&keys::SigningKey, Error> {
-        self.client.get_or_try_init(|| keys::open_signing_key(&self.writer, &self.ring, "oidc-client")).await
-    }
-
-    /// The keys that sign web identity tokens of ours.
-    #[must_use]
-    pub const fn token_keys(&self) -> &keys::TokenKeys {
-        &self.token_keys
-    }
-
     /// What may be forgotten after its time.
     #[must_use]
     pub const fn ephemeral(&self) -> &Ephemeral {
         &self.ephemeral
-    }
-
-    /// The key that signs the audit log. Made when it is first asked for.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn audit_key(&self) -> Result<&keys::SigningKey, Error> {
-        self.sealing.get_or_try_init(|| keys::open_signing_key(&self.writer, &self.ring, "audit")).await
     }
 
     /// Opens a transaction and its audit record, against a permit.

@@ -100,7 +100,7 @@ fn golden_faults() {
 /// One sample of every operation. A new operation without a line here fails `every_operation_stands_in_exactly_one_table`.
 macro_rules! samples {
     ($visit:ident) => {{
-        use daypass::api::{metadata::RenewMetadata, access_analyzer::{CompletePolicy, ValidatePolicy, review}, settings::ListSettings, audit_log::{BeginBackup, VerifyAuditLog}, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, RotateRingKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate_policy::*, trust::{mappings, preview, proposals, simulate, simulate::SimulateTrust}, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_admin, sso_oidc::*, sts::{self, *, sessions}};
+        use daypass::api::{metadata::RenewMetadata, access_analyzer::{CompletePolicy, ValidatePolicy, review}, settings::ListSettings, audit_log::{BeginBackup, VerifyAuditLog}, apply::*, cloudtrail::LookupEvents, directory, keys::{ListRingKeys, ListSigningKeys, RetireSigningKeys, RotateRingKey, RotateSigningKey}, iam::{access_keys::*, mapping, instance_profiles::*, invitation::*, mfa::*, outbound::*, policies::*, providers::*, role_policies::*, roles::*, setup::*, sign_ins::{self, ListSignIns}, simulate_policy::*, trust::{mappings, preview, proposals, simulate, simulate::SimulateTrust}, sources, user_policies::*, users::*}, organizations, rolesanywhere::{anchors::*, profiles::*, revocation_lists::*, session::CreateSession}, scim, sign_out::*, signin::*, sso, sso_admin, sso_oidc::*, sts::{self, *, sessions}};
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
         let allow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
         let file = || parse_demo();
@@ -339,6 +339,9 @@ macro_rules! samples {
         $visit!(own_sessions::EndOwnSession, { "id": null });
         $visit!(OpenConsole, { "account_id": "111122223333", "role_name": "Administrator" });
         $visit!(ListRingKeys, {});
+        $visit!(ListSigningKeys, {});
+        $visit!(RotateSigningKey, { "purpose": "saml" });
+        $visit!(RetireSigningKeys, {});
         $visit!(RotateRingKey, {});
         $visit!(PlanOrganization, { "file": file(), "prune": false, "new_passwords": false });
         $visit!(ApplyOrganization, { "file": file(), "prune": false, "new_passwords": false });

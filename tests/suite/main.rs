@@ -22,6 +22,7 @@ mod floors;
 mod gateway;
 mod golden;
 mod idp;
+mod keys;
 mod moving;
 mod numbers;
 mod oidc;

@@ -504,7 +504,8 @@ async fn every_client_authentication_reaches_the_token_endpoint() {
             1 => assert_eq!((basic, form["client_secret"].as_str()), (None, "secret")),
             2 => {
                 assert!(basic.is_none() && !form.contains_key("client_secret"));
-                let keys = world.gateway.broker.store.client_key().await.unwrap().public();
+                let key = world.gateway.broker.store.client_key().await.unwrap();
+                let keys = key.public();
                 let AlgorithmParameters::EllipticCurve(_) = keys.keys[0].algorithm else { panic!("P-256") };
                 let key = jsonwebtoken::DecodingKey::from_jwk(&keys.keys[0]).unwrap();
                 let mut validation = jsonwebtoken::Validation::new(Algorithm::ES256);

@@ -359,7 +359,8 @@ async fn web_identity_tokens_of_ours_verify_with_our_keys() {
     for algorithm in [TokenAlgorithm::RS256, TokenAlgorithm::ES384] {
         let answer = admin.call(ask(algorithm, Some(600), &["https://api.example.com"])).await.unwrap();
         assert_eq!(answer.expiration.seconds_since(now), 600);
-        let keys = world.gateway.broker.store.token_keys().public();
+        let keys = world.gateway.broker.store.token_keys();
+        let keys = keys.public();
         let claims = jose::verify(answer.web_identity_token.expose(), keys, &issuer, now).unwrap().0;
         assert_eq!(claims["sub"], format!("arn:aws:iam::{MANAGEMENT}:role/Administrator"));
         assert_eq!(claims["aud"], "https://api.example.com");

@@ -51,7 +51,8 @@ impl Outgoing<'_> {
         target: &Url,
         relay_state: &str,
     ) -> Result<Departure, Error> {
-        let key = || federation.store.signing_key().private_key.expose();
+        let keys = federation.store.saml_keys();
+        let key = keys.current()?.private_key.expose();
         match binding {
             Binding::Redirect => {
                 let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
@@ -63,7 +64,7 @@ impl Outgoing<'_> {
                     query.append_pair("RelayState", relay_state);
                 }
                 let query = query.finish();
-                let query = sign::query(&query, key()).map_err(Error::internal)?;
+                let query = sign::query(&query, key).map_err(Error::internal)?;
                 let mut target = target.clone();
                 let joined = target.query().map_or_else(|| query.clone(), |own| format!("{own}&{query}"));
                 target.set_query(Some(&joined));
@@ -71,7 +72,7 @@ impl Outgoing<'_> {
             }
             Binding::Post => {
                 let xml = self.xml(federation, target, &sign::template(self.id));
-                let xml = sign::enveloped(&xml, key()).map_err(Error::internal)?;
+                let xml = sign::enveloped(&xml, key).map_err(Error::internal)?;
                 let mut fields = vec![(self.parameter().to_owned(), STANDARD.encode(xml))];
                 if !relay_state.is_empty() {
                     fields.push(("RelayState".to_owned(), relay_state.to_owned()));

@@ -75,9 +75,12 @@ pub(super) fn claimed_source(federation: &Federation, response: &[u8]) -> Result
 /// # Errors
 /// `Unavailable`, `Internal`.
 pub async fn metadata_document(federation: &Federation) -> Result<String, Error> {
-    let signing = federation.store.signing_key();
-    let encryption = federation.store.encryption_key().await?;
-    let document = metadata::ours(&federation.addresses, &signing.certificate, &encryption.certificate);
+    let (keys, encryption) = (federation.store.saml_keys(), federation.store.encryption_keys().await?);
+    let signing = keys.current()?;
+    // Providers may encrypt to the newest alone; they verify with any.
+    let newest: Vec<&[u8]> = encryption.all().last().map(|key| key.certificate.as_slice()).into_iter().collect();
+    let published: Vec<&[u8]> = keys.all().iter().map(|key| key.certificate.as_slice()).collect();
+    let document = metadata::ours(&federation.addresses, &published, &newest);
     let template = sign::template("_metadata");
     let document = document.replacen("<md:SPSSODescriptor", &format!("{template}<md:SPSSODescriptor"), 1);
     let signed = sign::enveloped(&document, signing.private_key.expose()).map_err(Error::internal)?;

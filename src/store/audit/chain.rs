@@ -230,7 +230,7 @@ impl ReadTx<'_> {
         let first: i64 = row.get("first");
         let mut report =
             ChainReport { records: 0, seals: 0, begins_after: first, head: end.clone(), sealed_to: first, broken: None };
-        let mut walk = Walk { seals: Seals::read(store, end.sequence).await?, key, noted, report: &mut report };
+        let mut walk = Walk { seals: Seals::read(store, end.sequence).await?, key: &key, noted, report: &mut report };
         if let Err(broken) = walk.from(first, &end, store).await? {
             report.broken = Some(broken);
         }

@@ -6,3 +6,4 @@ mod node;
 mod nodes;
 mod postgres;
 mod redis;
+mod secrets;

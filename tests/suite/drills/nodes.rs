@@ -151,7 +151,7 @@ async fn changes_and_revocations_reach_every_node_within_a_second() {
 }
 
 /// Credentials of a role that the root user takes.
-async fn session(site: &Site, node: &Node) -> aws_sdk_sts::config::Credentials {
+pub async fn session(site: &Site, node: &Node) -> aws_sdk_sts::config::Credentials {
     site.create_role(node, "Drill").await.unwrap();
     let user = site.call(node, "iam", &[("Action", "CreateUser"), ("Version", "2010-05-08"), ("UserName", "drill")]).await;
     user.unwrap();

@@ -331,7 +331,7 @@ pub fn sign_in(provider: &SamlProvider, xml: &str) -> Result<IdentityAssertion, 
     let now = Timestamp(NOON);
     let idp = parse(&provider.metadata)?;
     let trust = idp.trust(provider.allow_sha1, now)?;
-    let key = DecryptionKey::from_pkcs8(&KEYS.ours.private_key);
+    let key = DecryptionKey::from_pkcs8([KEYS.ours.private_key.as_slice()]);
     let mut signed = xmldsig::verify(xml.as_bytes(), Shape::Response, &trust, key.as_ref(), &mut xmlsec::octets)?;
     signed.xml = reveal_name_id(signed.xml, key.as_ref())?;
     let addresses = Addresses { public_url: "https://sp.example".parse().unwrap() };

@@ -245,10 +245,10 @@ async fn our_own_metadata_and_posts_are_signed() {
     let world = world(&idp, "").await;
     let federation = &world.gateway.broker.federation;
     let document = daypass::federation::saml::metadata_document(federation).await.unwrap();
-    let own = STANDARD.encode(&world.gateway.broker.store.signing_key().certificate);
-    let encryption = STANDARD.encode(&world.gateway.broker.store.encryption_key().await.unwrap().certificate);
+    let own = STANDARD.encode(&world.gateway.broker.store.saml_keys().current().unwrap().certificate);
+    let encryption = STANDARD.encode(&world.gateway.broker.store.encryption_keys().await.unwrap().current().unwrap().certificate);
     assert!(document.contains(&own) && document.contains(&encryption) && own != encryption, "one key, one purpose");
-    let certificate = world.gateway.broker.store.signing_key().certificate.clone();
+    let certificate = world.gateway.broker.store.saml_keys().current().unwrap().certificate.clone();
     let body = document.split_once("?>").unwrap().1;
     assert!(daypass::crypto::xmldsig::xmlsec::octets(body, &[certificate]).is_ok());
 }

@@ -22,7 +22,9 @@ CREATE TABLE ring_key (
 CREATE TABLE signing_key (
     name        TEXT COLLATE "C" PRIMARY KEY,
     sealed      BYTEA            NOT NULL,
-    certificate BYTEA            NOT NULL
+    certificate BYTEA            NOT NULL,
+    purpose     TEXT COLLATE "C" NOT NULL DEFAULT '',
+    created     BIGINT           NOT NULL DEFAULT 0
 );
 
 CREATE TABLE organization (
