@@ -1,5 +1,5 @@
 # The two commands to remember: `make run` and `make test`.
-.PHONY: run test test-long suite-postgres setup-run test-env lint suite e2e golden advisories bench fuzz screenshots pictures
+.PHONY: run test test-long suite-postgres setup-run test-env lint suite e2e golden advisories sbom bench fuzz screenshots pictures
 SHELL := /bin/bash
 
 # Serves a working demo on http://127.0.0.1:8080, with its store in ./data.
@@ -50,6 +50,13 @@ golden:
 # Known vulnerabilities of dependencies; fetches the advisory database.
 advisories:
 	cargo deny check advisories
+
+# A CycloneDX list of everything that is linked, C libraries included: target/daypass.cdx.json.
+sbom:
+	command -v cargo-cyclonedx >/dev/null || cargo install --quiet --locked cargo-cyclonedx
+	cargo cyclonedx --format json --override-filename sbom && mv sbom.json target/crates.cdx.json
+	for p in libxml2 libxmlsec1 libxslt1.1 libssl3; do dpkg-query -W -f='{"type":"library","name":"$${Package}","version":"$${Version}","purl":"pkg:deb/debian/$${Package}@$${Version}"}\n' $$p; done > target/system.jsonl
+	jq --slurpfile system target/system.jsonl '.components += $$system' target/crates.cdx.json > target/daypass.cdx.json
 
 bench:
 	cargo bench --locked

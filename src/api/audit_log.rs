@@ -1,7 +1,7 @@
 //! The audit log as a whole: that it is unbroken; and that a backup was made.
 
 use super::apply::{OPERATOR, Operator};
-pub use crate::store::{ChainReport, Head};
+pub use crate::store::{AuditEvent, ChainReport, Head, Retention};
 use crate::{
     domain::Error,
     gateway::{Access, Call, Issue, Operation, Read, Scope},

@@ -112,10 +112,10 @@ enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct SettingsArguments {
     /// Settings file [default: the environment and built-in defaults].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Data folder, over the settings file.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     pub(crate) data: Option<PathBuf>,
 }
 

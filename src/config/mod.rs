@@ -61,6 +61,8 @@ pub struct Settings {
     pub passwords: PasswordSettings,
     /// What the broker itself connects to.
     pub outbound: OutboundSettings,
+    /// How long audit records are kept, and where else they go.
+    pub audit: AuditSettings,
     /// After how many days keys are followed by new ones.
     pub keys: KeySettings,
     /// What is logged.
@@ -134,6 +136,22 @@ pub struct OutboundSettings {
     pub private_hosts: std::collections::BTreeSet<String>,
 }
 
+/// `[audit]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// How long records are kept, in days; none: for ever.
+    pub kept_days: Option<i64>,
+    /// A file that gets them as lines of JSON.
+    pub file: Option<PathBuf>,
+    /// `tcp://host:port` or `udp://host:port`.
+    pub syslog: Option<String>,
+    /// An address that gets them by POST.
+    pub webhook: Option<Url>,
+    /// A file with the bearer token for it.
+    pub webhook_token_file: Option<PathBuf>,
+}
+
 /// `[keys]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -202,6 +220,7 @@ impl Default for Settings {
             sign_ins: SignInSettings::default(),
             passwords: PasswordSettings::default(),
             outbound: OutboundSettings::default(),
+            audit: AuditSettings::default(),
             keys: KeySettings::default(),
             log: LogSettings::default(),
             cage: None,
@@ -285,6 +304,9 @@ impl Settings {
         let SessionSettings { portal_seconds, token_seconds, access_token_seconds, .. } = self.sessions;
         if [portal_seconds, token_seconds, access_token_seconds].iter().any(|seconds| !(900..=86_400).contains(seconds)) {
             return Err(bad("sessions: expected 900 to 86400 seconds"));
+        }
+        if self.audit.kept_days.is_some_and(|days| days < 1) {
+            return Err(bad("audit.kept_days: expected 1 day or more"));
         }
         if !(1..=3650).contains(&self.sign_ins.kept_days) {
             return Err(bad("sign_ins.kept_days: expected 1 to 3650 days"));

@@ -231,3 +231,9 @@ fn alternative(certificate: &X509Certificate<'_>) -> Vec<(String, String)> {
     }
     found
 }
+
+/// When a certificate (DER) ends; none when it can't be read.
+#[must_use]
+pub fn ends(der: &[u8]) -> Option<Timestamp> {
+    parse(der).ok().map(|certificate| Timestamp::from_seconds(certificate.validity().not_after.timestamp()))
+}

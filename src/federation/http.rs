@@ -154,6 +154,20 @@ impl Client {
         self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))
     }
 
+    /// Posts JSON.
+    ///
+    /// # Errors
+    /// `IdentityProviderUnreachable` when there is no answer of class 2xx.
+    pub(super) async fn post_json(&self, url: &Url, body: String, bearer: Option<&str>) -> Result<(), Error> {
+        let mut request = http::Request::post(url.as_str()).header("content-type", "application/json");
+        if let Some(token) = bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body.into_bytes()).map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))?;
+        if (200..300).contains(&answer.status) { Ok(()) } else { Err(unreachable(format!("{url}: status {}", answer.status))) }
+    }
+
     /// GET, optionally with a bearer token.
     ///
     /// # Errors

@@ -220,11 +220,3 @@ pub fn ours(addresses: &Addresses, signing: &[&[u8]], encryption: &[&[u8]]) -> S
 
 /// What we decrypt, best first (XML Encryption 1.1).
 const ENCRYPTION_METHODS: &str = r#"<md:EncryptionMethod Algorithm="http://www.w3.org/2009/xmlenc11#aes256-gcm"/><md:EncryptionMethod Algorithm="http://www.w3.org/2009/xmlenc11#aes128-gcm"/><md:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#aes256-cbc"/><md:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#aes128-cbc"/><md:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"/>"#;
-
-/// When a signing certificate ends.
-#[must_use]
-pub fn expiry(certificate: &SigningCertificate) -> Option<Timestamp> {
-    let (_, parsed) =
-        <x509_parser::certificate::X509Certificate<'_> as x509_parser::prelude::FromDer<_>>::from_der(&certificate.der).ok()?;
-    Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
-}

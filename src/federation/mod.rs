@@ -469,6 +469,14 @@ impl Federation {
         key.ok_or_else(|| Error::internal("the decryption key can't be read")).map(Some)
     }
 
+    /// Posts JSON to an address of the settings: federation's client is the only one that goes out.
+    ///
+    /// # Errors
+    /// `IdentityProviderUnreachable`, when there is no answer of class 2xx.
+    pub async fn post_json(&self, url: &Url, body: String, bearer: Option<&str>) -> Result<(), Error> {
+        self.http.post_json(url, body, bearer).await
+    }
+
     /// Verifies a token presented to `AssumeRoleWithWebIdentity` for a role of this account.
     ///
     /// # Errors

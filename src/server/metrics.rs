@@ -1,6 +1,7 @@
 //! What operators watch, in Prometheus's text format, on an address of its own: no names of people, no keys.
 
 use crate::{
+    crypto::x509,
     domain::{Error, ErrorKind, iam::ProviderKind},
     federation::metadata,
     gateway::Gateway,
@@ -18,6 +19,8 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, "daypass_decisions_total", "What the policy engine said: allow, deny, or refuse before it was asked."),
     (Kind::Counter, "daypass_sign_ins_total", "Sign-ins that came back from a source, by outcome and reason."),
     (Kind::Counter, "daypass_audit_records_total", "Audit records on disk, by outcome of what they are about."),
+    (Kind::Gauge, "daypass_audit_export_lag_records", "Audit records that a sink has not got yet."),
+    (Kind::Counter, "daypass_audit_export_failures_total", "Failed exports of audit records, by sink; they are tried again."),
     (Kind::Histogram, "daypass_store_seconds", "How long statements took, by database and outcome."),
     (Kind::Gauge, "daypass_store_connections", "Connections to the database, by pool and state."),
     (Kind::Histogram, "daypass_redis_seconds", "How long Redis took, by outcome."),
@@ -30,7 +33,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Histogram, "daypass_snapshot_delay_seconds", "From a change of the organization until this node decided by it."),
     (Kind::Gauge, "daypass_snapshot_roles", "Roles that this node knows."),
     (Kind::Gauge, "daypass_key_age_seconds", "Age of the key that seals or signs new things, by purpose."),
-    (Kind::Gauge, "daypass_certificate_expires_seconds", "Until a certificate or a provider's metadata ends, by what it is of."),
+    (
+        Kind::Gauge,
+        "daypass_certificate_ends_timestamp_seconds",
+        "When a certificate or a provider's metadata ends, in seconds since 1970, by what it is of.",
+    ),
     (Kind::Gauge, "daypass_http_connections", "Connections that are open."),
     (Kind::Counter, "daypass_panics_total", "Requests that ended in a defect of the program."),
     (Kind::Gauge, "process_resident_memory_bytes", "Memory in use."),
@@ -88,10 +95,10 @@ pub async fn look(gateway: &Gateway) {
     for source in snapshot.identity_sources() {
         let ProviderKind::Saml(saml) = &source.kind else { continue };
         let Ok(idp) = metadata::parse(&saml.metadata) else { continue };
-        let ends = idp.certificates.iter().filter_map(metadata::expiry);
+        let ends = idp.certificates.iter().filter_map(|certificate| x509::ends(&certificate.der));
         if let Some(first) = ends.chain(idp.valid_until).min() {
             let of = format!("saml:{}", source.name);
-            gauge!("daypass_certificate_expires_seconds", "of" => of).set(first.seconds_since(now) as f64);
+            gauge!("daypass_certificate_ends_timestamp_seconds", "of" => of).set(first.seconds() as f64);
         }
     }
     process();

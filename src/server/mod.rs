@@ -1,11 +1,13 @@
 //! The HTTP server: assembly, limits, TLS, graceful stop, health.
 
+pub mod export;
 pub mod metrics;
+mod tls;
 
 use crate::{
-    api::TABLES,
+    api::{TABLES, audit_log::Retention},
     config::Settings,
-    domain::{Error, ErrorKind, Secret, Timestamp, session::RequestOrigin},
+    domain::{Error, ErrorKind, Timestamp, session::RequestOrigin},
     gateway::{
         Gateway, scim,
         wire::{MAX_BODY, WireRequest, dispatch},
@@ -289,14 +291,22 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+    let tls = settings.tls.clone().map(tls::Certificate::read).transpose()?;
     let stopping = Stopping::default();
     let front = Arc::new(Front::new(settings, gateway.clone(), stopping.clone()));
-    let follower = tokio::spawn(gateway.broker.store.clone().follow(settings.sign_ins.kept_days));
+    let sinks = export::sinks(&settings.audit)?;
+    let retention = Retention {
+        recordings_days: settings.sign_ins.kept_days,
+        audit_days: settings.audit.kept_days,
+        sinks: sinks.iter().map(export::Sink::name).collect(),
+    };
+    let follower = tokio::spawn(gateway.broker.store.clone().follow(retention));
+    let exports: Vec<_> = sinks.iter().map(|sink| tokio::spawn(export::follow(gateway.clone(), sink.clone()))).collect();
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
+    let reload = tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let rotation = tokio::spawn(crate::api::keys::keep_rotated(gateway.clone(), settings.keys.schedule()));
     let watched = match settings.metrics_listen {
-        Some(address) => Some(watched(address, gateway.clone()).await?),
+        Some(address) => Some(watched(address, gateway.clone(), sinks).await?),
         None => None,
     };
     let turns = Arc::new(Semaphore::new(settings.max_connections));
@@ -327,7 +337,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, peer, tls.clone(), front.clone(), graceful.watcher());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let connection = connection(stream, peer, acceptor, front.clone(), graceful.watcher());
         tokio::spawn(async move {
             ::metrics::gauge!("daypass_http_connections").increment(1.0);
             connection.await;
@@ -343,20 +354,21 @@ pub async fn serve(
     follower.abort();
     renewal.abort();
     rotation.abort();
-    if let Some(watched) = watched {
-        watched.abort();
+    for task in watched.into_iter().chain(reload).chain(exports) {
+        task.abort();
     }
     gateway.broker.store.close().await;
     Ok(())
 }
 
 /// Serves metrics on an address of their own.
-async fn watched(address: SocketAddr, gateway: Gateway) -> Result<tokio::task::JoinHandle<()>, Error> {
+async fn watched(address: SocketAddr, gateway: Gateway, sinks: Vec<export::Sink>) -> Result<tokio::task::JoinHandle<()>, Error> {
     let failed = |error| Error::new(ErrorKind::InvalidInput, format!("metrics_listen: {address}: {error}"));
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let handle = metrics::install()?;
     let show = move || async move {
         metrics::look(&gateway).await;
+        export::look(&gateway, &sinks).await;
         handle.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
     };
@@ -396,23 +408,4 @@ async fn connection(
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-fn acceptor(tls: &crate::config::TlsSettings) -> Result<TlsAcceptor, Error> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-    let bad = |file: &std::path::Path, error: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::InvalidInput, format!("{}: {error}", file.display()))
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.certificate).and_then(Iterator::collect);
-    let chain = chain.map_err(|error| bad(&tls.certificate, &error))?;
-    let pem = std::fs::read(&tls.private_key).map(Secret::new).map_err(|error| bad(&tls.private_key, &error))?;
-    let key = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|error| bad(&tls.private_key, &error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::internal)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| bad(&tls.certificate, &error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

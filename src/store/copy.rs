@@ -57,6 +57,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("recording", &["event_id"]),
     ("audit_head", &["only_row"]),
     ("audit_seal", &["sequence"]),
+    ("audit_sink", &["name"]),
     ("audit", &["sequence"]),
 ];
 

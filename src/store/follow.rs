@@ -27,6 +27,17 @@ pub const STALE_SECONDS: u64 = 5;
 /// Where commits are told.
 const CHANNEL: &str = "daypass";
 
+/// How long things are kept.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Recordings of sign-ins, in days.
+    pub recordings_days: i64,
+    /// Audit records, in days; none: for ever.
+    pub audit_days: Option<i64>,
+    /// Where audit records have to be before they go.
+    pub sinks: Vec<&'static str>,
+}
+
 /// When the store was last looked at, by this node's own clock that never jumps.
 #[derive(Debug)]
 pub(super) struct Freshness {
@@ -100,11 +111,10 @@ impl Store {
         Ok(())
     }
 
-    /// Follows changes that other nodes and processes commit, and keeps house, until it is dropped. Recordings of sign-ins are
-    /// kept for so many days.
-    pub async fn follow(self: Arc<Self>, recordings_days: i64) {
+    /// Follows changes that other nodes and processes commit, and keeps house, until it is dropped.
+    pub async fn follow(self: Arc<Self>, retention: Retention) {
         let told = Arc::new(Notify::new());
-        let mut keeping = tokio::spawn(self.clone().keep_house(recordings_days));
+        let mut keeping = tokio::spawn(self.clone().keep_house(retention));
         let mut listening = tokio::spawn(listen(self.readers.clone(), told.clone()));
         let _abort = AbortOnDrop([keeping.abort_handle(), listening.abort_handle()]);
         self.freshness.followed.store(true, Ordering::Relaxed);
@@ -123,7 +133,7 @@ impl Store {
         }
     }
 
-    async fn keep_house(self: Arc<Self>, recordings_days: i64) {
+    async fn keep_house(self: Arc<Self>, retention: Retention) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut second = 0_u64;
         let said = |what: &str, outcome: Result<(), Error>| {
@@ -146,9 +156,14 @@ impl Store {
                 said("expired sessions could not be removed", self.ephemeral.sweep().await.map(drop));
             }
             if second.is_multiple_of(3600) {
-                let before = self.clock.now().plus_seconds(-86_400 * recordings_days);
+                let before = self.clock.now().plus_seconds(-86_400 * retention.recordings_days);
                 said("old recordings of sign-ins could not be removed", self.forget_recordings(before).await);
                 said("old revocations could not be removed", self.forget_revocations().await);
+                if let Some(days) = retention.audit_days {
+                    let before = self.clock.now().plus_seconds(-86_400 * days);
+                    let gone = self.forget_audit(before, &retention.sinks).await;
+                    said("old audit records could not be removed", gone.map(drop));
+                }
             }
         }
     }

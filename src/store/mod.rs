@@ -30,7 +30,7 @@ pub use backup::{Restored, restore};
 pub use copy::{CopiedTable, move_store};
 pub use directory::{Narrow, PASSWORD_LINK, Slice};
 pub use ephemeral::{Ephemeral, EphemeralKind};
-pub use follow::STALE_SECONDS;
+pub use follow::{Retention, STALE_SECONDS};
 pub use location::{Location, PostgresLocation, RedisLocation, RedisTopology, SystemLocation};
 pub use proposals::TrustProposal;
 pub use recordings::{RecordedAttempt, RecordingFilter};

@@ -19,6 +19,7 @@ fn the_manual_lists_every_key_with_its_default() {
     defaults.tls.clone_from(&read.tls);
     defaults.postgres.clone_from(&read.postgres);
     defaults.redis.clone_from(&read.redis);
+    defaults.audit = read.audit.clone();
     defaults.metrics_listen = read.metrics_listen;
     defaults.trusted_proxies.clone_from(&read.trusted_proxies);
     defaults.passwords = read.passwords.clone();

@@ -26,6 +26,7 @@ mod keys;
 mod moving;
 mod numbers;
 mod oidc;
+mod operations;
 mod policy;
 mod saml;
 mod scim;

@@ -3,7 +3,7 @@
 
 use super::Iam;
 use crate::{
-    crypto::sha256_hex,
+    crypto::{sha256_hex, x509},
     domain::{
         Arn, Error, ErrorKind, Timestamp,
         iam::{IdentityProvider, OidcProvider, ProviderKind, SamlProvider},
@@ -185,7 +185,7 @@ fn understood(idp: &metadata::IdpMetadata, now: Timestamp) -> (Vec<(String, Stri
     }
     for certificate in &idp.certificates {
         let fingerprint = sha256_hex(&certificate.der).get(..16).unwrap_or_default().to_owned();
-        match metadata::expiry(certificate) {
+        match x509::ends(&certificate.der) {
             Some(end) => {
                 let days = end.seconds_since(now).div_euclid(86_400);
                 facts.push(pair("Signing certificate", format!("SHA-256 {fingerprint}…, until {end} ({days} days)")));

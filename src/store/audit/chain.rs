@@ -182,12 +182,13 @@ impl Store {
         query.bind(sequence).bind(now.0).bind(jws).execute(&self.writer).await.map(drop)
     }
 
-    /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now.
+    /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now; none while
+    /// one of the sinks has not got everything.
     /// Returns how many went.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn forget_audit(&self, before: Timestamp) -> Result<u64, Error> {
+    pub async fn forget_audit(&self, before: Timestamp, sinks: &[&str]) -> Result<u64, Error> {
         let query = sql::query(
             "SELECT coalesce(max(audit_seal.sequence), 0) AS last FROM audit_seal JOIN audit ON audit.sequence = audit_seal.sequence
              WHERE audit_seal.sequence < (SELECT coalesce(min(sequence), 0) FROM audit WHERE time >= $1)
@@ -195,6 +196,12 @@ impl Store {
                     AND NOT EXISTS (SELECT 1 FROM audit WHERE time >= $1))",
         );
         let last: i64 = query.bind(before.0).fetch_one(&self.readers).await?.get("last");
+        for sink in sinks {
+            // What was not exported yet stays until it is.
+            if self.export_lag(sink).await? > 0 {
+                return Ok(0);
+            }
+        }
         if last == 0 {
             return Ok(0);
         }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod ledger;
+mod sinks;
 
 pub use chain::{BrokenLink, ChainReport, Head, SEAL_SECONDS};
 pub(super) use chain::{begin as begin_chain, take_head};
@@ -161,6 +162,7 @@ impl AuditRecord {
             error_code: self.error.as_ref().map(|(code, _)| text(code)),
             error_message: self.error.as_ref().map(|(_, message)| text(message)),
             detail: Value::Null,
+            hash: None,
         };
         (event, serde_json::to_string(&self.notes.0).unwrap_or_default())
     }
@@ -241,6 +243,8 @@ pub struct AuditEvent {
     pub error_message: Option<String>,
     /// Everything else.
     pub detail: Value,
+    /// Its place in the chain: SHA-256 in hexadecimal; none in a record that is being written.
+    pub hash: Option<String>,
 }
 
 impl AuditEvent {
@@ -395,5 +399,6 @@ fn event(row: &Row) -> AuditEvent {
         error_code: row.get("error_code"),
         error_message: row.get("error_message"),
         detail: serde_json::from_str(&row.get::<String>("detail")).unwrap_or_default(),
+        hash: row.get::<Option<Vec<u8>>>("hash").map(hex::encode),
     }
 }

@@ -244,3 +244,34 @@ async fn a_provider_that_hangs_holds_up_nobody_else() {
     measured("provider_hangs", "seconds until the last of 50 people is told", format!("{longest:.1}"));
     hanging.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_served_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let renew = |name: &str| {
+        let line = format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN={name} \
+             -addext subjectAltName=DNS:{name} -keyout {} -out {}",
+            key.display(),
+            certificate.display()
+        );
+        assert!(Command::new("sh").args(["-c", &line]).output().unwrap().status.success());
+    };
+    renew("first.example");
+    let site = Site::new(&format!("[tls]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n", certificate.display(), key.display()));
+    let node = site.start("a", &[]).await;
+    let served = || {
+        let line = format!(
+            "openssl s_client -connect 127.0.0.1:{} </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName",
+            node.port
+        );
+        String::from_utf8(Command::new("sh").args(["-c", &line]).output().unwrap().stdout).unwrap()
+    };
+    until("the first", async || served().contains("first.example").then_some(())).await;
+    // Half a pair is no pair.
+    std::fs::write(&key, "nothing").unwrap();
+    renew("second.example");
+    let (_, took) = until("the second", async || served().contains("second.example").then_some(())).await;
+    measured("tls", "seconds until a renewed certificate is served", format!("{took:.0}"));
+}

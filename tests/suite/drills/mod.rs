@@ -1,6 +1,8 @@
 //! Failure drills with real servers: what still works, what is refused, that nothing acknowledged was lost, and how long it took to
 //! be well again. Times are measured and written to `target/drills`; no test depends on them but by its own patience.
 
+mod crowd;
+mod exports;
 mod machine;
 mod node;
 mod nodes;

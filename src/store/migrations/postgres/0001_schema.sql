@@ -355,6 +355,13 @@ CREATE TABLE audit_seal (
     jws      TEXT COLLATE "C" NOT NULL
 );
 
+CREATE TABLE audit_sink (
+    name     TEXT COLLATE "C" PRIMARY KEY,
+    sequence BIGINT           NOT NULL,
+    node     TEXT COLLATE "C" NOT NULL,
+    until    BIGINT           NOT NULL
+);
+
 CREATE TABLE ephemeral (
     key     TEXT COLLATE "C" PRIMARY KEY,
     value   BYTEA            NOT NULL,

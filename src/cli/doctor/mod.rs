@@ -1,7 +1,9 @@
 //! `daypass doctor`: finds what usually keeps a command line from working, and says what to do.
 
+mod server;
+
 use super::{
-    Failure,
+    Failure, SettingsArguments,
     client::{BrokerClient, cause},
     configure::{
         aws_config::{Section, sections},
@@ -28,6 +30,11 @@ pub struct Doctor {
     /// Address of the broker [default: the one you are signed in to].
     #[arg(long, env = "DAYPASS_URL")]
     url: Option<String>,
+    /// Look at the broker of this machine instead: settings, keys, store, certificates.
+    #[arg(long)]
+    server: bool,
+    #[command(flatten)]
+    settings: SettingsArguments,
 }
 
 /// How something is.
@@ -68,6 +75,11 @@ impl Finding {
 
 impl Doctor {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if self.server {
+            let settings = self.settings.load()?;
+            let findings = server::look(&settings).await?;
+            return outcome(settings.public_url.as_str(), &findings);
+        }
         let home = Home::open()?;
         let saved = SavedSession::load(&home).ok();
         let url = self.url.or_else(|| saved.as_ref().map(|session| session.url.clone()));
@@ -84,11 +96,15 @@ impl Doctor {
         findings.push(profiles(&file, &config, &url));
         findings.push(aws_cli());
         findings.push(caches(&config));
-        tell(&url, &findings)?;
-        match findings.iter().any(|finding| finding.state == State::Problem) {
-            true => Err(Failure::silent(1)),
-            false => Ok(()),
-        }
+        outcome(&url, &findings)
+    }
+}
+
+fn outcome(url: &str, findings: &[Finding]) -> Result<(), Failure> {
+    tell(url, findings)?;
+    match findings.iter().any(|finding| finding.state == State::Problem) {
+        true => Err(Failure::silent(1)),
+        false => Ok(()),
     }
 }
 

@@ -1,0 +1,184 @@
+//! The audit log to other places: a file, syslog, a webhook. Each record arrives at least once, in order; a place that is away is
+//! tried again, with pauses that grow, and gets what it missed.
+
+use crate::{
+    api::audit_log::AuditEvent,
+    config::AuditSettings,
+    domain::{Error, ErrorKind, Secret},
+    gateway::Gateway,
+};
+use serde_json::json;
+use std::{path::PathBuf, time::Duration};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpStream, UdpSocket},
+};
+use url::Url;
+
+/// How often it is looked for new records, in milliseconds.
+const LOOK_MILLISECONDS: u64 = 1000;
+/// Longest pause after a failure, in seconds.
+const LONGEST_PAUSE: u64 = 60;
+/// How long a place may take, in seconds.
+const PATIENCE: u64 = 10;
+/// `authpriv`, informational (RFC 5424 section 6.2.1).
+const PRIORITY: u8 = 10 * 8 + 6;
+
+/// A place that records go to.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// JSON, one record a line.
+    File(PathBuf),
+    /// RFC 5424; over TCP with the octet counts of RFC 6587.
+    Syslog {
+        /// Host and port.
+        address: String,
+        /// Or UDP, which loses what nobody hears.
+        tcp: bool,
+    },
+    /// POST of `{"Records": […]}`, as CloudTrail's files are.
+    Webhook {
+        /// https.
+        url: Url,
+        /// Sent as a bearer token.
+        token: Option<Secret<String>>,
+    },
+}
+
+impl Sink {
+    /// The name that its progress is kept under.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Syslog { .. } => "syslog",
+            Self::Webhook { .. } => "webhook",
+        }
+    }
+
+    async fn send(&self, gateway: &Gateway, records: &[AuditEvent]) -> Result<(), String> {
+        let work = async {
+            match self {
+                Self::File(file) => append(file, records).map_err(|error| format!("{}: {error}", file.display())),
+                Self::Syslog { address, tcp } => {
+                    syslog(gateway, address, *tcp, records).await.map_err(|error| format!("{address}: {error}"))
+                }
+                Self::Webhook { url, token } => {
+                    let body = json!({ "Records": records.iter().map(whole).collect::<Vec<_>>() }).to_string();
+                    let token = token.as_ref().map(|token| token.expose().as_str());
+                    gateway
+                        .broker
+                        .federation
+                        .post_json(url, body, token)
+                        .await
+                        .map_err(|error| error.private.unwrap_or(error.public))
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(PATIENCE), work).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+    }
+}
+
+/// A record, and its place in the chain: noted elsewhere, it shows whether the log was cut.
+fn whole(record: &AuditEvent) -> serde_json::Value {
+    let mut whole = record.cloud_trail();
+    whole["sequence"] = json!(record.sequence);
+    whole["chainHash"] = json!(record.hash);
+    whole
+}
+
+fn append(file: &PathBuf, records: &[AuditEvent]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let lines: String = records.iter().map(|record| format!("{}\n", whole(record))).collect();
+    // Opened each time: whoever rotates it need not tell.
+    let mut handle = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    handle.write_all(lines.as_bytes())?;
+    handle.sync_data()
+}
+
+async fn syslog(gateway: &Gateway, address: &str, tcp: bool, records: &[AuditEvent]) -> std::io::Result<()> {
+    let host = gateway.broker.federation.addresses.public_url.host_str().unwrap_or("-");
+    let message =
+        |record: &AuditEvent| format!("<{PRIORITY}>1 {} {host} daypass - {} - {}", record.time, record.event_name, whole(record));
+    if !tcp {
+        let socket = UdpSocket::bind("[::]:0").await.or(UdpSocket::bind("0.0.0.0:0").await)?;
+        for record in records {
+            socket.send_to(message(record).as_bytes(), address).await?;
+        }
+        return Ok(());
+    }
+    let mut stream = TcpStream::connect(address).await?;
+    for record in records {
+        let message = message(record);
+        stream.write_all(format!("{} {message}", message.len()).as_bytes()).await?;
+    }
+    // Nothing comes back; that the other end took it all is as much as can be known.
+    stream.shutdown().await
+}
+
+/// Exports to a place until it is dropped.
+pub(super) async fn follow(gateway: Gateway, sink: Sink) {
+    let (node, name) = (gateway.broker.random.uuid(), sink.name());
+    let mut pause = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS) + Duration::from_secs(pause)).await;
+        loop {
+            match step(&gateway, &sink, &node).await {
+                Ok(0) => break,
+                Ok(_) => pause = 0,
+                Err(why) => {
+                    pause = (pause * 2).clamp(1, LONGEST_PAUSE);
+                    metrics::counter!("daypass_audit_export_failures_total", "sink" => name).increment(1);
+                    tracing::warn!(sink = name, why, "audit records could not be exported; it is tried again");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn step(gateway: &Gateway, sink: &Sink, node: &str) -> Result<usize, String> {
+    let store = &gateway.broker.store;
+    let told = |error: Error| error.private.unwrap_or(error.public);
+    let records = store.unexported(sink.name(), node).await.map_err(told)?;
+    let Some(last) = records.last() else { return Ok(0) };
+    sink.send(gateway, &records).await?;
+    store.exported(sink.name(), node, last.sequence).await.map_err(told)?;
+    Ok(records.len())
+}
+
+/// The places that the settings name.
+///
+/// # Errors
+/// `InvalidInput` with what was expected.
+pub fn sinks(settings: &AuditSettings) -> Result<Vec<Sink>, Error> {
+    let bad = |message: String| Error::new(ErrorKind::InvalidInput, message);
+    let mut sinks = Vec::new();
+    sinks.extend(settings.file.clone().map(Sink::File));
+    if let Some(text) = &settings.syslog {
+        let (tcp, address) = match (text.strip_prefix("tcp://"), text.strip_prefix("udp://")) {
+            (Some(address), _) => (true, address),
+            (None, Some(address)) => (false, address),
+            (None, None) => return Err(bad(format!("audit.syslog: `{text}`: expected tcp://host:port or udp://host:port"))),
+        };
+        sinks.push(Sink::Syslog { address: address.to_owned(), tcp });
+    }
+    if let Some(url) = &settings.webhook {
+        if !crate::federation::metadata::is_safe(url) {
+            return Err(bad(format!("audit.webhook: `{url}` must be https, or http on a loopback address")));
+        }
+        let token = settings.webhook_token_file.as_deref().map(crate::config::read_private).transpose()?;
+        sinks.push(Sink::Webhook { url: url.clone(), token });
+    }
+    Ok(sinks)
+}
+
+/// How far behind places are, for metrics.
+#[allow(clippy::cast_precision_loss, reason = "a gauge of records")]
+pub(super) async fn look(gateway: &Gateway, sinks: &[Sink]) {
+    for sink in sinks {
+        if let Ok(lag) = gateway.broker.store.export_lag(sink.name()).await {
+            metrics::gauge!("daypass_audit_export_lag_records", "sink" => sink.name()).set(lag as f64);
+        }
+    }
+}
