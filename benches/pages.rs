@@ -18,10 +18,6 @@ mod support;
 use sqlx::{Connection as _, SqliteConnection};
 use std::{collections::BTreeMap, path::Path, process::Command, time::Instant};
 use support::*;
-use tokio::{
-    io::{AsyncWriteExt as _, BufReader},
-    net::TcpStream,
-};
 
 const ACCOUNTS: usize = 10_000;
 const ASSIGNMENTS: usize = 100_000;
@@ -30,7 +26,6 @@ const OWN_ROLES: usize = 2_500;
 const PEOPLE: usize = 1_000_000;
 const SETS: usize = 20;
 const EVENTS: usize = 200_000;
-const ROUNDS: usize = 15;
 
 #[tokio::main]
 async fn main() {
@@ -149,80 +144,4 @@ async fn fill(file: &Path) {
             .unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     db.close().await.unwrap();
-}
-
-struct Browser {
-    port: u16,
-    cookies: BTreeMap<String, String>,
-}
-
-impl Browser {
-    async fn ask(&mut self, method: &str, place: &str, body: &str) -> (u16, String, String) {
-        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await.unwrap());
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = format!(
-            "{method} {place} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-            self.port,
-            cookies.join("; "),
-            body.len()
-        );
-        stream.get_mut().write_all(request.as_bytes()).await.unwrap();
-        let mut text = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut text).await.unwrap();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let mut location = String::new();
-        for line in head.lines() {
-            let Some((name, value)) = line.split_once(": ") else { continue };
-            match name.to_lowercase().as_str() {
-                "set-cookie" => {
-                    let (name, value) = value.split(';').next().unwrap().split_once('=').unwrap();
-                    self.cookies.insert(name.to_owned(), value.to_owned());
-                }
-                "location" => value.clone_into(&mut location),
-                _ => {}
-            }
-        }
-        (head[9..12].parse().unwrap(), location, body.to_owned())
-    }
-
-    /// Posts a form of a page with the token that the page carries.
-    async fn post(&mut self, place: &str, fields: &[(&str, &str)], from: &str) -> String {
-        let (_, _, page) = self.ask("GET", from, "").await;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        for field in ["form_token", "handle"] {
-            if let Some(value) = page.split(&format!("name=\"{field}\" value=\"")).nth(1) {
-                form.append_pair(field, value.split('"').next().unwrap());
-            }
-        }
-        form.extend_pairs(fields);
-        let (status, location, body) = self.ask("POST", place, &form.finish()).await;
-        assert_eq!(status, 303, "{place}: {body}");
-        location
-    }
-
-    async fn sign_in(&mut self, password: &str) {
-        let fields = [("user_name", "jane@example.com"), ("password", password)];
-        let to = self.post("/sign-in/people", &fields, "/sign-in/people").await;
-        assert_eq!(to, "/portal");
-    }
-
-    /// Milliseconds.
-    async fn median(&mut self, place: &str) -> f64 {
-        let mut took = Vec::new();
-        for _ in 0..ROUNDS {
-            let began = Instant::now();
-            let (status, _, body) = self.ask("GET", place, "").await;
-            took.push(began.elapsed().as_secs_f64() * 1000.0);
-            assert_eq!(status, 200, "{place}: {body}");
-        }
-        median(took)
-    }
-
-    async fn report(&mut self, place: &str, health: f64) {
-        let took = self.median(place).await;
-        let (_, _, body) = self.ask("GET", place, "").await;
-        println!("{place:<58} {took:>8.1} {:>8.0} {:>12.1}", body.len() as f64 / 1000.0, took / health);
-    }
 }

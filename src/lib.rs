@@ -36,6 +36,25 @@
 //! role session as caller. [`gateway`] asks the engine for `iam:CreateRole` on the role's ARN, opens a transaction against
 //! the permit, runs the operation, and commits it together with its audit record; then the snapshot is swapped.
 
+//!
+//! # What is kept where
+//! The organization, one-time marks and the audit log are in one SQL database: files of the embedded store, or PostgreSQL; [`store`]
+//! writes one SQL for both. Browser sessions, steps and codes may be lost and are beside it, or in Redis. Decisions are made on a
+//! snapshot in memory that follows the database; a node that can't follow for [`store::STALE_SECONDS`] decides nothing. Brokers hold
+//! nothing else: any node serves any request.
+//!
+//! # Threats, and what stands against them
+//! | who | what they try | what stands against it |
+//! | --- | --- | --- |
+//! | a stranger on the network | forged or replayed assertions and tokens, other people's steps, floods | [`federation`]'s checks on signed bytes alone, one-time marks that fail closed, steps bound to a browser, limits before anything is parsed |
+//! | a person who signed in | roles that no trust policy gives, longer sessions, other people's sessions | permits that only [`policy`] makes, bounds that go along a chain, the principal's own account |
+//! | whoever controls an identity provider | other sources' people, keys from elsewhere | subjects are keyed by source, keys come from stored metadata, a source removed ends what it vouched for |
+//! | whoever reads the database or a backup | secrets, live sessions | sealed under a master key that is elsewhere, hashes for keys of sessions |
+//! | whoever writes to the database | policies, records, longer lives | the audit chain and its signatures, expiry within the seal; policies they can change: keep them out |
+//! | whoever writes to Redis | sessions, codes | values are sealed with their expiry and key; what was used is marked in the database |
+//! | an administrator alone | wider trust | previews, second persons where a policy asks for it, records that can't be removed unseen |
+//! | whoever holds the machine | everything | nothing: they are the operator |
+
 pub mod api;
 pub mod cli;
 pub mod config;

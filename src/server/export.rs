@@ -82,8 +82,10 @@ impl Sink {
 /// A record, and its place in the chain: noted elsewhere, it shows whether the log was cut.
 fn whole(record: &AuditEvent) -> serde_json::Value {
     let mut whole = record.cloud_trail();
-    whole["sequence"] = json!(record.sequence);
-    whole["chainHash"] = json!(record.hash);
+    if let Some(members) = whole.as_object_mut() {
+        members.insert("sequence".to_owned(), json!(record.sequence));
+        members.insert("chainHash".to_owned(), json!(record.hash));
+    }
     whole
 }
 

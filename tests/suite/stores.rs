@@ -3,6 +3,8 @@
 //! PostgreSQL is there once for all tests when `tests/with-postgres.sh` runs them; otherwise each test that needs it starts its
 //! own. Every test has a database of its own.
 
+#![allow(clippy::disallowed_methods, reason = "the environment says whether a server is there already")]
+
 use daypass::{
     domain::Secret,
     store::{Location, PostgresLocation, RedisLocation, RedisTopology, SystemLocation},

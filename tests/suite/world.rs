@@ -86,6 +86,7 @@ pub struct Place {
 
 impl Place {
     /// A folder; or PostgreSQL, when the whole suite is run on it (`DAYPASS_TEST_STORE=postgres`).
+    #[allow(clippy::disallowed_methods, reason = "the whole suite is run on another store by the environment")]
     async fn of(folder: &TempDir) -> Self {
         match std::env::var("DAYPASS_TEST_STORE").as_deref() {
             Ok("postgres") => Self::postgres().await,

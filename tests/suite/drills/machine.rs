@@ -119,9 +119,8 @@ async fn clients_that_drip_are_cut_off_and_hold_nobody_up() {
                 if stream.write_all(b"a").await.is_err() {
                     break;
                 }
-                match tokio::time::timeout(Duration::from_secs(1), stream.read_buf(&mut answer)).await {
-                    Ok(Ok(0) | Err(_)) => break,
-                    Ok(Ok(_)) | Err(_) => {}
+                if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::from_secs(1), stream.read_buf(&mut answer)).await {
+                    break;
                 }
                 assert!(began.elapsed() < Duration::from_secs(60), "it was never cut off");
             }
