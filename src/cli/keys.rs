@@ -68,6 +68,10 @@ impl Keys {
             return Err(Failure::new("what the ring sealed is opened with the key that sealed it: older keys of it stay")
                 .hint("To end every session: daypass revoke --everything"));
         }
+        if let Some(KeysCommand::Rotate(Rotate { key: Key::Audit, at_once: true })) = self.command {
+            return Err(Failure::new("what an old key of the audit log signed has to be proved with it: it stays")
+                .hint("Rotate without --at-once; it takes over now all the same. Note a head elsewhere: daypass audit verify"));
+        }
         let gateway = self.settings.load()?.open().await?;
         let caller = gateway.operator();
         let mut made = None;

@@ -11,7 +11,7 @@ pub use store::{PostgresSettings, RedisMode, RedisSettings};
 use crate::{
     api::keys::KeySchedule,
     domain::{
-        Clock, Error, ErrorKind, Random, Timestamp,
+        Clock, Error, ErrorKind, Random, Secret, Timestamp,
         iam::{MAX_CHAINED_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS},
     },
     federation::{Addresses, Federation, Surroundings, passwords::PasswordRules},
@@ -146,8 +146,8 @@ pub struct AuditSettings {
     pub file: Option<PathBuf>,
     /// `tcp://host:port` or `udp://host:port`.
     pub syslog: Option<String>,
-    /// An address that gets them by POST.
-    pub webhook: Option<Url>,
+    /// An address that gets them by POST. It may hold a key.
+    pub webhook: Option<Secret<String>>,
     /// A file with the bearer token for it.
     pub webhook_token_file: Option<PathBuf>,
 }

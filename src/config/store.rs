@@ -147,6 +147,6 @@ impl Settings {
     pub async fn restore(&self, from: fs::File, passphrase: &Secret<String>) -> Result<Restored, Error> {
         make_private_folder(&self.data)?;
         let keep = |key: &Secret<[u8; 32]>| self.keep_master_key(key);
-        store::restore(&self.location()?, from, passphrase, Arc::new(SystemRandom), keep).await
+        store::restore(&self.location()?, from, passphrase, Arc::new(SystemRandom), SystemClock.now(), keep).await
     }
 }

@@ -132,6 +132,11 @@ impl Revocations {
         self.ended.read().unwrap_or_else(PoisonError::into_inner).get(&RevocationScope::Everything).copied()
     }
 
+    /// The store went back: all of its own are taken in anew. Those that are known stay: they only end things.
+    pub fn rewind(&self) {
+        self.sequence.store(0, Ordering::Release);
+    }
+
     fn is_empty(&self) -> bool {
         self.ended.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }

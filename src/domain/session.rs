@@ -573,6 +573,11 @@ impl Caller {
     pub fn portal_session(&self) -> Result<&PortalSession, Error> {
         self.person().ok_or_else(no_portal_session)
     }
+    /// Whether nobody in particular calls. Anybody can make a certificate, or a key.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        matches!(self.principal, Principal::Anonymous | Principal::Certificate(_) | Principal::DpopKey(_))
+    }
     /// How audit records name the caller.
     #[must_use]
     pub fn describe(&self) -> String {

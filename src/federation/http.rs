@@ -154,7 +154,7 @@ impl Client {
         self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))
     }
 
-    /// Posts JSON.
+    /// Posts JSON. Errors name the origin alone: the rest of the address may be a key.
     ///
     /// # Errors
     /// `IdentityProviderUnreachable` when there is no answer of class 2xx.
@@ -164,8 +164,13 @@ impl Client {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(body.into_bytes()).map_err(|error| unreachable(error.to_string()))?;
-        let answer = self.send(request).await.map_err(|error| unreachable(format!("{url}: {error}")))?;
-        if (200..300).contains(&answer.status) { Ok(()) } else { Err(unreachable(format!("{url}: status {}", answer.status))) }
+        let answer =
+            self.send(request).await.map_err(|error| unreachable(format!("{}: {error}", url.origin().ascii_serialization())))?;
+        if (200..300).contains(&answer.status) {
+            Ok(())
+        } else {
+            Err(unreachable(format!("{}: status {}", url.origin().ascii_serialization(), answer.status)))
+        }
     }
 
     /// GET, optionally with a bearer token.

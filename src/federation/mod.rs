@@ -129,7 +129,8 @@ pub enum Arrival {
     Oidc(oidc::Callback),
     /// The password form.
     Password {
-        /// As typed.
+        /// As typed: people type their password here, too.
+        #[serde(serialize_with = "hidden")]
         user_name: String,
         /// As typed.
         password: crate::domain::Secret<String>,

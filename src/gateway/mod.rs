@@ -169,7 +169,7 @@ impl Gateway {
                     let account = known.map(ToString::to_string).unwrap_or_default();
                     let mut record =
                         AuditRecord::open(self.broker.random.uuid(), O::Service::EVENT_SOURCE, O::NAME, account, caller, notes);
-                    record.note(REQUEST_PARAMETERS, parameters::request_parameters(&operation));
+                    record.note(REQUEST_PARAMETERS, parameters::request_parameters(&operation, caller.is_stranger()));
                     record
                 };
                 let word = match &decided {

@@ -17,6 +17,11 @@ use url::Url;
 
 /// How often it is looked for new records, in milliseconds.
 const LOOK_MILLISECONDS: u64 = 1000;
+/// Most records at once; half of them after each failure, since a receiver may have a limit.
+const BATCH: u32 = 200;
+/// Longest record that is sent whole, in bytes; over UDP, where one is one packet.
+const MAX_RECORD: usize = 200 * 1024;
+const MAX_PACKET: usize = 60 * 1024;
 /// Longest pause after a failure, in seconds.
 const LONGEST_PAUSE: u64 = 60;
 /// How long a place may take, in seconds.
@@ -64,7 +69,8 @@ impl Sink {
                     syslog(gateway, address, *tcp, records).await.map_err(|error| format!("{address}: {error}"))
                 }
                 Self::Webhook { url, token } => {
-                    let body = json!({ "Records": records.iter().map(whole).collect::<Vec<_>>() }).to_string();
+                    let body = json!({ "Records": records.iter().map(|record| whole(record, MAX_RECORD)).collect::<Vec<_>>() })
+                        .to_string();
                     let token = token.as_ref().map(|token| token.expose().as_str());
                     gateway
                         .broker
@@ -79,19 +85,27 @@ impl Sink {
     }
 }
 
-/// A record, and its place in the chain: noted elsewhere, it shows whether the log was cut.
-fn whole(record: &AuditEvent) -> serde_json::Value {
+/// A record, and its place in the chain: noted elsewhere, it shows whether the log was cut. One that is too long is sent without
+/// what makes it so.
+fn whole(record: &AuditEvent, most: usize) -> serde_json::Value {
     let mut whole = record.cloud_trail();
     if let Some(members) = whole.as_object_mut() {
         members.insert("sequence".to_owned(), json!(record.sequence));
         members.insert("chainHash".to_owned(), json!(record.hash));
+    }
+    let size = whole.to_string().len();
+    if size > most
+        && let Some(members) = whole.as_object_mut()
+    {
+        members.remove("requestParameters");
+        members.insert("additionalEventData".to_owned(), json!({ "omitted": format!("{size} bytes") }));
     }
     whole
 }
 
 fn append(file: &PathBuf, records: &[AuditEvent]) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let lines: String = records.iter().map(|record| format!("{}\n", whole(record))).collect();
+    let lines: String = records.iter().map(|record| format!("{}\n", whole(record, usize::MAX))).collect();
     // Opened each time: whoever rotates it need not tell.
     let mut handle = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
     handle.write_all(lines.as_bytes())?;
@@ -100,8 +114,10 @@ fn append(file: &PathBuf, records: &[AuditEvent]) -> std::io::Result<()> {
 
 async fn syslog(gateway: &Gateway, address: &str, tcp: bool, records: &[AuditEvent]) -> std::io::Result<()> {
     let host = gateway.broker.federation.addresses.public_url.host_str().unwrap_or("-");
-    let message =
-        |record: &AuditEvent| format!("<{PRIORITY}>1 {} {host} daypass - {} - {}", record.time, record.event_name, whole(record));
+    let most = if tcp { MAX_RECORD } else { MAX_PACKET };
+    let message = |record: &AuditEvent| {
+        format!("<{PRIORITY}>1 {} {host} daypass - {} - {}", record.time, record.event_name, whole(record, most))
+    };
     if !tcp {
         let socket = UdpSocket::bind("[::]:0").await.or(UdpSocket::bind("0.0.0.0:0").await)?;
         for record in records {
@@ -121,15 +137,15 @@ async fn syslog(gateway: &Gateway, address: &str, tcp: bool, records: &[AuditEve
 /// Exports to a place until it is dropped.
 pub(super) async fn follow(gateway: Gateway, sink: Sink) {
     let (node, name) = (gateway.broker.random.uuid(), sink.name());
-    let mut pause = 0;
+    let (mut pause, mut most) = (0, BATCH);
     loop {
         tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS) + Duration::from_secs(pause)).await;
         loop {
-            match step(&gateway, &sink, &node).await {
+            match step(&gateway, &sink, &node, most).await {
                 Ok(0) => break,
-                Ok(_) => pause = 0,
+                Ok(_) => (pause, most) = (0, (most * 2).min(BATCH)),
                 Err(why) => {
-                    pause = (pause * 2).clamp(1, LONGEST_PAUSE);
+                    (pause, most) = ((pause * 2).clamp(1, LONGEST_PAUSE), (most / 2).max(1));
                     metrics::counter!("daypass_audit_export_failures_total", "sink" => name).increment(1);
                     tracing::warn!(sink = name, why, "audit records could not be exported; it is tried again");
                     break;
@@ -139,10 +155,10 @@ pub(super) async fn follow(gateway: Gateway, sink: Sink) {
     }
 }
 
-async fn step(gateway: &Gateway, sink: &Sink, node: &str) -> Result<usize, String> {
+async fn step(gateway: &Gateway, sink: &Sink, node: &str, most: u32) -> Result<usize, String> {
     let store = &gateway.broker.store;
     let told = |error: Error| error.private.unwrap_or(error.public);
-    let records = store.unexported(sink.name(), node).await.map_err(told)?;
+    let records = store.unexported(sink.name(), node, most).await.map_err(told)?;
     let Some(last) = records.last() else { return Ok(0) };
     sink.send(gateway, &records).await?;
     store.exported(sink.name(), node, last.sequence).await.map_err(told)?;
@@ -166,11 +182,11 @@ pub fn sinks(settings: &AuditSettings) -> Result<Vec<Sink>, Error> {
         sinks.push(Sink::Syslog { address: address.to_owned(), tcp });
     }
     if let Some(url) = &settings.webhook {
-        if !crate::federation::metadata::is_safe(url) {
-            return Err(bad(format!("audit.webhook: `{url}` must be https, or http on a loopback address")));
-        }
+        // It may hold a key: no error repeats it.
+        let url = Url::parse(url.expose()).ok().filter(crate::federation::metadata::is_safe);
+        let url = url.ok_or_else(|| bad("audit.webhook: expected an https address, or http on a loopback address".to_owned()))?;
         let token = settings.webhook_token_file.as_deref().map(crate::config::read_private).transpose()?;
-        sinks.push(Sink::Webhook { url: url.clone(), token });
+        sinks.push(Sink::Webhook { url, token });
     }
     Ok(sinks)
 }

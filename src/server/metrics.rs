@@ -19,6 +19,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, "daypass_decisions_total", "What the policy engine said: allow, deny, or refuse before it was asked."),
     (Kind::Counter, "daypass_sign_ins_total", "Sign-ins that came back from a source, by outcome and reason."),
     (Kind::Counter, "daypass_audit_records_total", "Audit records on disk, by outcome of what they are about."),
+    (Kind::Counter, "daypass_audit_broken_total", "Times that the audit log was found altered, and was not signed."),
     (Kind::Gauge, "daypass_audit_export_lag_records", "Audit records that a sink has not got yet."),
     (Kind::Counter, "daypass_audit_export_failures_total", "Failed exports of audit records, by sink; they are tried again."),
     (Kind::Histogram, "daypass_store_seconds", "How long statements took, by database and outcome."),

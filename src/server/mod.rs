@@ -366,16 +366,29 @@ async fn watched(address: SocketAddr, gateway: Gateway, sinks: Vec<export::Sink>
     let failed = |error| Error::new(ErrorKind::InvalidInput, format!("metrics_listen: {address}: {error}"));
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let handle = metrics::install()?;
+    let kept = handle.clone();
     let show = move || async move {
         metrics::look(&gateway).await;
         export::look(&gateway, &sinks).await;
-        handle.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
     };
     let router = Router::new().route("/metrics", get(show));
+    let upkeep = async move {
+        // Also when nobody reads them: what was counted is summed up.
+        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tick.tick().await;
+            kept.run_upkeep();
+        }
+    };
     Ok(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!(%error, "metrics are not served any more");
+        tokio::select! {
+            served = axum::serve(listener, router) => {
+                if let Err(error) = served {
+                    tracing::warn!(%error, "metrics are not served any more");
+                }
+            }
+            () = upkeep => {}
         }
     }))
 }

@@ -11,7 +11,7 @@
 use super::{
     Location, Store,
     copy::{self, Cells, CopiedTable, Digest, Reading, TABLES},
-    sql::Value,
+    sql::{self, Value},
     unavailable,
 };
 use crate::{
@@ -208,6 +208,7 @@ impl Store {
         let master_key = Secret::new(STANDARD.encode(master_key.expose()));
         line(&mut zipped, &Header { created: self.clock.now(), master_key })?;
         let mut tx = self.readers.begin_read().await?;
+        tx.unhurried().await?;
         let mut copied = Vec::new();
         for (table, key) in TABLES {
             line(&mut zipped, &TableHead { table: (*table).to_owned() })?;
@@ -243,16 +244,19 @@ pub struct Restored {
     pub tables: Vec<CopiedTable>,
 }
 
-/// Restores a backup into an empty store. `keep` puts the master key into its place, before anything else.
+/// Restores a backup into an empty store. `keep` puts the master key into its place, before anything else. Every session from before
+/// `now` is over.
 ///
 /// # Errors
 /// `InvalidInput` when the passphrase is another one, the file was altered or cut off, or there is an organization already;
-/// nothing was changed then. `Unavailable` when the database can't be reached.
+/// nothing was changed then but that
+/// the master key may be in its place. `Unavailable` when the database can't be reached.
 pub async fn restore(
     location: &Location,
     from: impl Read + Send,
     passphrase: &Secret<String>,
     random: Arc<dyn Random>,
+    now: Timestamp,
     keep: impl FnOnce(&Secret<[u8; 32]>) -> Result<(), Error>,
 ) -> Result<Restored, Error> {
     let mut from = BufReader::new(from);
@@ -271,6 +275,7 @@ pub async fn restore(
     let master_key = Secret::new(master_key.ok_or_else(|| no_backup("its master key is none"))?);
     let (database, ephemeral) = copy::open(location).await?;
     let mut tx = database.begin_write().await?;
+    tx.unhurried().await?;
     copy::empty(&mut tx).await?;
     keep(&master_key)?;
     let mut tables: Vec<CopiedTable> = Vec::new();
@@ -301,6 +306,12 @@ pub async fn restore(
     if arrived != end.end || lines.next().is_some() {
         return Err(no_backup("its tables are not what was written"));
     }
+    // What ended after the backup was made does not come back, and nothing from then is accepted anew: with the rows, or not at all.
+    sql::query("UPDATE revision SET revocations = revocations + 1").execute(&mut tx).await?;
+    let everything =
+        "INSERT INTO revocation (scope, value, before, sequence) SELECT 'everything', '', $1, revocations FROM revision
+                      WHERE 1 = 1 ON CONFLICT (scope, value) DO UPDATE SET before = $1, sequence = excluded.sequence";
+    sql::query(everything).bind(now.0).execute(&mut tx).await?;
     tx.commit().await?;
     database.close().await;
     ephemeral.close().await;

@@ -204,6 +204,7 @@ pub async fn move_store(from: &Location, to: &Location, now: Timestamp) -> Resul
     let (source, source_ephemeral) = open(from).await?;
     let (target, target_ephemeral) = open(to).await?;
     let mut reading = source.begin_write().await?;
+    reading.unhurried().await?;
     let lock = source.pick("SELECT closed FROM revision", "SELECT closed FROM revision FOR UPDATE");
     if sql::query(lock).fetch_one(&mut reading).await?.get::<bool>("closed") {
         return Err(Error::new(ErrorKind::InvalidInput, "this store was moved already"));
@@ -211,6 +212,7 @@ pub async fn move_store(from: &Location, to: &Location, now: Timestamp) -> Resul
     // Audit records of nodes that hold no pen wait, too.
     super::audit::take_head(&mut reading).await?;
     let mut writing = target.begin_write().await?;
+    writing.unhurried().await?;
     empty(&mut writing).await?;
     let mut copied = Vec::new();
     for (table, key) in TABLES {

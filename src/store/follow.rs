@@ -14,7 +14,7 @@ use sqlx::postgres::PgListener;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,13 +44,15 @@ pub(super) struct Freshness {
     opened: Instant,
     /// Milliseconds from then.
     seen: AtomicU64,
+    /// When the organization was changed last, as the database says it.
+    changed: AtomicI64,
     /// Whether somebody looks again and again.
     followed: AtomicBool,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self { opened: Instant::now(), seen: AtomicU64::new(0), followed: AtomicBool::new(false) }
+        Self { opened: Instant::now(), seen: AtomicU64::new(0), changed: AtomicI64::new(0), followed: AtomicBool::new(false) }
     }
 }
 
@@ -161,8 +163,14 @@ impl Store {
                 said("old revocations could not be removed", self.forget_revocations().await);
                 if let Some(days) = retention.audit_days {
                     let before = self.clock.now().plus_seconds(-86_400 * days);
-                    let gone = self.forget_audit(before, &retention.sinks).await;
-                    said("old audit records could not be removed", gone.map(drop));
+                    loop {
+                        let gone = self.forget_audit(before, &retention.sinks).await;
+                        let over = !matches!(gone, Ok(1..));
+                        said("old audit records could not be removed", gone.map(drop));
+                        if over {
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -174,17 +182,32 @@ impl Store {
     /// `Unavailable`.
     pub async fn refresh(&self) -> Result<(), Error> {
         let began = self.freshness.now();
-        let row = sql::query("SELECT number, revocations, changed, closed FROM revision").fetch_one(&self.readers).await?;
+        let sql = self.readers.pick(
+            "SELECT number, revocations, changed, closed, 0 AS standby FROM revision",
+            "SELECT number, revocations, changed, closed, CAST(CAST(pg_is_in_recovery() AS INT) AS BIGINT) AS standby FROM revision",
+        );
+        let row = sql::query(sql).fetch_one(&self.readers).await?;
+        if row.get::<bool>("standby") {
+            return Err(unavailable("the database is a standby, which may be behind"));
+        }
         if row.get::<bool>("closed") {
             return Err(unavailable("this organization was moved to another database"));
         }
-        if row.get::<i64>("number") != self.snapshot.load().revision {
+        let (number, changed) = (row.get::<i64>("number"), row.get::<i64>("changed"));
+        let known = self.snapshot.load().revision;
+        // The same number of another change: the database went back to an earlier state, and on from there.
+        let other = number == known && self.freshness.changed.swap(changed, Ordering::Relaxed) != changed;
+        if number != known || other {
             self.renew_ring().await?;
             self.renew_signing_keys().await?;
-            self.load_snapshot().await?;
-            let late = (self.clock.now().0 - row.get::<i64>("changed")).max(0);
+            self.load_snapshot(number <= known).await?;
+            self.freshness.changed.store(changed, Ordering::Relaxed);
+            let late = (self.clock.now().0 - changed).max(0);
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a delay")]
             metrics::histogram!("daypass_snapshot_delay_seconds").record(late as f64 / 1000.0);
+        }
+        if row.get::<i64>("revocations") < self.revocations.sequence() || number < known {
+            self.revocations.rewind();
         }
         if row.get::<i64>("revocations") > self.revocations.sequence() {
             let mut tx = self.readers.begin_read().await?;
@@ -195,11 +218,11 @@ impl Store {
         Ok(())
     }
 
-    /// Loads a snapshot, and swaps it in where it is newer.
-    pub(super) async fn load_snapshot(&self) -> Result<(), Error> {
+    /// Loads a snapshot, and swaps it in where it is newer; or in any case, where the database went back.
+    pub(super) async fn load_snapshot(&self, back: bool) -> Result<(), Error> {
         let next = entities::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?;
         let next = Arc::new(next);
-        self.snapshot.rcu(|now| if next.revision > now.revision { next.clone() } else { now.clone() });
+        self.snapshot.rcu(|now| if back || next.revision > now.revision { next.clone() } else { now.clone() });
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub struct PostgresLocation {
     pub url: Secret<String>,
     /// Where the URL holds none.
     pub password: Option<Secret<String>>,
-    /// Most connections that read. Three more write and follow.
+    /// Most connections that read. Four more write and follow.
     pub connections: u32,
 }
 
@@ -63,8 +63,16 @@ impl PostgresLocation {
         if let Some(password) = &self.password {
             options = options.password(password.expose());
         }
-        options = options.application_name("daypass");
-        Ok((Database::server(options.clone(), WRITERS), Database::server(options, self.connections)))
+        // A node that vanished holds its locks no longer than this, and nobody waits for it without end.
+        options = options.application_name("daypass").options([
+            ("idle_in_transaction_session_timeout", "15s"),
+            ("statement_timeout", "12s"),
+            ("lock_timeout", "10s"),
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+        ]);
+        Ok((Database::server(options.clone(), WRITERS), Database::server(options, self.connections + 1)))
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Store {
     keys: keys::signing::LoadedKeys,
     refusals: audit::RefusalBudget,
     last_uses: users::LastUses,
+    /// The newest record that this node knows to follow from all before it.
+    sealed: Mutex<Option<audit::Head>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -132,6 +134,7 @@ impl Store {
             keys,
             refusals: audit::RefusalBudget::default(),
             last_uses: users::LastUses::default(),
+            sealed: Mutex::default(),
         }))
     }
 
@@ -166,10 +169,10 @@ impl Store {
         let revision: i64 = sql::query(sql).fetch_one(&mut tx).await?.get("number");
         if revision != self.snapshot.load().revision {
             self.renew_ring().await?;
-            self.load_snapshot().await?;
+            self.load_snapshot(revision < self.snapshot.load().revision).await?;
         }
         revocations::follow(&mut tx, &self.revocations).await?;
-        Ok(WriteTx { _pen: pen, store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new() })
+        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new(), _pen: pen })
     }
 
     /// Opens the record of something that changes no entity, against a permit.
@@ -288,7 +291,6 @@ impl RecordTx<'_> {
 /// A change: commits together with its audit record, or not at all.
 #[derive(Debug)]
 pub struct WriteTx<'s> {
-    _pen: OwnedMutexGuard<()>,
     store: &'s Store,
     tx: sql::Tx,
     /// As of the beginning of the transaction; no other change can come between.
@@ -297,6 +299,8 @@ pub struct WriteTx<'s> {
     changed: bool,
     /// What holds once it is committed.
     revoked: Vec<revocations::Revoked>,
+    /// Given back last.
+    _pen: OwnedMutexGuard<()>,
 }
 
 impl WriteTx<'_> {

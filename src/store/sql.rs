@@ -177,6 +177,17 @@ impl Tx {
         Ok(())
     }
 
+    /// It may take its time: a whole database is copied.
+    pub(super) async fn unhurried(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(_) => {
+                self.say("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
+                self.say("SET LOCAL statement_timeout = 0").await
+            }
+        }
+    }
+
     /// Makes it last. After an error nobody knows whether it does: it must not be acknowledged.
     pub(super) async fn commit(self) -> Result<(), Error> {
         self.end("COMMIT").await

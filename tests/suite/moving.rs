@@ -107,7 +107,7 @@ async fn restored(file: &[u8], to: &Location, words: &str) -> Result<Timestamp, 
         keys.push(*key.expose());
         Ok(())
     };
-    let restored = restore(to, file, &passphrase(words), SeededRandom::new(5), keep).await?;
+    let restored = restore(to, file, &passphrase(words), SeededRandom::new(5), Timestamp(NOON), keep).await?;
     assert_eq!(keys, [[7; 32]], "the master key comes first, once");
     Ok(restored.created)
 }
@@ -121,6 +121,7 @@ async fn comes_back(from: Place, to: Place) {
     is_the_same(&copy, &world).await;
     let session = copy.broker.store.ephemeral().get::<String>(SESSION, "id").await.unwrap();
     assert_eq!(session, None, "sessions are not in it");
+    assert_eq!(copy.snapshot().revocations.everything(), Some(Timestamp(NOON)), "and those from before are over");
     let again = restored(&file, &to.location, "correct horse battery").await.unwrap_err();
     assert!(again.public.contains("organization in that store already"), "{}", again.public);
 }

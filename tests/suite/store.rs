@@ -73,7 +73,11 @@ async fn what_is_taken_is_gone_and_what_expired_is_not_there(world: World) {
     ephemeral.put(KIND, "key", &"value", expires).await.unwrap();
     world.clock.advance(60);
     assert_eq!(ephemeral.get::<String>(KIND, "key").await.unwrap(), None);
-    assert_eq!(ephemeral.sweep().await.unwrap(), 1);
+    assert_eq!(ephemeral.sweep().await.unwrap(), 0, "another node's clock may be behind");
+    world.clock.advance(3600);
+    // With Redis there is the mark that it was taken, which stays longer.
+    let in_redis = world.place.location.redis.is_some();
+    assert_eq!(ephemeral.sweep().await.unwrap(), u64::from(!in_redis));
 }
 
 async fn a_restart_keeps_everything_and_another_master_key_opens_nothing(world: World) {
@@ -211,9 +215,6 @@ async fn of_many_that_take_one_gets_it(world: World) {
         first += usize::from(attempt.await.unwrap().is_some());
     }
     assert_eq!(first, 1);
-    // What is put there again is something else.
-    store.ephemeral().put(KIND, "id", &"value", expires).await.unwrap();
-    assert!(store.ephemeral().take::<String>(KIND, "id").await.unwrap().is_some());
 }
 
 async fn what_somebody_owns_is_found_the_last_to_end_first(world: World) {
@@ -366,6 +367,19 @@ async fn the_audit_log_proves_itself_and_names_the_first_bad_record(world: World
             _ => panic!("{change}: {found:?}"),
         }
         world.place.sql(&undo).await;
+    }
+    // A running broker signs nothing that does not follow from what it knew, even if the rest is made to fit.
+    for change in [
+        format!("CREATE TABLE kept AS SELECT hash FROM audit WHERE sequence = {sealed}"),
+        format!("UPDATE audit SET hash = (SELECT hash FROM audit_head) WHERE sequence = {sealed}"),
+    ] {
+        world.place.sql(&change).await;
+    }
+    assert!(store.seal_audit().await.is_err(), "what was signed is another now");
+    for change in
+        [format!("UPDATE audit SET hash = (SELECT hash FROM kept) WHERE sequence = {sealed}"), "DROP TABLE kept".to_owned()]
+    {
+        world.place.sql(&change).await;
     }
     // Who takes signatures away moves back up to where it is signed.
     assert_eq!((whole.sealed_to, sealed), (sealed, last - 2));

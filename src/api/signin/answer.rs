@@ -8,6 +8,7 @@ use crate::{
         Error, ErrorKind, Secret, Timestamp,
         factor::Factor,
         iam::{FactorRequirement, IdentityProvider},
+        secret::hidden,
         session::{IdentityAssertion, PortalSession, ProviderSession, RequestOrigin},
     },
     federation::{
@@ -32,6 +33,7 @@ pub struct ParkSamlResponse {
     /// `RelayState`: names the step.
     pub handle: String,
     /// XML.
+    #[serde(serialize_with = "hidden")]
     pub response: Vec<u8>,
 }
 
@@ -76,6 +78,7 @@ fn stale_response(why: impl std::fmt::Display) -> Error {
 #[derive(Serialize, Deserialize)]
 pub struct ArriveUnsolicited {
     /// XML.
+    #[serde(serialize_with = "hidden")]
     pub response: Vec<u8>,
 }
 

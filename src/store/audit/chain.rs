@@ -1,9 +1,10 @@
 //! The chain of audit records: each holds the SHA-256 of itself and of the one before it, and now and then the newest is signed.
 //!
 //! Who changes, removes or inserts a record breaks the chain at that place, and [`ReadTx::verify_audit`] names it. Who rewrites
-//! everything from there on needs the signing key, which lies in the store sealed under the master key. Who takes the newest
-//! records away, with the signatures over them, leaves a shorter chain that is whole: only a head that was noted elsewhere (every
-//! export holds them) shows that, so [`ReadTx::verify_audit`] takes one to look for.
+//! everything from there on needs the signing key, which lies in the store sealed under the master key; a running broker signs nothing
+//! that does not follow from what it knew before. Who takes the newest records away with the signatures over them, or rewrites them
+//! while no broker runs, leaves a chain that is whole: only a head that was noted elsewhere (every export holds them) shows that, so
+//! [`ReadTx::verify_audit`] takes one to look for.
 //!
 //! Retention removes the oldest records and signs where the chain begins from then on.
 
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 /// How often the newest record is signed, in seconds, where there is a new one.
 pub const SEAL_SECONDS: u64 = 60;
+/// About how many records retention removes at once.
+const RETENTION_STEP: i64 = 20_000;
 /// Records read at once.
 const BATCH: i64 = 2_000;
 /// What stands before the first record.
@@ -91,15 +94,17 @@ pub(in crate::store) fn link(before: &[u8], event: &AuditEvent, detail: &str) ->
 /// Takes the head, so that nobody else adds a record before this transaction ends.
 pub(in crate::store) async fn take_head(tx: &mut Tx) -> Result<Head, Error> {
     let sql = match tx.dialect() {
-        Dialect::Sqlite => "SELECT sequence, hash, closed FROM audit_head, revision",
-        Dialect::Postgres => "SELECT sequence, hash, closed FROM audit_head, revision FOR UPDATE OF audit_head",
+        Dialect::Sqlite => "SELECT sequence, hash FROM audit_head",
+        Dialect::Postgres => "SELECT sequence, hash FROM audit_head FOR UPDATE",
     };
-    let row = sql::query(sql).fetch_one(&mut *tx).await?;
+    let head = sql::query(sql).fetch_one(&mut *tx).await?;
+    // Asked once the head is taken: while it was waited for, the store may have been moved.
+    let row = sql::query("SELECT closed FROM revision").fetch_one(&mut *tx).await?;
     // Nothing is done without a record: this is where a store that was moved away stops.
     if row.get::<bool>("closed") {
         return Err(unavailable("this organization was moved to another database"));
     }
-    Ok(Head { sequence: row.get("sequence"), hash: row.get("hash") })
+    Ok(Head { sequence: head.get("sequence"), hash: head.get("hash") })
 }
 
 pub(super) async fn put_head(tx: &mut Tx, head: &Head) -> Result<(), Error> {
@@ -170,20 +175,72 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn seal_audit(&self) -> Result<(), Error> {
-        let head = sql::query("SELECT sequence, hash FROM audit_head").fetch_one(&self.readers).await?;
-        let head = Head { sequence: head.get("sequence"), hash: head.get("hash") };
-        let last = sql::query("SELECT coalesce(max(sequence), 0) AS sequence FROM audit_seal").fetch_one(&self.readers).await?;
-        if head.sequence <= last.get::<i64>("sequence") {
+        let mut known = self.sealed.lock().await;
+        let row = sql::query("SELECT sequence, hash, first FROM audit_head").fetch_one(&self.readers).await?;
+        let (head, first) = (Head { sequence: row.get("sequence"), hash: row.get("hash") }, row.get::<i64>("first"));
+        let newest = sql::query("SELECT sequence, jws FROM audit_seal ORDER BY sequence DESC LIMIT 1");
+        let newest =
+            newest.fetch_optional(&self.readers).await?.map(|row| (row.get::<i64>("sequence"), row.get::<String>("jws")));
+        let key = self.audit_key().await?;
+        // What this node knew to be whole; after a start, what was signed last.
+        let signed = newest.as_ref().and_then(|(_, jws)| key.verify::<SealClaims>(jws)).map(|claims| claims.head);
+        let from = known.clone().or(signed).filter(|from| from.sequence > first);
+        let from = from.unwrap_or(Head { sequence: first, hash: NOTHING.to_vec() });
+        if let Err(broken) = self.walk(&from, &head, first).await? {
+            metrics::counter!("daypass_audit_broken_total").increment(1);
+            return Err(unavailable(format!(
+                "the audit log is broken at record {}, and is not signed: {}",
+                broken.sequence, broken.reason
+            )));
+        }
+        *known = Some(head.clone());
+        if newest.is_some_and(|(sequence, _)| head.sequence <= sequence) || head.sequence == 0 {
             return Ok(());
         }
         let (now, sequence) = (self.clock.now(), head.sequence);
-        let jws = self.audit_key().await?.sign(&SealClaims { head, iat: now.seconds(), begins: false })?;
+        let jws = key.sign(&SealClaims { head, iat: now.seconds(), begins: false })?;
         let query = sql::query("INSERT INTO audit_seal (sequence, time, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
         query.bind(sequence).bind(now.0).bind(jws).execute(&self.writer).await.map(drop)
     }
 
-    /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now; none while
-    /// one of the sinks has not got everything.
+    /// That the records after one that is known are each linked to the one before, up to another. What retention removed is not looked
+    /// at: its end is signed.
+    async fn walk(&self, from: &Head, to: &Head, first: i64) -> Result<Step, Error> {
+        let mut at = from.clone();
+        if at.sequence > first {
+            let row =
+                sql::query("SELECT hash FROM audit WHERE sequence = $1").bind(at.sequence).fetch_optional(&self.readers).await?;
+            if row.and_then(|row| row.get::<Option<Vec<u8>>>("hash")).as_ref() != Some(&at.hash) {
+                return Ok(Err(broken(at.sequence, None, "the record, or one before it, is another than it was")));
+            }
+        } else if at.hash == NOTHING && first > 0 {
+            // Where the chain begins is signed, and looked at by a verification.
+            let row =
+                sql::query("SELECT jws FROM audit_seal WHERE sequence = $1").bind(first).fetch_optional(&self.readers).await?;
+            let key = self.audit_key().await?;
+            let claims = row.and_then(|row| key.verify::<SealClaims>(row.get("jws")));
+            at = claims.map_or(at, |claims| claims.head);
+        }
+        while at.sequence < to.sequence {
+            let query = sql::query("SELECT * FROM audit WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3");
+            let rows = query.bind(at.sequence).bind(to.sequence).bind(BATCH).fetch_all(&self.readers).await?;
+            if rows.is_empty() {
+                return Ok(Err(broken(at.sequence + 1, None, "the record was removed")));
+            }
+            for row in &rows {
+                let event = super::event(row);
+                let hash = link(&at.hash, &event, row.get("detail"));
+                if event.sequence != at.sequence + 1 || row.get::<Option<Vec<u8>>>("hash").as_ref() != Some(&hash) {
+                    return Ok(Err(broken(at.sequence + 1, Some(&event.event_id), "the record was changed or removed")));
+                }
+                at = Head { sequence: event.sequence, hash };
+            }
+        }
+        Ok(if at == *to { Ok(()) } else { Err(broken(to.sequence, None, "the end of the chain was changed")) })
+    }
+
+    /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now; none that
+    /// one of the sinks has not got.
     /// Returns how many went.
     ///
     /// # Errors
@@ -191,17 +248,19 @@ impl Store {
     pub async fn forget_audit(&self, before: Timestamp, sinks: &[&str]) -> Result<u64, Error> {
         let query = sql::query(
             "SELECT coalesce(max(audit_seal.sequence), 0) AS last FROM audit_seal JOIN audit ON audit.sequence = audit_seal.sequence
-             WHERE audit_seal.sequence < (SELECT coalesce(min(sequence), 0) FROM audit WHERE time >= $1)
-                OR (audit_seal.sequence <= (SELECT coalesce(max(sequence), 0) FROM audit)
-                    AND NOT EXISTS (SELECT 1 FROM audit WHERE time >= $1))",
+             WHERE audit_seal.sequence <= $2
+               AND (audit_seal.sequence < (SELECT coalesce(min(sequence), 0) FROM audit WHERE time >= $1)
+                    OR NOT EXISTS (SELECT 1 FROM audit WHERE time >= $1))",
         );
-        let last: i64 = query.bind(before.0).fetch_one(&self.readers).await?.get("last");
-        for sink in sinks {
-            // What was not exported yet stays until it is.
-            if self.export_lag(sink).await? > 0 {
-                return Ok(0);
-            }
-        }
+        // What was not exported yet stays until it is.
+        let exported = self.exported_to(sinks).await?;
+        let last: i64 = query.bind(before.0).bind(exported).fetch_one(&self.readers).await?.get("last");
+        // Step by step: a statement has its time, and others wait meanwhile.
+        let step = sql::query(
+            "SELECT coalesce(min(audit_seal.sequence), $1) AS step FROM audit_seal, audit_head
+             WHERE audit_seal.sequence >= audit_head.first + $2 AND audit_seal.sequence < $1",
+        );
+        let last: i64 = step.bind(last).bind(RETENTION_STEP).fetch_one(&self.readers).await?.get("step");
         if last == 0 {
             return Ok(0);
         }
@@ -210,13 +269,18 @@ impl Store {
         let claims = SealClaims { head: Head { sequence: last, hash: row.get("hash") }, iat: now.seconds(), begins: true };
         let jws = self.audit_key().await?.sign(&claims)?;
         let mut tx = self.writer.begin_write().await?;
+        // Of two nodes that do this one comes first; the other finds nothing left to do.
+        let ahead = sql::query("UPDATE audit_head SET first = $1 WHERE first < $1").bind(last).execute(&mut tx).await?;
+        if ahead == 0 {
+            tx.rollback().await?;
+            return Ok(0);
+        }
         // The last one that goes is the new beginning: its hash stays, in the seal.
         let seal = "INSERT INTO audit_seal (sequence, time, jws) VALUES ($1, $2, $3)
                     ON CONFLICT (sequence) DO UPDATE SET time = $2, jws = $3";
         sql::query(seal).bind(last).bind(now.0).bind(jws).execute(&mut tx).await?;
         let gone = sql::query("DELETE FROM audit WHERE sequence <= $1").bind(last).execute(&mut tx).await?;
         sql::query("DELETE FROM audit_seal WHERE sequence < $1").bind(last).execute(&mut tx).await?;
-        sql::query("UPDATE audit_head SET first = $1").bind(last).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(gone)
     }

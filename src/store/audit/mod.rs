@@ -13,11 +13,7 @@ use super::{
     recordings::{self, Split},
     sql::{self, Row, Tx},
 };
-use crate::domain::{
-    Error, Timestamp,
-    name::AccountId,
-    session::{Caller, Principal},
-};
+use crate::domain::{Error, Timestamp, name::AccountId, session::Caller};
 use serde_json::{Map, Value, json};
 use std::sync::{Mutex, PoisonError};
 
@@ -100,8 +96,7 @@ impl AuditRecord {
             event_name,
             account,
             principal: caller.describe(),
-            // Anybody can make a certificate.
-            stranger: matches!(caller.principal, Principal::Anonymous | Principal::Certificate(_) | Principal::DpopKey(_)),
+            stranger: caller.is_stranger(),
             source_ip: caller.origin.source_ip.to_string(),
             user_agent: caller.origin.user_agent.clone(),
             request_id: caller.origin.request_id.clone(),

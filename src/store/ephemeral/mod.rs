@@ -14,6 +14,7 @@ mod table;
 pub(super) use redis::Redis;
 pub(super) use table::Table;
 
+use super::unavailable;
 use crate::{
     crypto::{
         seal::{KeyRing, Purpose},
@@ -106,6 +107,8 @@ impl std::fmt::Debug for Ephemeral {
 
 /// That something was taken, by what it was.
 const TAKEN: EphemeralKind = EphemeralKind::lasting("taken");
+/// For how long after its end, in seconds: an older version may have ended later.
+const TAKEN_SECONDS: i64 = 86_400;
 
 impl Ephemeral {
     pub(super) fn new(table: Table, redis: Option<Redis>, ring: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Self {
@@ -176,7 +179,12 @@ impl Ephemeral {
     /// `Unavailable`.
     pub async fn get<T: DeserializeOwned>(&self, kind: EphemeralKind, key: &str) -> Result<Option<T>, Error> {
         let found = self.backend(kind).get(&[kind.hashed(key)], self.clock.now()).await?;
-        Ok(found.first().and_then(|kept| self.opened(kept)))
+        let Some(kept) = found.first() else { return Ok(None) };
+        match self.opened(kept) {
+            // What forbids something forbids it also when it can't be read.
+            None if kind.lasts => Err(unavailable(format!("what is kept of {} can't be read", kind.name))),
+            opened => Ok(opened),
+        }
     }
 
     /// Reads several values of whatever kinds in one step, each as JSON; none where there is none, or it has expired.
@@ -187,17 +195,24 @@ impl Ephemeral {
         let now = self.clock.now();
         let keys: Vec<(bool, String)> = wanted.iter().map(|(kind, key)| (kind.lasts, kind.hashed(key))).collect();
         let mut found: HashMap<String, serde_json::Value> = HashMap::new();
-        let part = |lasts: Option<bool>| {
-            let of = keys.iter().filter(|(lasting, _)| lasts.is_none_or(|lasts| *lasting == lasts));
+        let part = |lasts: bool| {
+            let of = keys.iter().filter(|(lasting, _)| *lasting == lasts);
             of.map(|(_, key)| key.clone()).collect::<Vec<String>>()
         };
-        let parts: Vec<(&dyn Backend, Vec<String>)> = match &self.passing {
-            None => vec![(&*self.lasting, part(None))],
-            Some(passing) => vec![(&*self.lasting, part(Some(true))), (&**passing, part(Some(false)))],
-        };
-        for (backend, keys) in parts.into_iter().filter(|(_, keys)| !keys.is_empty()) {
+        let passing: &dyn Backend = self.passing.as_deref().unwrap_or(&*self.lasting);
+        let parts: [(&dyn Backend, bool); 2] = [(&*self.lasting, true), (passing, false)];
+        for (backend, lasting) in parts {
+            let keys = part(lasting);
+            if keys.is_empty() {
+                continue;
+            }
             let kept = backend.get(&keys, now).await?;
-            found.extend(kept.iter().filter_map(|kept| Some((kept.key.clone(), self.opened(kept)?))));
+            for one in &kept {
+                // What forbids something forbids it also when it can't be read.
+                let forbids = lasting && keys.contains(&one.key);
+                let value = self.opened(one).or(forbids.then_some(serde_json::Value::Null));
+                found.extend(value.map(|value| (one.key.clone(), value)));
+            }
         }
         Ok(keys.iter().map(|(_, key)| found.remove(key)).collect())
     }
@@ -210,8 +225,8 @@ impl Ephemeral {
         let now = self.clock.now();
         let Some(kept) = self.backend(kind).take(&kind.hashed(key), now).await? else { return Ok(None) };
         if self.passing.is_some() && !kind.lasts {
-            // No two values are sealed alike: what is put again under this key can be taken again.
-            let mark = self.sealed(TAKEN.hashed(&sha256_hex(&kept.sealed)), &(), kept.expires)?;
+            // By its key: a replica may have an older version of it. What is taken has a key that is used once.
+            let mark = self.sealed(TAKEN.hashed(&kept.key), &(), kept.expires.plus_seconds(TAKEN_SECONDS))?;
             if !self.lasting.put_new(mark, now).await? {
                 return Ok(None);
             }

@@ -13,6 +13,9 @@ fn kept(row: &Row) -> Kept {
     Kept { key: row.get("key"), sealed: row.get("value"), expires: Timestamp(row.get("expires")) }
 }
 
+/// How long after its end a value is removed, in milliseconds.
+const SWEPT_AFTER: i64 = 3_600_000;
+
 /// How many values are asked for at once.
 const AT_ONCE: usize = 6;
 
@@ -70,7 +73,12 @@ impl Backend for Table {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, Error> {
-        sql::query("DELETE FROM ephemeral WHERE expires <= $1").bind(now.0).execute(&self.0).await
+        // Not by the clock of one node alone, and not at once: a clock that is ahead must not make others forget.
+        let sql = self.0.pick(
+            "DELETE FROM ephemeral WHERE expires <= $1",
+            "DELETE FROM ephemeral WHERE expires <= LEAST($1, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) - 3600000)",
+        );
+        sql::query(sql).bind(now.0 - SWEPT_AFTER).execute(&self.0).await
     }
 
     async fn reach(&self) -> Result<(), Error> {

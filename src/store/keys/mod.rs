@@ -58,11 +58,11 @@ pub(super) async fn read_ring(
     if keys.is_empty() {
         let key: [u8; 32] = random.bytes();
         let sealed = master.seal(Purpose::RingKey, "1", &key).map_err(Error::internal)?;
-        sql::query("INSERT INTO ring_key (id, sealed, created) VALUES (1, $1, $2)")
-            .bind(sealed)
-            .bind(now.0)
-            .execute(pool)
-            .await?;
+        let insert = sql::query("INSERT INTO ring_key (id, sealed, created) VALUES (1, $1, $2) ON CONFLICT DO NOTHING");
+        if insert.bind(sealed).bind(now.0).execute(pool).await? == 0 {
+            // Another node was faster: its key counts.
+            return Box::pin(read_ring(pool, master, random, now)).await;
+        }
         keys.push(RingKey { id: 1, key: Secret::new(key), seals: true });
         infos.push(RingKeyInfo { id: 1, created: now, sealing: false });
     }

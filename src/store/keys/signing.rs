@@ -197,6 +197,8 @@ pub(in crate::store) struct LoadedKeys {
     client: ArcSwapOption<SigningKey>,
     audit: ArcSwapOption<SigningKey>,
     seen: Mutex<BTreeMap<KeyPurpose, Seen>>,
+    /// One at a time reads them: nobody puts back what somebody else found gone.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// Which of them signs: the newest that everybody has had time to read.
@@ -301,6 +303,8 @@ async fn open_tokens(database: &Database, ring: &KeyRing, now: Timestamp) -> Res
 impl LoadedKeys {
     /// Loads those that are always loaded; makes what is missing.
     pub(in crate::store) async fn open(database: &Database, ring: &KeyRing, now: Timestamp) -> Result<Self, Error> {
+        // First: what changes meanwhile is read anew.
+        let seen = seen(database, now).await?;
         let saml = open(database, ring, KeyPurpose::Saml, now).await?;
         let tokens = open_tokens(database, ring, now).await?;
         Ok(Self {
@@ -309,7 +313,8 @@ impl LoadedKeys {
             encryption: ArcSwapOption::empty(),
             client: ArcSwapOption::empty(),
             audit: ArcSwapOption::empty(),
-            seen: Mutex::new(seen(database, now).await?),
+            seen: Mutex::new(seen),
+            reading: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -335,6 +340,7 @@ impl Store {
         if let Some(keys) = self.keys.encryption.load_full() {
             return Ok(keys);
         }
+        let _one = self.keys.reading.lock().await;
         let keys = Arc::new(open(&self.writer, &self.ring, KeyPurpose::SamlEncryption, self.clock.now()).await?);
         self.keys.encryption.store(Some(keys.clone()));
         Ok(keys)
@@ -360,6 +366,7 @@ impl Store {
         if let Some(key) = place.load_full() {
             return Ok(key);
         }
+        let _one = self.keys.reading.lock().await;
         let key = Arc::new(signing_key(&open(&self.writer, &self.ring, purpose, self.clock.now()).await?)?);
         place.store(Some(key.clone()));
         Ok(key)
@@ -370,6 +377,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`: the keys so far stay.
     pub async fn renew_signing_keys(&self) -> Result<Vec<KeyInfo>, Error> {
+        let _one = self.keys.reading.lock().await;
         let now = self.clock.now();
         let found = seen(&self.readers, now).await?;
         let before = self.keys.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
