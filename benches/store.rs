@@ -95,6 +95,9 @@ async fn start_and_rest(folder: &Path, key: &(String, String)) {
         let (status, _, _) = browser.ask("GET", "/sign-in/people", "").await;
         assert!(status == 200 && !browser.cookies.is_empty());
     }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let parts: Vec<&str> = status.lines().filter(|line| line.starts_with("Rss")).collect();
+    println!("of which: {}", parts.join(", ").replace(char::is_whitespace, ""));
     println!("memory with {SESSIONS} live browser sessions (before they sign in): {:.1} MiB", server.memory());
 }
 
@@ -148,20 +151,22 @@ fn page(browser: &Browser) -> Vec<u8> {
 }
 
 /// An access key of the root user of the management account, and a user with everything.
-fn root_key(data: &Path, variables: &[(String, String)]) -> (String, String) {
+fn root_key(account: &str, data: &Path, variables: &[(String, String)]) -> (String, String) {
     let out = Command::new(env!("CARGO_BIN_EXE_daypass"))
-        .args(["root-key", "111122223333", "--json"])
+        .args(["root-key", account, "--json"])
         .env("DAYPASS_DATA", data)
         .envs(variables.iter().cloned())
         .output()
         .unwrap();
     let key: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{out:?}"));
+    // Brokers that run look for it every half second.
+    std::thread::sleep(Duration::from_secs(2));
     (key["AccessKeyId"].as_str().unwrap().to_owned(), key["SecretAccessKey"].as_str().unwrap().to_owned())
 }
 
 /// A signed GetSessionToken: credentials, and one audit record on disk.
 async fn assume(data: &Path, variables: &[(String, String)], port: u16) -> Vec<u8> {
-    let (id, secret) = root_key(data, variables);
+    let (id, secret) = root_key("111122223333", data, variables);
     sign(port, &id, &secret, &[("Action", "GetSessionToken"), ("Version", "2011-06-15")])
 }
 
@@ -191,7 +196,8 @@ fn sign(port: u16, id: &str, secret: &str, form: &[(&str, &str)]) -> Vec<u8> {
 async fn two_nodes(data: &Path, variables: &[(String, String)], first: Server, alone: &[(&'static str, Costs)]) {
     let second = broker_with(&data.with_extension("second"), free_port(), variables);
     println!("\ntwo nodes, requests/s together");
-    let (id, secret) = root_key(data, variables);
+    // An account of its own: each has two keys at most.
+    let (id, secret) = root_key("222233334444", data, variables);
     for (what, form, total) in [
         ("a signed read", [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")], CALLS),
         ("credentials (with their record)", [("Action", "GetSessionToken"), ("Version", "2011-06-15")], PAGES),
