@@ -24,6 +24,8 @@ use tokio::{sync::Notify, time::Instant};
 const POLL_MILLISECONDS: u64 = 500;
 /// A node that could not look for so long decides nothing any more, in seconds.
 pub const STALE_SECONDS: u64 = 5;
+/// Before the first look.
+const UNKNOWN: i64 = i64::MIN;
 /// Where commits are told.
 const CHANNEL: &str = "daypass";
 
@@ -52,7 +54,12 @@ pub(super) struct Freshness {
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self { opened: Instant::now(), seen: AtomicU64::new(0), changed: AtomicI64::new(0), followed: AtomicBool::new(false) }
+        Self {
+            opened: Instant::now(),
+            seen: AtomicU64::new(0),
+            changed: AtomicI64::new(UNKNOWN),
+            followed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -181,7 +188,9 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn refresh(&self) -> Result<(), Error> {
-        let began = self.freshness.now();
+        // Before the look: what is less than this went back.
+        let (began, known) = (self.freshness.now(), self.snapshot.load().revision);
+        let taken_in = self.revocations.sequence();
         let sql = self.readers.pick(
             "SELECT number, revocations, changed, closed, 0 AS standby FROM revision",
             "SELECT number, revocations, changed, closed, CAST(CAST(pg_is_in_recovery() AS INT) AS BIGINT) AS standby FROM revision",
@@ -194,19 +203,19 @@ impl Store {
             return Err(unavailable("this organization was moved to another database"));
         }
         let (number, changed) = (row.get::<i64>("number"), row.get::<i64>("changed"));
-        let known = self.snapshot.load().revision;
         // The same number of another change: the database went back to an earlier state, and on from there.
-        let other = number == known && self.freshness.changed.swap(changed, Ordering::Relaxed) != changed;
+        let before = self.freshness.changed.load(Ordering::Relaxed);
+        let other = number == known && before != UNKNOWN && before != changed;
         if number != known || other {
             self.renew_ring().await?;
             self.renew_signing_keys().await?;
-            self.load_snapshot(number <= known).await?;
-            self.freshness.changed.store(changed, Ordering::Relaxed);
+            self.load_snapshot((number <= known).then_some(known)).await?;
             let late = (self.clock.now().0 - changed).max(0);
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a delay")]
             metrics::histogram!("daypass_snapshot_delay_seconds").record(late as f64 / 1000.0);
         }
-        if row.get::<i64>("revocations") < self.revocations.sequence() || number < known {
+        self.freshness.changed.store(changed, Ordering::Relaxed);
+        if number < known || row.get::<i64>("revocations") < taken_in {
             self.revocations.rewind();
         }
         if row.get::<i64>("revocations") > self.revocations.sequence() {
@@ -218,11 +227,12 @@ impl Store {
         Ok(())
     }
 
-    /// Loads a snapshot, and swaps it in where it is newer; or in any case, where the database went back.
-    pub(super) async fn load_snapshot(&self, back: bool) -> Result<(), Error> {
+    /// Loads a snapshot, and swaps it in where it is newer; or for this one, from which the database went back.
+    pub(super) async fn load_snapshot(&self, back_from: Option<i64>) -> Result<(), Error> {
         let next = entities::load(&self.readers, &self.ring, &self.revocations, Some(&self.snapshot())).await?;
         let next = Arc::new(next);
-        self.snapshot.rcu(|now| if back || next.revision > now.revision { next.clone() } else { now.clone() });
+        self.snapshot
+            .rcu(|now| if next.revision > now.revision || back_from == Some(now.revision) { next.clone() } else { now.clone() });
         Ok(())
     }
 }

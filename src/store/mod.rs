@@ -169,7 +169,8 @@ impl Store {
         let revision: i64 = sql::query(sql).fetch_one(&mut tx).await?.get("number");
         if revision != self.snapshot.load().revision {
             self.renew_ring().await?;
-            self.load_snapshot(revision < self.snapshot.load().revision).await?;
+            let known = self.snapshot.load().revision;
+            self.load_snapshot((revision < known).then_some(known)).await?;
         }
         revocations::follow(&mut tx, &self.revocations).await?;
         Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new(), _pen: pen })

@@ -195,23 +195,20 @@ impl Ephemeral {
         let now = self.clock.now();
         let keys: Vec<(bool, String)> = wanted.iter().map(|(kind, key)| (kind.lasts, kind.hashed(key))).collect();
         let mut found: HashMap<String, serde_json::Value> = HashMap::new();
-        let part = |lasts: bool| {
-            let of = keys.iter().filter(|(lasting, _)| *lasting == lasts);
+        let part = |lasts: Option<bool>| {
+            let of = keys.iter().filter(|(lasting, _)| lasts.is_none_or(|lasts| *lasting == lasts));
             of.map(|(_, key)| key.clone()).collect::<Vec<String>>()
         };
-        let passing: &dyn Backend = self.passing.as_deref().unwrap_or(&*self.lasting);
-        let parts: [(&dyn Backend, bool); 2] = [(&*self.lasting, true), (passing, false)];
-        for (backend, lasting) in parts {
-            let keys = part(lasting);
-            if keys.is_empty() {
-                continue;
-            }
-            let kept = backend.get(&keys, now).await?;
-            for one in &kept {
+        let parts: Vec<(&dyn Backend, Vec<String>)> = match &self.passing {
+            None => vec![(&*self.lasting, part(None))],
+            Some(passing) => vec![(&*self.lasting, part(Some(true))), (&**passing, part(Some(false)))],
+        };
+        for (backend, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+            for one in backend.get(&part, now).await? {
                 // What forbids something forbids it also when it can't be read.
-                let forbids = lasting && keys.contains(&one.key);
-                let value = self.opened(one).or(forbids.then_some(serde_json::Value::Null));
-                found.extend(value.map(|value| (one.key.clone(), value)));
+                let forbids = keys.iter().any(|(lasts, key)| *lasts && *key == one.key);
+                let value = self.opened(&one).or(forbids.then_some(serde_json::Value::Null));
+                found.extend(value.map(|value| (one.key, value)));
             }
         }
         Ok(keys.iter().map(|(_, key)| found.remove(key)).collect())
