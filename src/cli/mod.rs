@@ -30,10 +30,19 @@ pub mod store;
 mod terminal;
 pub mod whoami;
 
-use crate::config::{LogFormat, Settings, variable};
+use crate::{
+    config::{LogFormat, Settings, variable},
+    server::traces::Traces,
+};
 use clap::{Args, Parser, Subcommand};
 pub(crate) use role::RoleArguments;
 use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it did not work, 2 the command was typed wrongly, 3 nobody is signed in, 4 the broker refused.
@@ -241,14 +250,18 @@ fn with_threads<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     runtime.map_err(|error| Failure::new(error.to_string()))?.block_on(work)
 }
 
-/// Starts logging to standard error.
-pub(crate) fn start_log(settings: &Settings) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log.level)
-        .map_err(|error| Failure::new(format!("log.level: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match settings.log.format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+/// Starts logging to standard error, and sending traces where they are wanted.
+pub(crate) fn start_log(settings: &Settings) -> Result<Option<Traces>, Failure> {
+    let filter = EnvFilter::try_new(&settings.log.level).map_err(|error| Failure::new(format!("log.level: {error}")))?;
+    // Spans are for traces: in a line of the log they would say again what it says.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = match settings.log.format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    let traces = settings.traces.as_ref().map(Traces::open).transpose()?;
+    let spans = traces.as_ref().map(Traces::layer);
+    tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).init();
+    Ok(traces)
 }

@@ -24,7 +24,10 @@ const DEMO: &str = include_str!("../../config/demo.toml");
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let settings = self.settings.load()?;
-        start_log(&settings)?;
+        // Some systems give huge pages to everybody; a broker at rest would be twice as large. Where it can't be told, it just is.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+        let traces = start_log(&settings)?;
         let gateway = settings.open().await?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.map_err(|error| {
@@ -35,7 +38,11 @@ impl Serve {
             demo(&settings, &gateway).await?;
         }
         tracing::info!(address = %settings.listen, url = %settings.public_url, "listening");
-        server::serve(&settings, gateway, listener, stop()).await.map_err(Failure::from)
+        let served = server::serve(&settings, gateway, listener, stop()).await;
+        if let Some(traces) = traces {
+            traces.close().await;
+        }
+        served.map_err(Failure::from)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Where metrics are read, in Prometheus's format; none: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where traces go; none: nowhere.
+    pub traces: Option<TraceSettings>,
     /// How long a broker that was asked to stop still takes connections while it says that it is not ready, in seconds.
     pub drain_seconds: u64,
     /// How long sessions last.
@@ -181,6 +183,21 @@ impl KeySettings {
     }
 }
 
+/// `[traces]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// Base address of the collector; `v1/traces` comes after it.
+    pub endpoint: Url,
+    /// Which part of the traces that begin here is kept: 0 to 1.
+    #[serde(default = "all")]
+    pub ratio: f64,
+}
+
+const fn all() -> f64 {
+    1.0
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -215,6 +232,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             metrics_listen: None,
+            traces: None,
             drain_seconds: 0,
             sessions: SessionSettings::default(),
             sign_ins: SignInSettings::default(),
@@ -251,6 +269,7 @@ pub const ENVIRONMENT: &[(&str, &[&str])] = &[
     ("DAYPASS_PUBLIC_URL", &["public_url"]),
     ("DAYPASS_LISTEN", &["listen"]),
     ("DAYPASS_METRICS_LISTEN", &["metrics_listen"]),
+    ("DAYPASS_TRACES_ENDPOINT", &["traces", "endpoint"]),
     ("DAYPASS_DATA", &["data"]),
     ("DAYPASS_POSTGRES_URL", &["postgres", "url"]),
     ("DAYPASS_POSTGRES_PASSWORD_FILE", &["postgres", "password_file"]),

@@ -16,6 +16,7 @@ pub mod secret;
 pub mod session;
 pub mod sso;
 pub mod time;
+pub mod trace;
 pub mod user;
 mod user_identity;
 

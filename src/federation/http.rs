@@ -5,7 +5,7 @@
 //! resolved once, and the connection goes to an address that was looked at: a name that changes meanwhile gains nothing.
 
 use super::metadata::is_safe;
-use crate::domain::{Error, ErrorKind};
+use crate::domain::{Error, ErrorKind, trace};
 use std::{
     collections::BTreeSet,
     future::Future,
@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tracing::{Instrument as _, Span};
 use url::{Host, Url};
 
 /// Largest answer read, in bytes.
@@ -205,9 +206,15 @@ impl Client {
         if literal.is_some_and(|address| !self.reach.allows(url.host_str().unwrap_or_default(), address)) {
             return Err(HttpError(format!("`{url}` is a private address; `outbound.private_hosts` lets it be used")));
         }
+        let span = trace::http(request.method().as_str(), url.host_str().unwrap_or_default());
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;
+        self.exchange(request).instrument(span).await
+    }
+
+    async fn exchange(&self, request: reqwest::Request) -> Result<Answer, HttpError> {
         let mut response = self.client.execute(request).await.map_err(|error| HttpError(causes(&error.without_url())))?;
         let status = response.status().as_u16();
+        trace::answered(&Span::current(), status);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| HttpError(error.without_url().to_string()))? {
             if body.len() + chunk.len() > MAX_ANSWER {

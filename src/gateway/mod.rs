@@ -48,6 +48,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
+use tracing::{Instrument as _, field::Empty, info_span};
 
 /// How long sessions last, as configured.
 #[derive(Clone, Debug)]
@@ -112,21 +113,26 @@ impl Gateway {
     /// The operation's error, or why it was not let in. The caller's wire turns it into a [`Fault`].
     pub async fn call<O: Operation>(&self, caller: &Caller, operation: O) -> Result<O::Output, Error> {
         let watch = Stopwatch::start();
+        let span = info_span!("operation", otel.name = O::NAME, rpc.service = O::Service::SIGNING_NAME, error.type = Empty);
         let outcome = if O::Mode::OWN_TASK {
             // On a task of its own: a client that hangs up can't leave a half-open record.
             let (gateway, caller) = (self.clone(), caller.clone());
-            match tokio::spawn(async move { gateway.pipeline(&caller, operation).await }).await {
+            let work = async move { gateway.pipeline(&caller, operation).await };
+            match tokio::spawn(work.instrument(span.clone())).await {
                 Ok(outcome) => outcome,
                 Err(error) => Err(Error::internal(error)),
             }
         } else {
-            self.pipeline(caller, operation).await
+            self.pipeline(caller, operation).instrument(span.clone()).await
         };
         if let Err(error) = &outcome {
             log::<O>(caller, error);
         }
         let code =
             outcome.as_ref().err().map_or_else(|| "ok".into(), |error| Cow::<'static, str>::Owned(format!("{:?}", error.kind)));
+        if outcome.is_err() {
+            span.record("error.type", &*code);
+        }
         metrics::counter!("daypass_requests_total", "operation" => O::NAME, "code" => code).increment(1);
         metrics::histogram!("daypass_request_seconds", "service" => O::Service::SIGNING_NAME).record(watch.seconds());
         outcome

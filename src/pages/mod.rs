@@ -14,6 +14,7 @@ mod second_factor;
 mod security;
 mod setup;
 pub mod sign_in;
+pub mod trace;
 
 use crate::{
     domain::{
@@ -58,6 +59,7 @@ pub fn router(pages: Pages) -> Router {
         .merge(second_factor::router())
         .merge(security::router())
         .layer(axum::middleware::from_fn_with_state(pages.clone(), guard))
+        .layer(axum::middleware::from_fn(trace::join))
         .with_state(pages)
         .merge(assets::router())
         .layer(axum::middleware::map_response(headers))

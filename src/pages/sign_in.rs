@@ -2,7 +2,7 @@
 
 use super::{
     AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, PERSON, Page, PageError, Pages, RESET, TESTING,
-    departure::depart, render,
+    departure::depart, render, trace,
 };
 use crate::{
     api::{
@@ -137,6 +137,7 @@ struct Hint {
 /// Tries a source: the whole way there and back, without a session at its end.
 pub(super) async fn test(pages: &Pages, browser: &Browser, source: String) -> Page {
     browser.session.insert(TESTING, true).await?;
+    trace::begin(&browser.session, browser.origin.time).await?;
     let begun = begin_with(pages, browser, source, String::new(), String::new()).await?;
     // A form's redirects are bound to `form-action`: the browser leaves from a page of its own.
     let target = begun.headers().get(header::LOCATION).and_then(|target| target.to_str().ok()).map(str::to_owned);
@@ -148,6 +149,7 @@ pub(super) async fn test(pages: &Pages, browser: &Browser, source: String) -> Pa
 
 async fn begin(State(pages): State<Pages>, browser: Browser, Path(source): Path<String>, Query(hint): Query<Hint>) -> Page {
     browser.session.remove::<bool>(TESTING).await?;
+    trace::begin(&browser.session, browser.origin.time).await?;
     begin_with(&pages, &browser, source, hint.user_name.unwrap_or_default(), String::new()).await
 }
 
@@ -233,7 +235,7 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 /// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
 pub(super) async fn begin_session(pages: &Pages, browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
     browser.rotate(pages).await?;
-    for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE] {
+    for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE, trace::KEY] {
         browser.session.remove_value(key).await?;
     }
     browser.session.insert(PERSON, session).await?;
@@ -249,6 +251,7 @@ struct PasskeyPage {
 }
 
 async fn passkey(State(pages): State<Pages>, browser: Browser) -> Page {
+    trace::begin(&browser.session, browser.origin.time).await?;
     ask_passkey(&pages, &browser, String::new()).await
 }
 

@@ -22,6 +22,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, "daypass_audit_broken_total", "Times that the audit log was found altered, and was not signed."),
     (Kind::Gauge, "daypass_audit_export_lag_records", "Audit records that a sink has not got yet."),
     (Kind::Counter, "daypass_audit_export_failures_total", "Failed exports of audit records, by sink; they are tried again."),
+    (Kind::Counter, "daypass_trace_export_failures_total", "Failed exports of traces; what they had is gone."),
     (Kind::Histogram, "daypass_store_seconds", "How long statements took, by database and outcome."),
     (Kind::Gauge, "daypass_store_connections", "Connections to the database, by pool and state."),
     (Kind::Histogram, "daypass_redis_seconds", "How long Redis took, by outcome."),

@@ -3,11 +3,12 @@
 pub mod export;
 pub mod metrics;
 mod tls;
+pub mod traces;
 
 use crate::{
     api::{TABLES, audit_log::Retention},
     config::Settings,
-    domain::{Error, ErrorKind, Timestamp, session::RequestOrigin},
+    domain::{Error, ErrorKind, Timestamp, session::RequestOrigin, trace},
     gateway::{
         Gateway, scim,
         wire::{MAX_BODY, WireRequest, dispatch},
@@ -17,8 +18,9 @@ use crate::{
 use axum::{
     Router,
     body::Body,
-    extract::{RawPathParams, Request, State},
+    extract::{MatchedPath, RawPathParams, Request, State},
     http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
     response::{IntoResponse, Redirect, Response},
     routing::{MethodFilter, any, get, on},
 };
@@ -45,6 +47,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::{Expiry, SessionManagerLayer, cookie::SameSite};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 /// How long a client may take to send its headers.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -89,9 +92,24 @@ impl Front {
     /// Gives a request its id, time and origin, and an answer in time, whatever happens. Answers carry id and time back.
     async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
         let origin = Arc::new(self.origin(peer, &request));
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let method = request.method().clone();
+        let path = loggable(request.uri().path()).to_owned();
+        let span = info_span!(
+            "request",
+            otel.name = method.as_str(),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = method.as_str(),
+            http.route = Empty,
+            url.path = path,
+            aws.request_id = origin.request_id,
+            http.response.status_code = Empty,
+        );
+        if self.proxies.contains(&peer.ip().to_canonical()) {
+            traces::follow(&span, request.headers());
+        }
         // Boxed, so that a pointer is moved about and not all that any route may need.
-        let route = Box::pin(self.route(origin.clone(), request));
+        let route = Box::pin(self.route(origin.clone(), request)).instrument(span.clone());
         let answer = tokio::time::timeout(REQUEST_TIME, without_panic(route)).await;
         let mut response = answer.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
         let headers = response.headers_mut();
@@ -116,12 +134,7 @@ impl Front {
         if let Some(date) = http_date(origin.time) {
             headers.insert(header::DATE, date);
         }
-        // Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a sign-in, or the token of
-        // a setup link, in a path.
-        let secret = ["/saml/continue/", "/saml/arrived/", "/setup/", "/second-factor/reset/", "/set-password/"]
-            .into_iter()
-            .find(|place| uri.path().starts_with(place));
-        let path = secret.unwrap_or(uri.path());
+        trace::answered(&span, response.status().as_u16());
         tracing::info!(request = origin.request_id, %method, path, status = response.status().as_u16(), "request");
         response
     }
@@ -159,6 +172,23 @@ impl Front {
             time: self.gateway.broker.clock.now(),
         }
     }
+}
+
+/// A path as others may see it. Never the query: `/federation` and presigned URLs carry secrets there. Nor the handle of a
+/// sign-in, or the token of a setup link, in a path.
+fn loggable(path: &str) -> &str {
+    ["/saml/continue/", "/saml/arrived/", "/setup/", "/second-factor/reset/", "/set-password/"]
+        .into_iter()
+        .find(|place| path.starts_with(place))
+        .unwrap_or(path)
+}
+
+/// Tells the span of a request which route it took.
+async fn named(request: Request, next: Next) -> Response {
+    if let Some(route) = request.extensions().get::<MatchedPath>() {
+        traces::name(&Span::current(), request.method(), route.as_str());
+    }
+    next.run(request).await
 }
 
 /// Whether a request names its operation by `X-Amz-Target` or `Action` instead of a path.
@@ -224,13 +254,15 @@ fn router(settings: &Settings, gateway: Gateway, stopping: Stopping) -> Router {
         };
         api = api.route(path, on(filter, handler));
     }
-    api.with_state(gateway.clone())
+    let router = api
+        .with_state(gateway.clone())
         .merge(pages)
         .route("/scim/{*rest}", any(|uri: Uri| async move { scim::elsewhere(uri.path()) }))
         .fallback(pages::not_found)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state((gateway, stopping)))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY));
+    if settings.traces.is_some() { router.layer(axum::middleware::from_fn(named)) } else { router }
 }
 
 /// Whether this node should be sent requests. Without Redis nobody can begin to sign in, and signed calls are answered as ever:

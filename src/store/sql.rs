@@ -4,7 +4,7 @@
 //! of them lacks a function, its migrations define it. What differs (locks, the text index) asks [`Database::dialect`].
 
 use super::unavailable;
-use crate::domain::{Error, time::Stopwatch};
+use crate::domain::{Error, time::Stopwatch, trace};
 use sqlx::{
     Column as _, PgConnection, PgPool, Postgres, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _,
     pool::PoolConnection,
@@ -12,6 +12,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use std::{borrow::Cow, fmt, fmt::Write as _, future::Future, path::Path, time::Duration};
+use tracing::Instrument as _;
 
 /// How long a statement may take at a database that is reached over a network, in seconds. After it nothing is acknowledged.
 const STATEMENT_SECONDS: u64 = 10;
@@ -105,7 +106,7 @@ impl Database {
     async fn begin(&self, sqlite: &'static str, postgres: &'static str) -> Result<Tx, Error> {
         let (mut tx, begin) = match self {
             Self::Sqlite(pool) => (Tx::Sqlite(Held::new(timed("sqlite", pool.acquire()).await?)), sqlite),
-            Self::Postgres(pool) => (Tx::Postgres(Held::new(timed("postgres", pool.acquire()).await?)), postgres),
+            Self::Postgres(pool) => (Tx::Postgres(Held::new(timed("postgresql", pool.acquire()).await?)), postgres),
         };
         tx.say(begin).await?;
         Ok(tx)
@@ -164,7 +165,7 @@ impl Tx {
     async fn say(&mut self, statement: &'static str) -> Result<(), Error> {
         match self {
             Self::Sqlite(held) => timed("sqlite", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
-            Self::Postgres(held) => timed("postgres", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
+            Self::Postgres(held) => timed("postgresql", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
         }
     }
 
@@ -209,7 +210,8 @@ impl Tx {
 /// Waits for a database, not without end, and counts how long it took.
 async fn timed<T>(database: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     let watch = Stopwatch::start();
-    let outcome = match tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).await {
+    let work = tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).instrument(trace::database(database));
+    let outcome = match work.await {
         Ok(outcome) => outcome.map_err(unavailable),
         Err(_) => Err(unavailable("the database does not answer")),
     };
@@ -310,8 +312,8 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_all(pool)).await.map(some),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_all(one)).await.map(some),
-            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_all(pool)).await.map(others),
-            Target::Postgres(one) => timed("postgres", self.postgres().fetch_all(one)).await.map(others),
+            Target::PostgresPool(pool) => timed("postgresql", self.postgres().fetch_all(pool)).await.map(others),
+            Target::Postgres(one) => timed("postgresql", self.postgres().fetch_all(one)).await.map(others),
         }
     }
 
@@ -320,8 +322,8 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_optional(pool)).await.map(some),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_optional(one)).await.map(some),
-            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_optional(pool)).await.map(other),
-            Target::Postgres(one) => timed("postgres", self.postgres().fetch_optional(one)).await.map(other),
+            Target::PostgresPool(pool) => timed("postgresql", self.postgres().fetch_optional(pool)).await.map(other),
+            Target::Postgres(one) => timed("postgresql", self.postgres().fetch_optional(one)).await.map(other),
         }
     }
 
@@ -335,8 +337,10 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().execute(pool)).await.map(|done| done.rows_affected()),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().execute(one)).await.map(|done| done.rows_affected()),
-            Target::PostgresPool(pool) => timed("postgres", self.postgres().execute(pool)).await.map(|done| done.rows_affected()),
-            Target::Postgres(one) => timed("postgres", self.postgres().execute(one)).await.map(|done| done.rows_affected()),
+            Target::PostgresPool(pool) => {
+                timed("postgresql", self.postgres().execute(pool)).await.map(|done| done.rows_affected())
+            }
+            Target::Postgres(one) => timed("postgresql", self.postgres().execute(one)).await.map(|done| done.rows_affected()),
         }
     }
 

@@ -21,6 +21,7 @@ fn the_manual_lists_every_key_with_its_default() {
     defaults.redis.clone_from(&read.redis);
     defaults.audit = read.audit.clone();
     defaults.metrics_listen = read.metrics_listen;
+    defaults.traces = read.traces.clone();
     defaults.trusted_proxies.clone_from(&read.trusted_proxies);
     defaults.passwords = read.passwords.clone();
     assert_eq!(format!("{read:?}"), format!("{defaults:?}"));

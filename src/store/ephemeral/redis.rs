@@ -6,7 +6,7 @@
 
 use super::{Backend, Kept};
 use crate::{
-    domain::{Error, Timestamp, time::Stopwatch},
+    domain::{Error, Timestamp, time::Stopwatch, trace},
     store::{
         location::{RedisLocation, RedisTopology},
         unavailable,
@@ -24,6 +24,7 @@ use redis::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 /// How long Redis may take to answer, in milliseconds. After it the caller is refused.
 const ANSWER_MILLISECONDS: u64 = 1000;
@@ -94,7 +95,7 @@ impl Redis {
         };
         let refused = |error: RedisError| unavailable(format!("Redis: {error}"));
         let watch = Stopwatch::start();
-        let outcome = tokio::time::timeout(limit, attempts).await;
+        let outcome = tokio::time::timeout(limit, attempts).instrument(trace::database("redis")).await;
         let word = if matches!(outcome, Ok(Ok(_))) { "ok" } else { "failed" };
         metrics::histogram!("daypass_redis_seconds", "outcome" => word).record(watch.seconds());
         let value = match outcome {

@@ -11,3 +11,4 @@ mod nodes;
 mod postgres;
 mod redis;
 mod secrets;
+mod traces;

@@ -1,12 +1,16 @@
-//! Secrets that go through a broker stand nowhere afterwards: not in its log at the finest level, not in its files, not in its metrics,
-//! not in what it answers to strangers.
+//! Secrets that go through a broker stand nowhere afterwards: not in its log at the finest level, not in its files, not in its metrics
+//! and traces, not in what it answers to strangers.
 
-use super::node::{Site, free_port};
+use super::{
+    node::{Site, free_port},
+    traces::Collector,
+};
 
 #[tokio::test]
 async fn planted_secrets_stand_nowhere() {
     let watched = free_port();
-    let site = Site::new(&format!("metrics_listen = \"127.0.0.1:{watched}\"\n"));
+    let collector = Collector::start().await;
+    let site = Site::new(&format!("metrics_listen = \"127.0.0.1:{watched}\"\n{}", collector.settings()));
     let source = format!(
         "{}\n[[identity_sources]]\nname = \"cloud\"\ntype = \"oidc\"\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"c\"\nclient_secret = \"MARKER-CLIENT-SECRET\"\n",
         crate::world::DEMO
@@ -15,7 +19,7 @@ async fn planted_secrets_stand_nowhere() {
     std::fs::write(&file, source).unwrap();
     site.run("0", &["apply", file.to_str().unwrap(), "--yes"]);
     std::fs::remove_file(&file).unwrap();
-    let node = site.start("a", &["env", "DAYPASS_LOG_LEVEL=trace"]).await;
+    let mut node = site.start("a", &["env", "DAYPASS_LOG_LEVEL=trace"]).await;
     node.until_ready().await;
     let mut secrets = vec![
         site.password.clone(),
@@ -69,6 +73,10 @@ async fn planted_secrets_stand_nowhere() {
         assert!(text.contains(name), "{name} is not counted: {text}");
     }
     answers.push(("the metrics".to_owned(), text.into_bytes()));
+    node.stop().await;
+    let traces = collector.bytes();
+    assert!(traces.windows(14).any(|window| window == b"CompleteSignIn"), "nothing was traced");
+    answers.push(("the traces".to_owned(), traces));
     answers.push(("the log".to_owned(), node.said().into_bytes()));
     assert!(node.said().lines().count() > 100 && node.said().lines().all(|line| line.starts_with('{')), "JSON, line by line");
     drop(node);
