@@ -68,3 +68,29 @@ fn files_for_operators_can_be_read() {
         assert!(daypass::config::ENVIRONMENT.iter().any(|(known, _)| *known == name), "compose.yaml sets {name}");
     }
 }
+
+fn promtool(arguments: &[&str]) {
+    let output = std::process::Command::new("promtool").args(arguments).output().expect("promtool of the package prometheus");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+}
+
+#[test]
+fn alerts_ring_when_they_should_and_name_who() {
+    promtool(&["check", "config", "docker/prometheus.yml"]);
+    promtool(&["test", "rules", "tests/data/alerts.yml"]);
+}
+
+#[test]
+fn prometheus_understands_every_query_of_the_dashboard() {
+    let dashboard: serde_json::Value = serde_json::from_str(&fs::read_to_string("docker/grafana/daypass.json").unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let queries = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten()).map(|target| &target["expr"]);
+    let rules: Vec<_> = queries.map(|expr| serde_json::json!({ "record": "x", "expr": expr })).collect();
+    assert!(rules.len() > 10);
+    let group = |(number, rule)| serde_json::json!({ "name": format!("query {number}"), "rules": [rule] });
+    let groups: Vec<_> = rules.into_iter().enumerate().map(group).collect();
+    let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+    fs::write(&file, serde_json::json!({ "groups": groups }).to_string()).unwrap();
+    promtool(&["check", "rules", file.path().to_str().unwrap()]);
+}

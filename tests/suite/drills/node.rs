@@ -98,9 +98,19 @@ impl Site {
         node
     }
 
+    /// Starts a node where one was before.
+    pub async fn node_at(&self, name: &str, port: u16) -> Node {
+        let node = self.started(name, &[], port);
+        node.until_ready().await;
+        node
+    }
+
     /// Starts a node, perhaps by way of another program.
     pub async fn start(&self, name: &str, through: &[&str]) -> Node {
-        let port = free_port();
+        self.started(name, through, free_port())
+    }
+
+    fn started(&self, name: &str, through: &[&str], port: u16) -> Node {
         let (file, data) = self.files(name);
         let mut line: Vec<String> = through.iter().map(|word| (*word).to_owned()).collect();
         line.push(BINARY.to_owned());
@@ -195,7 +205,12 @@ impl Drop for Node {
 
 impl Node {
     pub async fn get(&self, place: &str) -> Result<(u16, String), String> {
-        let request = format!("GET {place} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n");
+        self.get_with(place, &[]).await
+    }
+
+    pub async fn get_with(&self, place: &str, headers: &[(&str, &str)]) -> Result<(u16, String), String> {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {place} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n{headers}\r\n");
         exchange(self.port, &request).await.map(|(status, _, body)| (status, body))
     }
 

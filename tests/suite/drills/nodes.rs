@@ -65,6 +65,72 @@ async fn a_rolling_restart_drops_no_sign_in() {
     measured("rolling_restart", "sign-ins begun and finished while both nodes were restarted, none dropped", signed_in);
 }
 
+/// The proxy of `docker/`, in front of brokers that are here.
+struct Proxy {
+    port: u16,
+    child: std::process::Child,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Proxy {
+    fn start(site: &Site, ports: [u16; 2]) -> Self {
+        let port = super::node::free_port();
+        let mut settings = std::fs::read_to_string("docker/haproxy.cfg").unwrap();
+        let mut place = |from: &str, to: String| {
+            assert!(settings.contains(from), "{from} is not in docker/haproxy.cfg");
+            settings = settings.replace(from, &to);
+        };
+        place("bind :8080", format!("bind 127.0.0.1:{port}"));
+        place("broker-1:8080", format!("127.0.0.1:{}", ports[0]));
+        place("broker-2:8080", format!("127.0.0.1:{}", ports[1]));
+        let file = site.folder.path().join("haproxy.cfg");
+        std::fs::write(&file, settings).unwrap();
+        let log = std::fs::File::create(site.folder.path().join("haproxy.log")).unwrap();
+        let mut command = std::process::Command::new("/usr/sbin/haproxy");
+        command.arg("-db").arg("-f").arg(file).stdout(std::process::Stdio::null()).stderr(log);
+        Self { port, child: command.spawn().expect("haproxy") }
+    }
+}
+
+#[tokio::test]
+async fn behind_our_proxy_nobody_notices_that_a_node_is_killed_or_restarted() {
+    let (postgres, redis) = (Postgres::new().await, Service::start("redis.sh", &[]));
+    let site = Site::new(&format!("trusted_proxies = [\"127.0.0.1\"]\n{}", shared(&postgres, &redis)));
+    let (mut first, mut second) = (site.node("a").await, site.node("b").await);
+    let proxy = Proxy::start(&site, [first.port, second.port]);
+    let mut browser = site.browser(&first);
+    browser.port = proxy.port;
+    until("the proxy is there", async || matches!(browser.ask("GET", "/readyz", "").await, Ok((200, ..))).then_some(())).await;
+    let sign_in = async |count: usize| {
+        for _ in 0..count {
+            let mut browser = Browser { port: proxy.port, cookies: Default::default() };
+            browser.sign_in(&site.password).await.unwrap();
+            assert!(browser.is_signed_in().await.unwrap());
+        }
+    };
+    sign_in(4).await;
+    // Asked to stop, it says so to the proxy first.
+    tokio::join!(first.stop(), sign_in(4));
+    let first = site.node_at("a", first.port).await;
+    // The proxy looks every second.
+    for node in [&first, &second] {
+        until("sent requests", async || {
+            browser.ask("GET", "/healthz", "").await.unwrap();
+            node.said().contains("/healthz").then_some(())
+        })
+        .await;
+    }
+    second.kill();
+    sign_in(4).await;
+    site.verify();
+}
+
 /// What a proxy does: a node that says it is ready, each time another one.
 async fn ready(ports: &std::sync::Mutex<[u16; 2]>, turn: usize) -> u16 {
     for attempt in 0..100 {

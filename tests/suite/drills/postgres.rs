@@ -2,6 +2,7 @@
 
 use super::node::{Forward, Site, measured, until};
 use crate::stores::Postgres;
+use sqlx::Connection as _;
 use std::time::{Duration, Instant};
 
 /// 503, and not for ever: never something that was not checked.
@@ -117,4 +118,73 @@ async fn a_database_without_a_free_connection_is_waited_for() {
     );
     node.until_ready().await;
     site.verify();
+}
+
+/// A database on the same server, and what an administrator does with it.
+struct Copies {
+    admin: sqlx::PgConnection,
+    name: String,
+}
+
+impl Copies {
+    async fn of(postgres: &Postgres) -> Self {
+        let (server, name) = postgres.url.rsplit_once('/').unwrap();
+        let admin = sqlx::PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+        Self { admin, name: name.to_owned() }
+    }
+
+    async fn say(&mut self, sql: String) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut self.admin).await.unwrap();
+    }
+
+    /// Once nobody is connected.
+    async fn keep(&mut self) {
+        let sql = format!("DROP DATABASE IF EXISTS {0}_gone; CREATE DATABASE {0}_kept TEMPLATE {0}", self.name);
+        for statement in sql.split("; ") {
+            let copied = async || sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut self.admin).await.ok();
+            until("kept", copied).await;
+        }
+    }
+
+    /// Puts what was kept in the place of what is there, under whoever is connected.
+    async fn put_back(&mut self) {
+        let name = self.name.clone();
+        self.say(format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")).await;
+        self.say(format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+        self.say(format!("ALTER DATABASE {name} RENAME TO {name}_gone")).await;
+        self.say(format!("ALTER DATABASE {name}_kept RENAME TO {name}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_put_back_to_an_earlier_state_is_believed_and_nothing_else() {
+    let postgres = Postgres::new().await;
+    let mut site = Site::new(&Site::postgres(&postgres));
+    let mut copies = Copies::of(&postgres).await;
+    copies.keep().await;
+    let node = site.node("a").await;
+    site.create_role(&node, "Lost").await.unwrap();
+    assert!(site.has_role(&node, "Lost").await.unwrap());
+    copies.put_back().await;
+    let (_, took) = until("noticed", async || (site.has_role(&node, "Lost").await == Ok(false)).then_some(())).await;
+    measured("postgres", "put back to an earlier state: seconds until a node decides by that", format!("{took:.1}"));
+    until("writes again", async || site.create_role(&node, "After").await.ok()).await;
+    assert!(site.has_role(&node, "After").await.unwrap());
+    site.verify();
+
+    // It went back, and on from there: the same number of another change.
+    drop(node);
+    copies.keep().await;
+    let there = site.settings.clone();
+    site.settings = there.replace(&format!("/{}\"", copies.name), &format!("/{}_kept\"", copies.name));
+    assert_ne!(site.settings, there);
+    let mut elsewhere = site.node("elsewhere").await;
+    site.create_role(&elsewhere, "Other").await.unwrap();
+    elsewhere.stop().await;
+    site.settings = there;
+    let node = site.node("a").await;
+    site.create_role(&node, "Lost").await.unwrap();
+    copies.put_back().await;
+    until("noticed", async || (site.has_role(&node, "Other").await == Ok(true)).then_some(())).await;
+    assert!(!site.has_role(&node, "Lost").await.unwrap());
 }
