@@ -7,13 +7,19 @@ use super::{
     AuditRecord, ReadTx, Store,
     sql::{self, Row, Tx, Value as SqlValue},
 };
-use crate::domain::{Error, Timestamp, session::IdentityAssertion};
+use crate::{
+    crypto::sha256_hex,
+    domain::{Error, Timestamp, session::IdentityAssertion},
+};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// The note of an audit record that becomes a recording.
 const CHECKS: &str = "checks";
 /// The note with the assertion.
 const IDENTITY: &str = "identity";
+/// The note of an audit record that has a recording: its [`digest`], so that the chain covers it.
+const RECORDED: &str = "recorded";
 /// Recorded even where it got to no check.
 pub(super) const SIGN_IN: &str = "CompleteSignIn";
 
@@ -82,8 +88,9 @@ impl Split {
         if !recorded {
             return None;
         }
-        record.note("recorded", true);
-        Some(Self { checks: checks.unwrap_or_else(|| json!([])), identity })
+        let split = Self { checks: checks.unwrap_or_else(|| json!([])), identity };
+        record.note(RECORDED, digest(&split.checks.to_string(), split.identity.as_ref().map(ToString::to_string).as_deref()));
+        Some(split)
     }
 
     /// Text that a search for a person goes through, in lower case.
@@ -96,6 +103,31 @@ impl Split {
         found.extend(checks.filter(|check| check["check"] == "subject").filter_map(|check| words(&check["received"])));
         found.join(" ")
     }
+}
+
+/// SHA-256 of a recording, in hexadecimal.
+fn digest(checks: &str, identity: Option<&str>) -> String {
+    sha256_hex(&json!([checks, identity]).to_string())
+}
+
+/// The digest that an audit record holds; none where it has no recording.
+pub(super) fn digest_of(detail: &Value) -> Option<String> {
+    detail.get(RECORDED)?.as_str().map(str::to_owned)
+}
+
+/// The first of these records, given with position and digest, whose recording is another than it was. One that is gone was removed
+/// after its days.
+pub(super) async fn altered(tx: &mut Tx, records: Vec<(i64, String, String)>) -> Result<Option<(i64, String)>, Error> {
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let mut query = sql::query("SELECT event_id, checks, identity FROM recording WHERE event_id IN (");
+    query.push_list(records.iter().map(|(_, event_id, _)| event_id)).push(")");
+    let rows = query.fetch_all(tx).await?;
+    let digest = |row: &Row| digest(row.get("checks"), row.get("identity"));
+    let kept: HashMap<String, String> = rows.iter().map(|row| (row.get("event_id"), digest(row))).collect();
+    let other = |(_, event_id, digest): &(i64, String, String)| kept.get(event_id).is_some_and(|kept| kept != digest);
+    Ok(records.into_iter().find(other).map(|(sequence, event_id, _)| (sequence, event_id)))
 }
 
 /// Writes recordings beside their audit records.

@@ -2,6 +2,7 @@
 
 use crate::world::{FrozenClock, NOON, Place, SeededRandom, World, open};
 use daypass::{
+    api::signin::{Answer, CompleteSignIn},
     domain::{Clock as _, ErrorKind},
     store::{EphemeralKind, Location, Store},
 };
@@ -296,6 +297,10 @@ async fn refused(world: &World) {
 async fn with_records(world: World) -> World {
     let world = with_demo(world).await;
     let store = &world.gateway.broker.store;
+    // One with a recording.
+    let answer = Answer::Parked { handle: "unknown".to_owned() };
+    let attempt = CompleteSignIn { source: None, binding: None, answer, reset: None };
+    world.nobody().call(attempt).await.unwrap_err();
     for _ in 0..3 {
         refused(&world).await;
     }
@@ -331,6 +336,11 @@ async fn the_audit_log_proves_itself_and_names_the_first_bad_record(world: World
             format!("UPDATE audit SET sequence = 1000000 WHERE sequence = {middle}"),
             format!("UPDATE audit SET sequence = {middle} WHERE sequence = 1000000"),
             Some((middle, "the record was removed")),
+        ),
+        (
+            "UPDATE recording SET checks = '[{}]'".to_owned(),
+            "UPDATE recording SET checks = '[]'".to_owned(),
+            Some((last - 5, "the recording beside the record was changed")),
         ),
         (
             "UPDATE audit SET sequence = 0 WHERE sequence = 1".to_owned(),
@@ -383,6 +393,8 @@ async fn the_audit_log_proves_itself_and_names_the_first_bad_record(world: World
     }
     // Who takes signatures away moves back up to where it is signed.
     assert_eq!((whole.sealed_to, sealed), (sealed, last - 2));
+    // Recordings go after their days; that alone breaks nothing.
+    store.forget_recordings(world.clock.now().plus_seconds(1)).await.unwrap();
     store.seal_audit().await.unwrap();
     assert_eq!(store.read().verify_audit(None).await.unwrap().sealed_to, last);
     // The newest records go, signatures and all, and the head is put back: a noted head shows it.

@@ -15,11 +15,13 @@ use crate::{
     store::{
         ReadTx, Store,
         keys::SigningKey,
+        recordings,
         sql::{self, Database, Dialect, Tx},
         unavailable,
     },
 };
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// How often the newest record is signed, in seconds, where there is a new one.
 pub const SEAL_SECONDS: u64 = 60;
@@ -170,23 +172,33 @@ pub struct BrokenLink {
 }
 
 impl Store {
-    /// Signs the newest record where it is not signed yet.
+    /// Signs the newest record where it is not signed yet, and follows from what was.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn seal_audit(&self) -> Result<(), Error> {
         let mut known = self.sealed.lock().await;
-        let row = sql::query("SELECT sequence, hash, first FROM audit_head").fetch_one(&self.readers).await?;
-        let (head, first) = (Head { sequence: row.get("sequence"), hash: row.get("hash") }, row.get::<i64>("first"));
-        let newest = sql::query("SELECT sequence, jws FROM audit_seal ORDER BY sequence DESC LIMIT 1");
-        let newest =
-            newest.fetch_optional(&self.readers).await?.map(|row| (row.get::<i64>("sequence"), row.get::<String>("jws")));
         let key = self.audit_key().await?;
+        let mut tx = self.readers.begin_read().await?;
+        let Ends { first, head } = ends(&mut tx).await?;
+        let newest = sql::query("SELECT sequence, jws FROM audit_seal ORDER BY sequence DESC LIMIT 1");
+        let newest = newest.fetch_optional(&mut tx).await?.map(|row| (row.get::<i64>("sequence"), row.get::<String>("jws")));
         // What this node knew to be whole; after a start, what was signed last.
         let signed = newest.as_ref().and_then(|(_, jws)| key.verify::<SealClaims>(jws)).map(|claims| claims.head);
         let from = known.clone().or(signed).filter(|from| from.sequence > first);
-        let from = from.unwrap_or(Head { sequence: first, hash: NOTHING.to_vec() });
-        if let Err(broken) = self.walk(&from, &head, first).await? {
+        let found = match from {
+            Some(from) => resume(&mut tx, from, &head).await?,
+            // Where the chain begins is signed, and looked at by a verification.
+            None => {
+                let query = sql::query("SELECT jws FROM audit_seal WHERE sequence = $1").bind(first);
+                let row = query.fetch_optional(&mut tx).await?;
+                let claims = row.and_then(|row| key.verify::<SealClaims>(row.get("jws")));
+                let beginning = claims.map_or(Head { sequence: first, hash: NOTHING.to_vec() }, |claims| claims.head);
+                follow(&mut tx, beginning, &head, |_, _| Ok(())).await?
+            }
+        };
+        tx.rollback().await?;
+        if let Err(broken) = found {
             metrics::counter!("daypass_audit_broken_total").increment(1);
             return Err(unavailable(format!(
                 "the audit log is broken at record {}, and is not signed: {}",
@@ -201,42 +213,6 @@ impl Store {
         let jws = key.sign(&SealClaims { head, iat: now.seconds(), begins: false })?;
         let query = sql::query("INSERT INTO audit_seal (sequence, time, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
         query.bind(sequence).bind(now.0).bind(jws).execute(&self.writer).await.map(drop)
-    }
-
-    /// That the records after one that is known are each linked to the one before, up to another. What retention removed is not looked
-    /// at: its end is signed.
-    async fn walk(&self, from: &Head, to: &Head, first: i64) -> Result<Step, Error> {
-        let mut at = from.clone();
-        if at.sequence > first {
-            let row =
-                sql::query("SELECT hash FROM audit WHERE sequence = $1").bind(at.sequence).fetch_optional(&self.readers).await?;
-            if row.and_then(|row| row.get::<Option<Vec<u8>>>("hash")).as_ref() != Some(&at.hash) {
-                return Ok(Err(broken(at.sequence, None, "the record, or one before it, is another than it was")));
-            }
-        } else if at.hash == NOTHING && first > 0 {
-            // Where the chain begins is signed, and looked at by a verification.
-            let row =
-                sql::query("SELECT jws FROM audit_seal WHERE sequence = $1").bind(first).fetch_optional(&self.readers).await?;
-            let key = self.audit_key().await?;
-            let claims = row.and_then(|row| key.verify::<SealClaims>(row.get("jws")));
-            at = claims.map_or(at, |claims| claims.head);
-        }
-        while at.sequence < to.sequence {
-            let query = sql::query("SELECT * FROM audit WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3");
-            let rows = query.bind(at.sequence).bind(to.sequence).bind(BATCH).fetch_all(&self.readers).await?;
-            if rows.is_empty() {
-                return Ok(Err(broken(at.sequence + 1, None, "the record was removed")));
-            }
-            for row in &rows {
-                let event = super::event(row);
-                let hash = link(&at.hash, &event, row.get("detail"));
-                if event.sequence != at.sequence + 1 || row.get::<Option<Vec<u8>>>("hash").as_ref() != Some(&hash) {
-                    return Ok(Err(broken(at.sequence + 1, Some(&event.event_id), "the record was changed or removed")));
-                }
-                at = Head { sequence: event.sequence, hash };
-            }
-        }
-        Ok(if at == *to { Ok(()) } else { Err(broken(to.sequence, None, "the end of the chain was changed")) })
     }
 
     /// Removes records from before an instant, up to the newest signed one among them, and signs where the chain begins now; none that
@@ -293,38 +269,33 @@ impl ReadTx<'_> {
     /// # Errors
     /// `Unavailable`; `InvalidInput` when the noted head is none.
     pub async fn verify_audit(&self, noted: Option<&Head>) -> Result<ChainReport, Error> {
-        let store = self.store;
-        let key = store.audit_key().await?;
-        // Records that come while it is read are for the next time.
-        let row = sql::query("SELECT sequence, hash, first FROM audit_head").fetch_one(&store.readers).await?;
-        let end = Head { sequence: row.get("sequence"), hash: row.get("hash") };
-        let first: i64 = row.get("first");
+        let key = self.store.audit_key().await?;
+        // One state of the store: what is added or removed while it is read is for the next time.
+        let mut tx = self.store.readers.begin_read().await?;
+        tx.unhurried().await?;
+        let Ends { first, head } = ends(&mut tx).await?;
+        let seals = sql::query("SELECT sequence, jws FROM audit_seal ORDER BY sequence").fetch_all(&mut tx).await?;
+        let seals = seals.iter().map(|row| (row.get("sequence"), row.get("jws"))).collect();
         let mut report =
-            ChainReport { records: 0, seals: 0, begins_after: first, head: end.clone(), sealed_to: first, broken: None };
-        let mut walk = Walk { seals: Seals::read(store, end.sequence).await?, key: &key, noted, report: &mut report };
-        if let Err(broken) = walk.from(first, &end, store).await? {
-            report.broken = Some(broken);
-        }
+            ChainReport { records: 0, seals: 0, begins_after: first, head: head.clone(), sealed_to: first, broken: None };
+        let mut walk = Walk { seals, key: &key, noted, report: &mut report };
+        let found = walk.from(&mut tx, first, &head).await?;
+        tx.rollback().await?;
+        report.broken = found.err();
         Ok(report)
     }
 }
 
-/// The seals of a chain, oldest first.
-struct Seals(std::collections::VecDeque<(i64, String)>);
-
-impl Seals {
-    async fn read(store: &Store, to: i64) -> Result<Self, Error> {
-        let query = sql::query("SELECT sequence, jws FROM audit_seal WHERE sequence <= $1 ORDER BY sequence").bind(to);
-        let rows = query.fetch_all(&store.readers).await?;
-        Ok(Self(rows.iter().map(|row| (row.get("sequence"), row.get("jws"))).collect()))
-    }
+/// Both ends of the chain.
+struct Ends {
+    /// What was removed by retention.
+    first: i64,
+    head: Head,
 }
 
-struct Walk<'w> {
-    seals: Seals,
-    key: &'w SigningKey,
-    noted: Option<&'w Head>,
-    report: &'w mut ChainReport,
+async fn ends(tx: &mut Tx) -> Result<Ends, Error> {
+    let row = sql::query("SELECT sequence, hash, first FROM audit_head").fetch_one(tx).await?;
+    Ok(Ends { first: row.get("first"), head: Head { sequence: row.get("sequence"), hash: row.get("hash") } })
 }
 
 type Step = Result<(), BrokenLink>;
@@ -333,8 +304,64 @@ fn broken(sequence: i64, event_id: Option<&str>, reason: impl Into<String>) -> B
     BrokenLink { sequence, event_id: event_id.map(str::to_owned), reason: reason.into() }
 }
 
+/// [`follow`], from a record that is there and has to be what it was.
+async fn resume(tx: &mut Tx, from: Head, to: &Head) -> Result<Step, Error> {
+    let row = sql::query("SELECT hash FROM audit WHERE sequence = $1").bind(from.sequence).fetch_optional(&mut *tx).await?;
+    if row.and_then(|row| row.get::<Option<Vec<u8>>>("hash")).as_ref() != Some(&from.hash) {
+        return Ok(Err(broken(from.sequence, None, "the record, or one before it, is another than it was")));
+    }
+    follow(tx, from, to, |_, _| Ok(())).await
+}
+
+/// Reads the records after one that is known, up to another: each is in its place, linked to the one before, and has the recording
+/// that was written with it, where that is still kept. `look` looks at what else there is.
+async fn follow(
+    tx: &mut Tx,
+    mut at: Head,
+    to: &Head,
+    mut look: impl FnMut(&Head, &AuditEvent) -> Step + Send,
+) -> Result<Step, Error> {
+    while at.sequence < to.sequence {
+        let query = sql::query("SELECT * FROM audit WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3");
+        let rows = query.bind(at.sequence).bind(to.sequence).bind(BATCH).fetch_all(&mut *tx).await?;
+        if rows.is_empty() {
+            return Ok(Err(broken(at.sequence + 1, None, "records up to the end were removed")));
+        }
+        let mut recorded = Vec::new();
+        for row in &rows {
+            let event = super::event(row);
+            if event.sequence != at.sequence + 1 {
+                return Ok(Err(broken(at.sequence + 1, None, "the record was removed")));
+            }
+            let hash = link(&at.hash, &event, row.get("detail"));
+            if row.get::<Option<Vec<u8>>>("hash").as_ref() != Some(&hash) {
+                return Ok(Err(broken(event.sequence, Some(&event.event_id), "the record was changed")));
+            }
+            at = Head { sequence: event.sequence, hash };
+            if let Err(broken) = look(&at, &event) {
+                return Ok(Err(broken));
+            }
+            recorded.extend(recordings::digest_of(&event.detail).map(|digest| (event.sequence, event.event_id, digest)));
+        }
+        if let Some((sequence, event_id)) = recordings::altered(tx, recorded).await? {
+            return Ok(Err(broken(sequence, Some(&event_id), "the recording beside the record was changed")));
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(if at == *to { Ok(()) } else { Err(broken(to.sequence, None, "the end of the chain was changed")) })
+}
+
+/// What a verification looks at besides the links.
+struct Walk<'w> {
+    /// The oldest first.
+    seals: VecDeque<(i64, String)>,
+    key: &'w SigningKey,
+    noted: Option<&'w Head>,
+    report: &'w mut ChainReport,
+}
+
 impl Walk<'_> {
-    async fn from(&mut self, first: i64, end: &Head, store: &Store) -> Result<Step, Error> {
+    async fn from(&mut self, tx: &mut Tx, first: i64, end: &Head) -> Result<Step, Error> {
         if let Some(noted) = self.noted {
             if noted.sequence <= first {
                 let message = format!("record {} is from before the oldest one that is kept", noted.sequence);
@@ -344,43 +371,21 @@ impl Walk<'_> {
                 return Ok(Err(broken(end.sequence + 1, None, format!("records up to {} were removed", noted.sequence))));
             }
         }
-        let mut at = match self.beginning(first) {
-            Ok(head) => head,
-            Err(broken) => return Ok(Err(broken)),
-        };
-        while at.sequence < end.sequence {
-            let query = sql::query("SELECT * FROM audit WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3");
-            let rows = query.bind(at.sequence).bind(end.sequence).bind(BATCH).fetch_all(&store.readers).await?;
-            if rows.is_empty() {
-                return Ok(Err(broken(at.sequence + 1, None, "records up to the end were removed")));
+        match self.beginning(first) {
+            Ok(beginning) => {
+                follow(tx, beginning, end, |at, event| {
+                    self.report.records += 1;
+                    self.sealed(at, &event.event_id)
+                })
+                .await
             }
-            for row in &rows {
-                let event = super::event(row);
-                if event.sequence != at.sequence + 1 {
-                    return Ok(Err(broken(at.sequence + 1, None, "the record was removed")));
-                }
-                let hash = link(&at.hash, &event, row.get("detail"));
-                let stored: Option<Vec<u8>> = row.get("hash");
-                if stored.as_ref() != Some(&hash) {
-                    return Ok(Err(broken(event.sequence, Some(&event.event_id), "the record was changed")));
-                }
-                at = Head { sequence: event.sequence, hash };
-                self.report.records += 1;
-                if let Err(broken) = self.sealed(&at, &event.event_id) {
-                    return Ok(Err(broken));
-                }
-            }
-            tokio::task::yield_now().await;
+            Err(broken) => Ok(Err(broken)),
         }
-        if at != *end {
-            return Ok(Err(broken(end.sequence, None, "the end of the chain was changed")));
-        }
-        Ok(Ok(()))
     }
 
     /// What stands before the first record: nothing, or what retention signed.
     fn beginning(&mut self, first: i64) -> Result<Head, BrokenLink> {
-        let Some((sequence, jws)) = self.seals.0.front().cloned() else {
+        let Some((sequence, jws)) = self.seals.front().cloned() else {
             return if first == 0 {
                 Ok(Head { sequence: 0, hash: NOTHING.to_vec() })
             } else {
@@ -394,7 +399,7 @@ impl Walk<'_> {
         let claims: Option<SealClaims> = self.key.verify(&jws);
         match claims.filter(|claims| claims.begins && claims.head.sequence == first && sequence == first) {
             Some(claims) => {
-                self.seals.0.pop_front();
+                self.seals.pop_front();
                 self.report.seals += 1;
                 Ok(claims.head)
             }
@@ -411,10 +416,10 @@ impl Walk<'_> {
                 "the record, or one before it, is another than the one that was noted",
             ));
         }
-        if self.seals.0.front().is_none_or(|(sequence, _)| *sequence != at.sequence) {
+        if self.seals.front().is_none_or(|(sequence, _)| *sequence != at.sequence) {
             return Ok(());
         }
-        let Some((_, jws)) = self.seals.0.pop_front() else { return Ok(()) };
+        let Some((_, jws)) = self.seals.pop_front() else { return Ok(()) };
         match self.key.verify::<SealClaims>(&jws) {
             Some(claims) if claims.head == *at => {
                 self.report.seals += 1;
