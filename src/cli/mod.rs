@@ -37,9 +37,10 @@ use crate::{
 use clap::{Args, Parser, Subcommand};
 pub(crate) use role::RoleArguments;
 use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
+use tracing::Dispatch;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
-    filter::{FilterExt as _, filter_fn},
+    filter::{FilterExt as _, LevelFilter, filter_fn},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -252,16 +253,40 @@ fn with_threads<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 /// Starts logging to standard error, and sending traces where they are wanted.
 pub(crate) fn start_log(settings: &Settings) -> Result<Option<Traces>, Failure> {
+    let traces = settings.traces.as_ref().map(Traces::open).transpose()?;
+    listener(settings, traces.as_ref())?.init();
+    Ok(traces)
+}
+
+/// What hears of events and spans.
+fn listener(settings: &Settings, traces: Option<&Traces>) -> Result<Dispatch, Failure> {
     let filter = EnvFilter::try_new(&settings.log.level).map_err(|error| Failure::new(format!("log.level: {error}")))?;
     // Spans are for traces: in a line of the log they would say again what it says.
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let log = match settings.log.format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
         LogFormat::Json => log.json().boxed(),
     };
-    let traces = settings.traces.as_ref().map(Traces::open).transpose()?;
-    let spans = traces.as_ref().map(Traces::layer);
-    tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).init();
-    Ok(traces)
+    let registry = tracing_subscriber::registry().with(log.with_filter(filter.and(events)));
+    // A layer that is not there would want to be asked about every span.
+    Ok(match traces {
+        Some(traces) => registry.with(traces.layer()).into(),
+        None => registry.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_traces_there_are_no_spans_and_nothing_below_the_level_is_made() {
+        let Ok(listener) = listener(&Settings::default(), None) else { panic!("the default settings are wrong") };
+        tracing::dispatcher::with_default(&listener, || {
+            assert!(tracing::info_span!("request").is_disabled());
+            assert!(tracing::event_enabled!(tracing::Level::INFO));
+            assert!(!tracing::event_enabled!(tracing::Level::DEBUG));
+        });
+    }
 }

@@ -146,8 +146,10 @@ pub struct AuditSettings {
     pub kept_days: Option<i64>,
     /// A file that gets them as lines of JSON.
     pub file: Option<PathBuf>,
-    /// `tcp://host:port` or `udp://host:port`.
+    /// `tls://host:port`, `tcp://host:port` or `udp://host:port`.
     pub syslog: Option<String>,
+    /// Certificates of authorities that the syslog server proves itself by, PEM; none: those of the machine.
+    pub syslog_ca_file: Option<PathBuf>,
     /// An address that gets them by POST. It may hold a key.
     pub webhook: Option<Secret<String>>,
     /// A file with the bearer token for it.

@@ -1,9 +1,18 @@
 //! Spans of calls that leave the process (OpenTelemetry semantic conventions for databases and HTTP).
 //!
-//! They exist only within a span of somebody's request: what runs by itself every second begins no traces. Nothing in them
-//! is about a person: no statement's values, no address with a query.
+//! They exist only within a span of somebody's request: what runs by itself begins no traces. Nothing in them is about a person:
+//! no statement's values, no address with a query.
 
 use tracing::{Span, field::Empty, info_span};
+
+/// Something that is done for a request, to be entered while it is waited for: an operation, the audit log.
+#[must_use]
+pub fn step(name: &'static str, service: &'static str) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    info_span!("step", otel.name = name, rpc.service = service, error.type = Empty)
+}
 
 /// A statement or command, to be entered while a database (`sqlite`, `postgresql`, `redis`) is waited for.
 #[must_use]
@@ -11,10 +20,10 @@ pub fn database(system: &'static str) -> Span {
     if Span::current().is_none() {
         return Span::none();
     }
-    info_span!("database", otel.name = system, otel.kind = "client", db.system.name = system)
+    info_span!("database", otel.name = system, otel.kind = "client", db.system.name = system, otel.status_code = Empty)
 }
 
-/// A request to an identity provider. The status is recorded by [`answered`].
+/// A request to an identity provider.
 #[must_use]
 pub fn http(method: &str, host: &str) -> Span {
     if Span::current().is_none() {
@@ -31,10 +40,15 @@ pub fn http(method: &str, host: &str) -> Span {
     )
 }
 
-/// What came back.
+/// The status of an answer.
 pub fn answered(span: &Span, status: u16) {
-    span.record("http.response.status_code", status);
+    span.record("http.response.status_code", i64::from(status));
     if status >= 500 {
-        span.record("otel.status_code", "ERROR");
+        failed(span);
     }
+}
+
+/// It did not work.
+pub fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
 }

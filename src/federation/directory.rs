@@ -20,12 +20,13 @@ impl Federation {
     /// Whether this is the person's password. Guessing is slowed down as at the sign-in.
     ///
     /// # Errors
-    /// `RejectedIdentity`.
+    /// `RejectedIdentity`; `Unavailable` when too many wait.
     pub async fn check_password(&self, user: &User, password: Secret<String>, from: IpAddr) -> Result<(), Error> {
         let (name, now) = (user.name.as_str(), self.clock.now());
         if let Some(seconds) = self.attempts.pause(name, from, now) {
             return Err(Error::new(ErrorKind::RejectedIdentity, format!("Too many attempts. Try again in {seconds} seconds.")));
         }
+        let _place = self.passwords.place()?;
         self.attempts.attempted(name, from, now);
         let hash = user.password_hash.clone().unwrap_or_else(|| Secret::new(self.passwords.nobody.clone()));
         let known = user.password_hash.is_some();
@@ -54,6 +55,7 @@ pub(super) async fn complete(
             recording,
         });
     }
+    let _place = federation.passwords.place().map_err(|error| Failure { error, recording: recording.clone() })?;
     // Counted before it is known, and taken back by success: a burst of parallel guesses is a burst of counts.
     federation.attempts.attempted(user_name.trim(), from, now);
     let user =

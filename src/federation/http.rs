@@ -208,7 +208,11 @@ impl Client {
         }
         let span = trace::http(request.method().as_str(), url.host_str().unwrap_or_default());
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;
-        self.exchange(request).instrument(span).await
+        let answer = self.exchange(request).instrument(span.clone()).await;
+        if answer.is_err() {
+            trace::failed(&span);
+        }
+        answer
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Answer, HttpError> {

@@ -1,13 +1,13 @@
 //! Passwords: which are good enough, and their hashes (argon2id, OWASP ASVS 5.0 11.4.2).
 
 use super::Federation;
-use crate::domain::{Error, Secret, directory::User};
+use crate::domain::{Error, ErrorKind, Secret, directory::User};
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use aws_lc_rs::digest;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Shortest new password, in characters.
 pub const MIN_PASSWORD: usize = 12;
@@ -17,10 +17,15 @@ pub const MAX_PASSWORD: usize = 1024;
 /// The 3,200 most frequent passwords of at least twelve characters, sorted: of Mark Burnett's ten million passwords.
 const COMMON: &str = include_str!("common_passwords.txt");
 
+/// How many wait for each turn, at most.
+const PLACES: usize = 32;
+
 /// Hashing, bounded in number: each run takes 64 MiB.
 #[derive(Debug)]
 pub(super) struct Passwords {
     turns: Semaphore,
+    /// Places for those who wait for a turn, and for those who have it.
+    places: Semaphore,
     /// The hash of no password: an unknown name takes as long as a wrong password.
     pub(super) nobody: String,
     rules: PasswordRules,
@@ -41,7 +46,20 @@ impl Passwords {
         // A fixed salt and an output nobody knows a password for.
         let nobody = "$argon2id$v=19$m=65536,t=3,p=1$bm9ib2R5LW5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         PasswordHash::new(nobody).map_err(Error::internal)?;
-        Ok(Self { turns: Semaphore::new(cores.min(4)), nobody: nobody.to_owned(), rules })
+        let turns = cores.min(4);
+        let places = Semaphore::new(turns * PLACES);
+        Ok(Self { turns: Semaphore::new(turns), places, nobody: nobody.to_owned(), rules })
+    }
+
+    /// A place in the line of those whose passwords are looked at.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is so long that whoever comes now would wait for seconds: to be told is better.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.places.try_acquire().map_err(|_| {
+            let public = "Many people are signing in at this moment. Please try again in a few seconds.";
+            Error::new(ErrorKind::Unavailable, public).with_private("passwords_crowded: the line is full")
+        })
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
         name::{AccountId, RoleSessionName},
         session::{Caller, IdentityAssertion, Principal, no_portal_session},
         time::Stopwatch,
+        trace,
         user::{UserCredentials, UserSession},
     },
     federation::{Failure, Federation, Identified, Recording},
@@ -48,7 +49,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
-use tracing::{Instrument as _, field::Empty, info_span};
+use tracing::Instrument as _;
 
 /// How long sessions last, as configured.
 #[derive(Clone, Debug)]
@@ -113,7 +114,7 @@ impl Gateway {
     /// The operation's error, or why it was not let in. The caller's wire turns it into a [`Fault`].
     pub async fn call<O: Operation>(&self, caller: &Caller, operation: O) -> Result<O::Output, Error> {
         let watch = Stopwatch::start();
-        let span = info_span!("operation", otel.name = O::NAME, rpc.service = O::Service::SIGNING_NAME, error.type = Empty);
+        let span = trace::step(O::NAME, O::Service::SIGNING_NAME);
         let outcome = if O::Mode::OWN_TASK {
             // On a task of its own: a client that hangs up can't leave a half-open record.
             let (gateway, caller) = (self.clone(), caller.clone());
@@ -188,11 +189,8 @@ impl Gateway {
                     Ok(permit) => permit,
                     Err(error) => return Err(self.refuse(caller, record, error).await),
                 };
-                let tx = O::Mode::begin(&self.broker.store, &permit, record).await?;
                 // Somebody else's change came between the decision and the pen: decide again.
-                if O::Mode::state(&tx).is_some_and(|seen| seen != state) {
-                    continue;
-                }
+                let Some(tx) = O::Mode::begin(&self.broker.store, &permit, state, record).await? else { continue };
                 let mut call = Call { tx, permit: &permit, scope: &scope, caller, broker: &self.broker };
                 let outcome = operation.run(&mut call).await;
                 O::Mode::finish(call.tx, outcome.as_ref().map(drop)).await?;

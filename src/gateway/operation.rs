@@ -182,14 +182,14 @@ pub trait Mode: Send + Sync + 'static {
     type Tx<'s>: Send;
     /// Whether it leaves anything behind, and so runs on a task of its own that a client can't cut off.
     const OWN_TASK: bool;
-    /// The state that it sees: a permit decided on another one is decided again.
-    fn state(tx: &Self::Tx<'_>) -> Option<State>;
-    /// Opens it against a permit.
+    /// Opens it against a permit that was decided on a state of the store; none where that is not the state any more, and it
+    /// matters: then it is decided again.
     fn begin<'s>(
         store: &'s Store,
         permit: &Permit,
+        decided_on: State,
         record: impl FnOnce() -> AuditRecord + Send,
-    ) -> impl Future<Output = Result<Self::Tx<'s>, Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Self::Tx<'s>>, Error>> + Send;
     /// Closes it with the outcome.
     fn finish<'s>(tx: Self::Tx<'s>, outcome: Result<(), &Error>) -> impl Future<Output = Result<(), Error>> + Send
     where
@@ -210,15 +210,13 @@ pub struct Write;
 impl Mode for Read {
     type Tx<'s> = ReadTx<'s>;
     const OWN_TASK: bool = false;
-    fn state(_tx: &ReadTx<'_>) -> Option<State> {
-        None
-    }
     async fn begin<'s>(
         store: &'s Store,
         _permit: &Permit,
+        _decided_on: State,
         _record: impl FnOnce() -> AuditRecord + Send,
-    ) -> Result<ReadTx<'s>, Error> {
-        Ok(store.read())
+    ) -> Result<Option<ReadTx<'s>>, Error> {
+        Ok(Some(store.read()))
     }
     async fn finish<'s>(_tx: ReadTx<'s>, _outcome: Result<(), &Error>) -> Result<(), Error>
     where
@@ -231,15 +229,13 @@ impl Mode for Read {
 impl Mode for Issue {
     type Tx<'s> = RecordTx<'s>;
     const OWN_TASK: bool = true;
-    fn state(_tx: &RecordTx<'_>) -> Option<State> {
-        None
-    }
     async fn begin<'s>(
         store: &'s Store,
         permit: &Permit,
+        _decided_on: State,
         record: impl FnOnce() -> AuditRecord + Send,
-    ) -> Result<RecordTx<'s>, Error> {
-        Ok(store.begin_record(permit, record()))
+    ) -> Result<Option<RecordTx<'s>>, Error> {
+        Ok(Some(store.begin_record(permit, record())))
     }
     async fn finish<'s>(tx: RecordTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
     where
@@ -252,15 +248,13 @@ impl Mode for Issue {
 impl Mode for Write {
     type Tx<'s> = WriteTx<'s>;
     const OWN_TASK: bool = true;
-    fn state(tx: &WriteTx<'_>) -> Option<State> {
-        Some(tx.snapshot.state())
-    }
     async fn begin<'s>(
         store: &'s Store,
         permit: &Permit,
+        decided_on: State,
         record: impl FnOnce() -> AuditRecord + Send,
-    ) -> Result<WriteTx<'s>, Error> {
-        store.begin(permit, record()).await
+    ) -> Result<Option<WriteTx<'s>>, Error> {
+        store.begin(permit, decided_on, record()).await
     }
     async fn finish<'s>(tx: WriteTx<'s>, outcome: Result<(), &Error>) -> Result<(), Error>
     where

@@ -17,6 +17,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
+use tracing::Instrument as _;
 
 /// A person's bearer token, as it is kept: under its hash, with its end.
 const BEARER: EphemeralKind = EphemeralKind::passing("bearer");
@@ -158,7 +159,9 @@ impl Broker {
         }
         // On a task of its own: a client that hangs up can't lose the token that the provider just gave for the old one.
         let (broker, id, keep_until) = (self.clone(), id.clone(), session.expires);
-        tokio::spawn(async move { broker.refresh(&id, known, keep_until).await }).await.map_err(Error::internal)?
+        tokio::spawn(async move { broker.refresh(&id, known, keep_until).await }.in_current_span())
+            .await
+            .map_err(Error::internal)?
     }
 
     /// The source to ask, where it is time to, and it is the one that vouched.

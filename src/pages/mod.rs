@@ -88,6 +88,23 @@ pub async fn not_found() -> Response {
     headers(PageError(Error::new(ErrorKind::NoSuchEntity, "There is no such page.")).into_response()).await
 }
 
+/// For everybody who came in a crowd, and would have to wait.
+pub async fn crowded() -> Response {
+    let message = "Many people are here at this moment. Please try again in a few seconds.";
+    let page = Failed(Error::new(ErrorKind::Unavailable, message)).page(None);
+    headers(page).await
+}
+
+/// The session layer says with an empty 500 that it could not save a session: nothing is wrong but that, and it passes.
+pub async fn saved(response: Response) -> Response {
+    let empty = axum::body::HttpBody::size_hint(response.body()).exact() == Some(0);
+    if response.status() != StatusCode::INTERNAL_SERVER_ERROR || !empty {
+        return response;
+    }
+    let message = "Sessions are not available right now. Please try again.";
+    headers(Failed(Error::new(ErrorKind::Unavailable, message)).page(None)).await
+}
+
 /// A form may only be posted from our own pages, with the token that they carry. The exceptions answer providers and signed
 /// callers, and grant nothing by themselves.
 async fn guard(State(pages): State<Pages>, session: Session, mut request: Request, next: Next) -> Response {

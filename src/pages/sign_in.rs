@@ -209,6 +209,7 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
     if browser.session.remove::<bool>(TESTING).await?.unwrap_or_default() {
         // Whatever came of it: the administrator sees every check.
         browser.session.remove::<String>(BINDING).await?;
+        browser.session.remove_value(trace::KEY).await?;
         let reference = recordings::reference(&browser.origin.request_id);
         return Ok(Redirect::to(&format!("/admin/sign-ins?reference={reference}")).into_response());
     }

@@ -7,12 +7,21 @@ use crate::{
     domain::{Error, ErrorKind, Secret},
     gateway::Gateway,
 };
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use serde_json::json;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
 };
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 /// How often it is looked for new records, in milliseconds.
@@ -34,12 +43,12 @@ const PRIORITY: u8 = 10 * 8 + 6;
 pub enum Sink {
     /// JSON, one record a line.
     File(PathBuf),
-    /// RFC 5424; over TCP with the octet counts of RFC 6587.
+    /// RFC 5424.
     Syslog {
         /// Host and port.
         address: String,
-        /// Or UDP, which loses what nobody hears.
-        tcp: bool,
+        /// How it gets there.
+        transport: Transport,
     },
     /// POST of `{"Records": […]}`, as CloudTrail's files are.
     Webhook {
@@ -48,6 +57,17 @@ pub enum Sink {
         /// Sent as a bearer token.
         token: Option<Secret<String>>,
     },
+}
+
+/// How syslog messages travel.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Packets, which are lost where nobody hears (RFC 5426).
+    Udp,
+    /// A stream with octet counts (RFC 6587).
+    Tcp,
+    /// The same, to a server that proves who it is, so that nobody between reads or changes it (RFC 5425).
+    Tls(Arc<ClientConfig>),
 }
 
 impl Sink {
@@ -65,8 +85,8 @@ impl Sink {
         let work = async {
             match self {
                 Self::File(file) => append(file, records).map_err(|error| format!("{}: {error}", file.display())),
-                Self::Syslog { address, tcp } => {
-                    syslog(gateway, address, *tcp, records).await.map_err(|error| format!("{address}: {error}"))
+                Self::Syslog { address, transport } => {
+                    syslog(gateway, address, transport, records).await.map_err(|error| format!("{address}: {error}"))
                 }
                 Self::Webhook { url, token } => {
                     let body = json!({ "Records": records.iter().map(|record| whole(record, MAX_RECORD)).collect::<Vec<_>>() })
@@ -112,26 +132,55 @@ fn append(file: &PathBuf, records: &[AuditEvent]) -> std::io::Result<()> {
     handle.sync_data()
 }
 
-async fn syslog(gateway: &Gateway, address: &str, tcp: bool, records: &[AuditEvent]) -> std::io::Result<()> {
+async fn syslog(gateway: &Gateway, address: &str, transport: &Transport, records: &[AuditEvent]) -> std::io::Result<()> {
     let host = gateway.broker.federation.addresses.public_url.host_str().unwrap_or("-");
-    let most = if tcp { MAX_RECORD } else { MAX_PACKET };
-    let message = |record: &AuditEvent| {
+    let message = |record: &AuditEvent, most| {
         format!("<{PRIORITY}>1 {} {host} daypass - {} - {}", record.time, record.event_name, whole(record, most))
     };
-    if !tcp {
-        let socket = UdpSocket::bind("[::]:0").await.or(UdpSocket::bind("0.0.0.0:0").await)?;
-        for record in records {
-            socket.send_to(message(record).as_bytes(), address).await?;
+    let counted = || records.iter().map(|record| message(record, MAX_RECORD)).map(|text| format!("{} {text}", text.len()));
+    match transport {
+        Transport::Udp => {
+            let socket = UdpSocket::bind("[::]:0").await.or(UdpSocket::bind("0.0.0.0:0").await)?;
+            for record in records {
+                socket.send_to(message(record, MAX_PACKET).as_bytes(), address).await?;
+            }
+            Ok(())
         }
-        return Ok(());
+        Transport::Tcp => stream(TcpStream::connect(address).await?, counted()).await,
+        Transport::Tls(config) => {
+            let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']).to_owned();
+            let name = ServerName::try_from(name).map_err(std::io::Error::other)?;
+            let socket = TcpStream::connect(address).await?;
+            stream(TlsConnector::from(config.clone()).connect(name, socket).await?, counted()).await
+        }
     }
-    let mut stream = TcpStream::connect(address).await?;
-    for record in records {
-        let message = message(record);
-        stream.write_all(format!("{} {message}", message.len()).as_bytes()).await?;
+}
+
+async fn stream(mut stream: impl AsyncWrite + Unpin, messages: impl Iterator<Item = String>) -> std::io::Result<()> {
+    for message in messages {
+        stream.write_all(message.as_bytes()).await?;
     }
     // Nothing comes back; that the other end took it all is as much as can be known.
     stream.shutdown().await
+}
+
+/// What a syslog server has to prove itself by: an authority of the settings, or those of the machine.
+fn trust(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let bad = |error: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidInput, format!("audit.syslog: {error}"));
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| bad(&error))?;
+    let Some(file) = ca_file else {
+        let machine = rustls_platform_verifier::Verifier::new(provider).map_err(|error| bad(&error))?;
+        return Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(machine)).with_no_client_auth());
+    };
+    let mut roots = RootCertStore::empty();
+    let read = CertificateDer::pem_file_iter(file).map_err(|error| bad(&format!("{}: {error}", file.display())))?;
+    for certificate in read {
+        let certificate = certificate.map_err(|error| bad(&format!("{}: {error}", file.display())))?;
+        roots.add(certificate).map_err(|error| bad(&format!("{}: {error}", file.display())))?;
+    }
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Exports to a place until it is dropped.
@@ -174,12 +223,16 @@ pub fn sinks(settings: &AuditSettings) -> Result<Vec<Sink>, Error> {
     let mut sinks = Vec::new();
     sinks.extend(settings.file.clone().map(Sink::File));
     if let Some(text) = &settings.syslog {
-        let (tcp, address) = match (text.strip_prefix("tcp://"), text.strip_prefix("udp://")) {
-            (Some(address), _) => (true, address),
-            (None, Some(address)) => (false, address),
-            (None, None) => return Err(bad(format!("audit.syslog: `{text}`: expected tcp://host:port or udp://host:port"))),
+        let (scheme, address) = text.split_once("://").unwrap_or(("", text));
+        let transport = match scheme {
+            "udp" => Transport::Udp,
+            "tcp" => Transport::Tcp,
+            "tls" => Transport::Tls(Arc::new(trust(settings.syslog_ca_file.as_deref())?)),
+            _ => {
+                return Err(bad(format!("audit.syslog: `{text}`: expected tls://host:port, tcp://host:port or udp://host:port")));
+            }
         };
-        sinks.push(Sink::Syslog { address: address.to_owned(), tcp });
+        sinks.push(Sink::Syslog { address: address.to_owned(), transport });
     }
     if let Some(url) = &settings.webhook {
         // It may hold a key: no error repeats it.

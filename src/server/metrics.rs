@@ -41,6 +41,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "When a certificate or a provider's metadata ends, in seconds since 1970, by what it is of.",
     ),
     (Kind::Gauge, "daypass_http_connections", "Connections that are open."),
+    (Kind::Counter, "daypass_turned_away_total", "Requests of browsers that were told to come again, because too many waited."),
     (Kind::Counter, "daypass_panics_total", "Requests that ended in a defect of the program."),
     (Kind::Gauge, "process_resident_memory_bytes", "Memory in use."),
     (Kind::Gauge, "process_open_fds", "File descriptors in use."),

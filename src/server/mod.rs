@@ -4,6 +4,7 @@ pub mod export;
 pub mod metrics;
 mod tls;
 pub mod traces;
+mod turns;
 
 use crate::{
     api::{TABLES, audit_log::Retention},
@@ -47,7 +48,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::{Expiry, SessionManagerLayer, cookie::SameSite};
-use tracing::{Instrument as _, Span, field::Empty, info_span};
+use tracing::{Instrument as _, Span};
 
 /// How long a client may take to send its headers.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -94,17 +95,7 @@ impl Front {
         let origin = Arc::new(self.origin(peer, &request));
         let method = request.method().clone();
         let path = loggable(request.uri().path()).to_owned();
-        let span = info_span!(
-            "request",
-            otel.name = method.as_str(),
-            otel.kind = "server",
-            otel.status_code = Empty,
-            http.request.method = method.as_str(),
-            http.route = Empty,
-            url.path = path,
-            aws.request_id = origin.request_id,
-            http.response.status_code = Empty,
-        );
+        let span = traces::request(&request, &origin.request_id);
         if self.proxies.contains(&peer.ip().to_canonical()) {
             traces::follow(&span, request.headers());
         }
@@ -225,6 +216,7 @@ fn router(settings: &Settings, gateway: Gateway, stopping: Stopping) -> Router {
         .with_expiry(Expiry::OnInactivity(idle));
     let origin = settings.public_url.origin().ascii_serialization();
     let pages = pages::router(Pages { gateway: gateway.clone(), origin: origin.into() }).layer(sessions);
+    let pages = turns::line(pages.layer(axum::middleware::map_response(pages::saved)));
 
     let mut api = Router::new().route("/", get(|| async { Redirect::to("/portal") }));
     let routed = || TABLES.iter().flat_map(|table| table.iter()).filter_map(|entry| Some((entry.route?, entry.serve?)));

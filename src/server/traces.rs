@@ -1,25 +1,25 @@
 //! Traces for operators: what a request waited for, over OTLP (HTTP, protobuf) to an OpenTelemetry collector.
 //!
 //! A span is a request, an operation, or something waited for: a database, Redis, an identity provider. There are no names of
-//! people in them, and nothing that anybody sent but the path. A sign-in is one trace, whichever brokers answer its requests:
+//! people in them, and nothing that anybody sent: a request is called by its
+//! route, and its id leads to its line in the log. A sign-in is one trace, whichever brokers answer its requests:
 //! see [`crate::pages::trace`].
 
 use crate::{
     config::{SystemRandom, TraceSettings},
     domain::{Error, ErrorKind, Random},
+    pages,
 };
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request, Response};
 use opentelemetry::{
     KeyValue,
-    propagation::TextMapPropagator as _,
     trace::{TraceContextExt as _, TracerProvider as _},
 };
-use opentelemetry_http::{Bytes, HeaderExtractor, HttpClient, HttpError};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_http::{Bytes, HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
 use std::{
@@ -27,9 +27,13 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
-use tracing::{Metadata, Subscriber};
+use tracing::{Metadata, Span, Subscriber, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, filter_fn},
+    registry::LookupSpan,
+};
 
 /// How long the collector may take.
 const EXPORT_TIME: Duration = Duration::from_secs(5);
@@ -46,8 +50,9 @@ impl Traces {
     pub fn open(settings: &TraceSettings) -> Result<Self, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidInput, format!("traces: {error}"));
         let TraceSettings { endpoint, ratio } = settings;
-        if !["http", "https"].contains(&endpoint.scheme()) || !(0.0..=1.0).contains(ratio) {
-            return Err(failed(&"expected an http or https endpoint, and a ratio from 0 to 1"));
+        let base = ["http", "https"].contains(&endpoint.scheme()) && endpoint.query().is_none();
+        if !base || !(0.0..=1.0).contains(ratio) {
+            return Err(failed(&"expected an http or https endpoint without a query, and a ratio from 0 to 1"));
         }
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(EXPORT_TIME).build();
         let collector = Collector {
@@ -59,6 +64,8 @@ impl Traces {
             .with_http()
             .with_http_client(collector)
             .with_protocol(Protocol::HttpBinary)
+            .with_timeout(EXPORT_TIME)
+            .with_retry_policy(RetryPolicy::disabled())
             .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
             .build();
         let resource = Resource::builder()
@@ -80,14 +87,14 @@ impl Traces {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_traced))
+            .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO))
     }
 
     /// Sends what waits, for at most five seconds.
     pub async fn close(self) {
         let closed = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(EXPORT_TIME)).await;
         if !matches!(closed, Ok(Ok(()))) {
-            tracing::warn!("the last traces could not be sent");
+            tracing::warn!("the last traces could not be sent in time");
         }
     }
 }
@@ -97,14 +104,50 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target().starts_with("daypass")
 }
 
-/// Makes a request part of the trace that a proxy of ours has begun (W3C Trace Context).
-pub(super) fn follow(span: &tracing::Span, headers: &HeaderMap) {
-    // Without a `traceparent`, or with nobody who listens, the span begins a trace of its own.
-    let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
+/// The methods that there are; others are strangers' inventions (semantic conventions for HTTP spans).
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+];
+
+/// The span of a request; none for those that only ask whether somebody is there.
+pub(super) fn request(request: &axum::extract::Request, request_id: &str) -> Span {
+    if ["/healthz", "/readyz"].contains(&request.uri().path()) {
+        return Span::none();
+    }
+    let method = METHODS.iter().find(|known| *known == request.method()).map_or("_OTHER", Method::as_str);
+    info_span!(
+        "request",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = Empty,
+        aws.request_id = request_id,
+        http.response.status_code = Empty,
+    )
+}
+
+/// Makes a request part of the trace that a proxy of ours has begun (W3C Trace Context, `traceparent` alone). Without one, or with
+/// nobody who listens, the span begins a trace of its own.
+pub(super) fn follow(span: &Span, headers: &HeaderMap) {
+    if span.is_disabled() {
+        return;
+    }
+    if let Some(parent) = headers.get("traceparent").and_then(|value| value.to_str().ok()) {
+        let _ = span.set_parent(pages::trace::context(parent));
+    }
 }
 
 /// Names a request after its route: a path is one of too many.
-pub(super) fn name(span: &tracing::Span, method: &Method, route: &str) {
+pub(super) fn name(span: &Span, method: &Method, route: &str) {
     span.record("http.route", route);
     span.context().span().update_name(format!("{method} {route}"));
 }

@@ -156,11 +156,11 @@ impl Store {
         &self.ephemeral
     }
 
-    /// Opens a transaction and its audit record, against a permit.
+    /// Opens a transaction and its audit record, against a permit; none where the store has moved on since that was decided.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn begin(&self, permit: &Permit, mut record: AuditRecord) -> Result<WriteTx<'_>, Error> {
+    pub async fn begin(&self, permit: &Permit, decided_on: State, mut record: AuditRecord) -> Result<Option<WriteTx<'_>>, Error> {
         record.basis(permit.actions());
         let turn = tokio::time::timeout(Duration::from_secs(PEN_SECONDS), self.pen.clone().lock_owned());
         let pen = turn.await.map_err(|_| unavailable("other changes take too long"))?;
@@ -173,7 +173,12 @@ impl Store {
             self.load_snapshot((revision < known).then_some(known)).await?;
         }
         revocations::follow(&mut tx, &self.revocations).await?;
-        Ok(WriteTx { store: self, tx, snapshot: self.snapshot(), record, changed: false, revoked: Vec::new(), _pen: pen })
+        let snapshot = self.snapshot();
+        if snapshot.state() != decided_on {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        Ok(Some(WriteTx { store: self, tx, snapshot, record, changed: false, revoked: Vec::new(), _pen: pen }))
     }
 
     /// Opens the record of something that changes no entity, against a permit.

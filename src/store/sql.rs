@@ -106,7 +106,7 @@ impl Database {
     async fn begin(&self, sqlite: &'static str, postgres: &'static str) -> Result<Tx, Error> {
         let (mut tx, begin) = match self {
             Self::Sqlite(pool) => (Tx::Sqlite(Held::new(timed("sqlite", pool.acquire()).await?)), sqlite),
-            Self::Postgres(pool) => (Tx::Postgres(Held::new(timed("postgresql", pool.acquire()).await?)), postgres),
+            Self::Postgres(pool) => (Tx::Postgres(Held::new(timed("postgres", pool.acquire()).await?)), postgres),
         };
         tx.say(begin).await?;
         Ok(tx)
@@ -165,7 +165,7 @@ impl Tx {
     async fn say(&mut self, statement: &'static str) -> Result<(), Error> {
         match self {
             Self::Sqlite(held) => timed("sqlite", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
-            Self::Postgres(held) => timed("postgresql", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
+            Self::Postgres(held) => timed("postgres", sqlx::raw_sql(statement).execute(&mut *held.connection)).await.map(drop),
         }
     }
 
@@ -210,12 +210,15 @@ impl Tx {
 /// Waits for a database, not without end, and counts how long it took.
 async fn timed<T>(database: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     let watch = Stopwatch::start();
-    let work = tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).instrument(trace::database(database));
-    let outcome = match work.await {
+    let span = trace::database(if database == "postgres" { "postgresql" } else { database });
+    let outcome = match tokio::time::timeout(Duration::from_secs(STATEMENT_SECONDS), work).instrument(span.clone()).await {
         Ok(outcome) => outcome.map_err(unavailable),
         Err(_) => Err(unavailable("the database does not answer")),
     };
     let word = if outcome.is_ok() { "ok" } else { "failed" };
+    if outcome.is_err() {
+        trace::failed(&span);
+    }
     metrics::histogram!("daypass_store_seconds", "database" => database, "outcome" => word).record(watch.seconds());
     outcome
 }
@@ -312,8 +315,8 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_all(pool)).await.map(some),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_all(one)).await.map(some),
-            Target::PostgresPool(pool) => timed("postgresql", self.postgres().fetch_all(pool)).await.map(others),
-            Target::Postgres(one) => timed("postgresql", self.postgres().fetch_all(one)).await.map(others),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_all(pool)).await.map(others),
+            Target::Postgres(one) => timed("postgres", self.postgres().fetch_all(one)).await.map(others),
         }
     }
 
@@ -322,8 +325,8 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().fetch_optional(pool)).await.map(some),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().fetch_optional(one)).await.map(some),
-            Target::PostgresPool(pool) => timed("postgresql", self.postgres().fetch_optional(pool)).await.map(other),
-            Target::Postgres(one) => timed("postgresql", self.postgres().fetch_optional(one)).await.map(other),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().fetch_optional(pool)).await.map(other),
+            Target::Postgres(one) => timed("postgres", self.postgres().fetch_optional(one)).await.map(other),
         }
     }
 
@@ -337,10 +340,8 @@ impl Query {
         match target.into() {
             Target::SqlitePool(pool) => timed("sqlite", self.sqlite().execute(pool)).await.map(|done| done.rows_affected()),
             Target::Sqlite(one) => timed("sqlite", self.sqlite().execute(one)).await.map(|done| done.rows_affected()),
-            Target::PostgresPool(pool) => {
-                timed("postgresql", self.postgres().execute(pool)).await.map(|done| done.rows_affected())
-            }
-            Target::Postgres(one) => timed("postgresql", self.postgres().execute(one)).await.map(|done| done.rows_affected()),
+            Target::PostgresPool(pool) => timed("postgres", self.postgres().execute(pool)).await.map(|done| done.rows_affected()),
+            Target::Postgres(one) => timed("postgres", self.postgres().execute(one)).await.map(|done| done.rows_affected()),
         }
     }
 

@@ -43,7 +43,7 @@ impl Service {
         let (said, log) = (self.folder.path().join("said"), self.folder.path().join("log"));
         let mut command = Command::new("bash");
         command.arg(format!("tests/testbed/{}", self.script)).arg(name).arg("--dir").arg(self.folder.path());
-        command.args(["--max-seconds", "900"]).args(arguments).stdin(Stdio::null());
+        command.args(["--max-seconds", "3600"]).args(arguments).stdin(Stdio::null());
         command.stdout(std::fs::File::create(&said).unwrap()).stderr(std::fs::File::create(&log).unwrap());
         let status = command.status().unwrap();
         assert!(status.success(), "{} {name}: {}", self.script, std::fs::read_to_string(&log).unwrap());

@@ -3,10 +3,11 @@
 
 use super::{AuditRecord, write_all};
 use crate::{
-    domain::Error,
+    domain::{Error, trace},
     store::{sql::Database, unavailable},
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 /// Most records in one commit.
 const MAX_TOGETHER: usize = 256;
@@ -31,7 +32,7 @@ impl Ledger {
         let (acknowledge, acknowledged) = oneshot::channel();
         let gone = || unavailable("the audit writer is gone");
         self.0.send((record, acknowledge)).await.map_err(|_| gone())?;
-        acknowledged.await.map_err(|_| gone())?
+        acknowledged.instrument(trace::step("audit", "daypass")).await.map_err(|_| gone())?
     }
 }
 

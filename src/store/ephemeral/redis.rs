@@ -95,8 +95,12 @@ impl Redis {
         };
         let refused = |error: RedisError| unavailable(format!("Redis: {error}"));
         let watch = Stopwatch::start();
-        let outcome = tokio::time::timeout(limit, attempts).instrument(trace::database("redis")).await;
+        let span = trace::database("redis");
+        let outcome = tokio::time::timeout(limit, attempts).instrument(span.clone()).await;
         let word = if matches!(outcome, Ok(Ok(_))) { "ok" } else { "failed" };
+        if word == "failed" {
+            trace::failed(&span);
+        }
         metrics::histogram!("daypass_redis_seconds", "outcome" => word).record(watch.seconds());
         let value = match outcome {
             Ok(outcome) => outcome.map_err(refused)?,

@@ -132,7 +132,7 @@ impl Site {
     }
 
     pub fn browser(&self, node: &Node) -> Browser {
-        Browser { port: node.port, cookies: BTreeMap::new() }
+        Browser { port: node.port, from: None, cookies: BTreeMap::new() }
     }
 
     /// A call of the root user.
@@ -209,9 +209,7 @@ impl Node {
     }
 
     pub async fn get_with(&self, place: &str, headers: &[(&str, &str)]) -> Result<(u16, String), String> {
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let request = format!("GET {place} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n{headers}\r\n");
-        exchange(self.port, &request).await.map(|(status, _, body)| (status, body))
+        get(self.port, place, headers).await
     }
 
     pub async fn is_ready(&self) -> bool {
@@ -244,6 +242,12 @@ impl Node {
     }
 }
 
+pub async fn get(port: u16, place: &str, headers: &[(&str, &str)]) -> Result<(u16, String), String> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("GET {place} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n{headers}\r\n");
+    exchange(port, &request).await.map(|(status, _, body)| (status, body))
+}
+
 /// A signed call of the query protocol.
 pub async fn signed_call(port: u16, service: &str, credentials: &Credentials, form: &[(&str, &str)]) -> Result<String, String> {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -272,6 +276,8 @@ async fn exchange(port: u16, request: &str) -> Result<(u16, Vec<(String, String)
 /// Somebody's browser: it keeps cookies, and may be sent to another node.
 pub struct Browser {
     pub port: u16,
+    /// What a proxy says of where it is.
+    pub from: Option<std::net::Ipv4Addr>,
     pub cookies: BTreeMap<String, String>,
 }
 
@@ -280,9 +286,10 @@ impl Browser {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = format!(
             "{method} {place} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{}\r\n{body}",
             cookies.join("; "),
-            body.len()
+            body.len(),
+            self.from.map(|from| format!("X-Forwarded-For: {from}\r\n")).unwrap_or_default()
         );
         let (status, headers, body) = exchange(self.port, &request).await?;
         let mut location = String::new();

@@ -40,7 +40,7 @@ async fn a_rolling_restart_drops_no_sign_in() {
             tokio::spawn(async move {
                 let mut done = 0;
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                    let mut browser = Browser { port: 0, cookies: Default::default() };
+                    let mut browser = Browser { port: 0, from: None, cookies: Default::default() };
                     browser.port = ready(&ports, number + done).await;
                     let form = browser.begin(&password).await.unwrap();
                     browser.port = ready(&ports, number + done + 1).await;
@@ -66,8 +66,8 @@ async fn a_rolling_restart_drops_no_sign_in() {
 }
 
 /// The proxy of `docker/`, in front of brokers that are here.
-struct Proxy {
-    port: u16,
+pub struct Proxy {
+    pub port: u16,
     child: std::process::Child,
 }
 
@@ -79,7 +79,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    fn start(site: &Site, ports: [u16; 2]) -> Self {
+    pub fn start(site: &Site, ports: [u16; 2]) -> Self {
         let port = super::node::free_port();
         let mut settings = std::fs::read_to_string("docker/haproxy.cfg").unwrap();
         let mut place = |from: &str, to: String| {
@@ -109,7 +109,7 @@ async fn behind_our_proxy_nobody_notices_that_a_node_is_killed_or_restarted() {
     until("the proxy is there", async || matches!(browser.ask("GET", "/readyz", "").await, Ok((200, ..))).then_some(())).await;
     let sign_in = async |count: usize| {
         for _ in 0..count {
-            let mut browser = Browser { port: proxy.port, cookies: Default::default() };
+            let mut browser = Browser { port: proxy.port, from: None, cookies: Default::default() };
             browser.sign_in(&site.password).await.unwrap();
             assert!(browser.is_signed_in().await.unwrap());
         }
@@ -135,7 +135,7 @@ async fn behind_our_proxy_nobody_notices_that_a_node_is_killed_or_restarted() {
 async fn ready(ports: &std::sync::Mutex<[u16; 2]>, turn: usize) -> u16 {
     for attempt in 0..100 {
         let port = ports.lock().unwrap()[(turn + attempt) % 2];
-        let mut probe = Browser { port, cookies: Default::default() };
+        let mut probe = Browser { port, from: None, cookies: Default::default() };
         if matches!(probe.ask("GET", "/readyz", "").await, Ok((200, ..))) {
             return port;
         }

@@ -60,6 +60,11 @@ async fn planted_secrets_stand_nowhere() {
             "{\"grantType\":\"refresh_token\",\"refreshToken\":\"MARKER-TOKEN\",\"clientId\":\"x\",\"clientSecret\":\"MARKER-CODE\"}",
         ),
         ("/sign-in/cloud", ""),
+        ("/setup/MARKER-TOKEN", ""),
+        ("/set-password/MARKER-TOKEN", ""),
+        ("/second-factor/reset/MARKER-TOKEN", ""),
+        ("/saml/continue/MARKER-TOKEN", ""),
+        ("/saml/arrived/MARKER-TOKEN", ""),
     ] {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let (status, _, answer) = browser.ask(method, place, body).await.unwrap();
