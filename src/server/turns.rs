@@ -1,23 +1,24 @@
 //! Whose turn it is. Browsers wait in line, so that of a crowd some are served at any moment, instead of everybody too late;
 //! who would wait for long is told to come again. Signed calls wait for no browser.
 
-use crate::pages;
+use crate::{gateway::wire::MAX_BODY, pages};
 use axum::{
     Router,
+    body::to_bytes,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// How many requests of browsers are worked on at once.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 512;
 /// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// When who was turned away should come again, in seconds.
-const COME_AGAIN: HeaderValue = HeaderValue::from_static("10");
+const COME_AGAIN: HeaderValue = HeaderValue::from_static("30");
 
 /// Puts the requests of a router into a line.
 pub(super) fn line(router: Router) -> Router {
@@ -25,6 +26,10 @@ pub(super) fn line(router: Router) -> Router {
 }
 
 async fn in_turn(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // Whoever sends slowly has no turn meanwhile.
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let request = Request::from_parts(parts, body.into());
     if let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, turns.acquire()).await {
         return next.run(request).await;
     }

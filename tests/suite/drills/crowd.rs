@@ -12,7 +12,7 @@ use std::{
 };
 
 const MANY: usize = 10_000;
-const SOME: usize = 200;
+const SOME: usize = 150;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_browsers_signs_in_at_once() {
@@ -42,7 +42,7 @@ async fn a_crowd_of_browsers_signs_in_at_once() {
                     );
                     refused.fetch_add(1, Ordering::Relaxed);
                     // As people do: not all at the same moment.
-                    tokio::time::sleep(Duration::from_millis(5_000 + (number as u64 * 7_919) % 10_000)).await;
+                    tokio::time::sleep(Duration::from_millis(15_000 + (number as u64 * 7_919) % 30_000)).await;
                 }
                 done.fetch_add(1, Ordering::Relaxed);
             })

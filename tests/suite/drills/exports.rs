@@ -1,6 +1,7 @@
 //! The audit log in other places: everything, in order, also when a place was away.
 
 use super::node::{Site, until};
+use base64::Engine as _;
 use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -84,4 +85,44 @@ async fn every_record_arrives_everywhere_in_order_also_after_a_failure() {
     // A noted head is the exported hash of a record.
     let noted = format!("{}:{}", record["sequence"], record["chainHash"].as_str().unwrap());
     site.run("0", &["audit", "verify", "--noted", &noted]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_syslog_hears_nothing_before_it_proved_who_it_is() {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, said) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(String::new())));
+    let heard = said.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let mut text = String::new();
+                let _ = stream.read_to_string(&mut text).await;
+                heard.lock().unwrap().push_str(&text);
+            }
+        }
+    });
+    for (trusted, arrives) in [(&other, false), (&own, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let text = base64::engine::general_purpose::STANDARD.encode(trusted.cert.der());
+        std::fs::write(&file, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")).unwrap();
+        let settings = format!("[audit]\nsyslog = \"tls://localhost:{port}\"\nsyslog_ca_file = \"{}\"\n", file.display());
+        let site = Site::new(&settings);
+        let node = site.node("a").await;
+        site.create_role(&node, "Role").await.unwrap();
+        if arrives {
+            until("syslog", async || said.lock().unwrap().contains("CreateRole").then_some(())).await;
+        } else {
+            until("refused", async || node.said().contains("could not be exported").then_some(())).await;
+            assert!(said.lock().unwrap().is_empty());
+        }
+    }
 }

@@ -103,15 +103,17 @@ async fn clients_that_drip_are_cut_off_and_hold_nobody_up() {
     let node = site.node("a").await;
     let quiet = round_trips(&site, &node).await;
     let mut drips = Vec::new();
-    for number in 0..500 {
+    // More of them than browsers are served at once.
+    for number in 0..1100 {
         let mut stream = TcpStream::connect(("127.0.0.1", node.port)).await.unwrap();
         drips.push(tokio::spawn(async move {
             let began = Instant::now();
-            // Half of them never finish their headers, half never their body.
-            let head = if number % 2 == 0 {
-                "GET /portal HTTP/1.1\r\nHost: 127.0.0.1:1\r\nX-Slow: "
-            } else {
-                "POST / HTTP/1.1\r\nHost: 127.0.0.1:1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\n"
+            // Some never finish their headers, some never their body.
+            let form = "HTTP/1.1\r\nHost: 127.0.0.1:1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\n";
+            let head = match number % 11 {
+                0..3 => "GET /portal HTTP/1.1\r\nHost: 127.0.0.1:1\r\nX-Slow: ".to_owned(),
+                3..5 => format!("POST / {form}"),
+                _ => format!("POST /sign-in/people {form}"),
             };
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
@@ -133,7 +135,7 @@ async fn clients_that_drip_are_cut_off_and_hold_nobody_up() {
     for drip in drips {
         longest = longest.max(drip.await.unwrap());
     }
-    measured("slow_loris", "500 dripping clients: a healthy call's time against none", format!("{:.1}x", busy / quiet));
+    measured("slow_loris", "1,100 dripping clients: a healthy call's time against none", format!("{:.1}x", busy / quiet));
     measured("slow_loris", "seconds until the last of them was cut off", format!("{longest:.0}"));
 }
 
