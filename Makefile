@@ -35,9 +35,10 @@ suite:
 suite-postgres: test-env
 	. target/test-env && DAYPASS_TEST_STORE=postgres tests/with-postgres.sh cargo nextest run --locked -E 'binary(suite) and not test(/^drills::/)'
 
-# What takes long: the suite on PostgreSQL, and 10,000 browsers that sign in at once.
+# What takes long: the suite on PostgreSQL, and 10,000 browsers that sign in at once at the program as it is released.
 test-long: suite-postgres
-	. target/test-env && DAYPASS_LONG=1 tests/with-postgres.sh cargo nextest run --locked --no-capture -E 'test(/^drills::crowd/)'
+	cargo build --release --locked
+	. target/test-env && DAYPASS_LONG=1 DAYPASS_BINARY=$(CURDIR)/target/release/daypass tests/with-postgres.sh cargo nextest run --locked --no-capture -E 'test(/^drills::crowd/)'
 
 e2e:
 	cargo build --locked --bins --examples

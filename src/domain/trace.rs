@@ -23,6 +23,13 @@ pub fn database(system: &'static str) -> Span {
     info_span!("database", otel.name = system, otel.kind = "client", db.system.name = system, otel.status_code = Empty)
 }
 
+/// The methods that there are; others are inventions of whoever sent them.
+#[must_use]
+pub fn method(given: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == given).unwrap_or("_OTHER")
+}
+
 /// A request to an identity provider.
 #[must_use]
 pub fn http(method: &str, host: &str) -> Span {

@@ -26,11 +26,14 @@ struct Slot<T> {
     kept: tokio::sync::Mutex<Option<Kept<T>>>,
     /// How often it could not be fetched, and why the last time: who waited for that does not wait for it again.
     failed: Mutex<(u64, Option<Error>)>,
+    /// Those who wait for it: so many that others are served while it hangs.
+    waits: tokio::sync::Semaphore,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { kept: tokio::sync::Mutex::default(), failed: Mutex::default() }
+        let waits = tokio::sync::Semaphore::new(super::http::MOST_WAITING);
+        Self { kept: tokio::sync::Mutex::default(), failed: Mutex::default(), waits }
     }
 }
 
@@ -64,6 +67,7 @@ impl<T> Published<T> {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(issuer.to_owned()).or_default().clone();
+        let _waits = slot.waits.try_acquire().map_err(|_| super::http::crowded(issuer))?;
         let (before, _) = slot.failures();
         let mut kept = slot.kept.lock().await;
         if let Some((answer, fetched, tried)) = kept.as_ref() {

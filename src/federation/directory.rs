@@ -26,7 +26,7 @@ impl Federation {
         if let Some(seconds) = self.attempts.pause(name, from, now) {
             return Err(Error::new(ErrorKind::RejectedIdentity, format!("Too many attempts. Try again in {seconds} seconds.")));
         }
-        let _place = self.passwords.place()?;
+        let _place = self.password_place()?;
         self.attempts.attempted(name, from, now);
         let hash = user.password_hash.clone().unwrap_or_else(|| Secret::new(self.passwords.nobody.clone()));
         let known = user.password_hash.is_some();
@@ -55,7 +55,6 @@ pub(super) async fn complete(
             recording,
         });
     }
-    let _place = federation.passwords.place().map_err(|error| Failure { error, recording: recording.clone() })?;
     // Counted before it is known, and taken back by success: a burst of parallel guesses is a burst of counts.
     federation.attempts.attempted(user_name.trim(), from, now);
     let user =

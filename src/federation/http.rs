@@ -7,24 +7,36 @@
 use super::metadata::is_safe;
 use crate::domain::{Error, ErrorKind, trace};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     future::Future,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::Semaphore;
 use tracing::{Instrument as _, Span};
 use url::{Host, Url};
 
 /// Largest answer read, in bytes.
 pub const MAX_ANSWER: usize = 1024 * 1024;
 
+/// Most requests that wait for one host, or for what it publishes: one that hangs holds nobody else up.
+pub(super) const MOST_WAITING: usize = 128;
+const CROWDED: &str = "too many wait for it already";
+
+/// So many wait for a provider that nobody else should.
+pub(super) fn crowded(of: &str) -> Error {
+    unreachable(format!("{of}: {CROWDED}"))
+}
+
 /// Outbound HTTP.
 #[derive(Clone, Debug)]
 pub struct Client {
     client: reqwest::Client,
     reach: Arc<Reach>,
+    /// Requests under way, by host. Hosts come from configuration, so there are not many.
+    waiting: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
 /// Which addresses that are not the internet's may be used.
@@ -136,7 +148,7 @@ impl Client {
             .user_agent(concat!("daypass/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { client, reach })
+        Ok(Self { client, reach, waiting: Arc::default() })
     }
 
     /// POST of a form, with more headers. The answer may have any status.
@@ -206,6 +218,8 @@ impl Client {
         if literal.is_some_and(|address| !self.reach.allows(url.host_str().unwrap_or_default(), address)) {
             return Err(HttpError(format!("`{url}` is a private address; `outbound.private_hosts` lets it be used")));
         }
+        let waits = self.waits(url.host_str().unwrap_or_default());
+        let _waits = waits.try_acquire().map_err(|_| HttpError(format!("{url}: {CROWDED}")))?;
         let span = trace::http(request.method().as_str(), url.host_str().unwrap_or_default());
         let request = reqwest::Request::try_from(request).map_err(|error| HttpError(error.to_string()))?;
         let answer = self.exchange(request).instrument(span.clone()).await;
@@ -213,6 +227,11 @@ impl Client {
             trace::failed(&span);
         }
         answer
+    }
+
+    fn waits(&self, host: &str) -> Arc<Semaphore> {
+        let mut hosts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(MOST_WAITING))).clone()
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Answer, HttpError> {

@@ -50,17 +50,6 @@ impl Passwords {
         let places = Semaphore::new(turns * PLACES);
         Ok(Self { turns: Semaphore::new(turns), places, nobody: nobody.to_owned(), rules })
     }
-
-    /// A place in the line of those whose passwords are looked at.
-    ///
-    /// # Errors
-    /// `Unavailable` when it is so long that whoever comes now would wait for seconds: to be told is better.
-    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.places.try_acquire().map_err(|_| {
-            let public = "Many people are signing in at this moment. Please try again in a few seconds.";
-            Error::new(ErrorKind::Unavailable, public).with_private("passwords_crowded: the line is full")
-        })
-    }
 }
 
 /// Refuses a password that is too short, or that anybody would guess first. No rule about kinds of characters, as those make
@@ -137,6 +126,17 @@ pub struct NewPassword {
 }
 
 impl Federation {
+    /// A place in the line of those whose passwords are looked at. Taken before anything is used up.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is so long that whoever comes now would wait for seconds: to be told is better.
+    pub fn password_place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.passwords.places.try_acquire().map_err(|_| {
+            let public = "Many people are signing in at this moment. Please try again in a few seconds.";
+            Error::new(ErrorKind::Unavailable, public).with_private("passwords_crowded: the line is full")
+        })
+    }
+
     /// Looks at a new password, and hashes it.
     ///
     /// # Errors

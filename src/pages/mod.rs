@@ -362,7 +362,7 @@ pub(crate) fn render(template: &impl Template) -> Response {
         Ok(html) => Html(html).into_response(),
         Err(error) => {
             tracing::error!(%error, "a template could not be rendered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong\n").into_response()
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Failed, PageError};
 use crate::{
-    domain::{Timestamp, session::RequestOrigin},
+    domain::{Timestamp, session::RequestOrigin, trace},
     federation::SIGN_IN_SECONDS,
 };
 use axum::{
@@ -75,7 +75,7 @@ pub(super) async fn join(session: Session, request: Request, next: Next) -> Resp
         // Sessions can't be read: nothing behind this could go on either.
         Err(PageError(error)) => return Failed(error).page(None),
     };
-    let name = format!("{} {route}", request.method());
+    let name = format!("{} {route}", trace::method(request.method().as_str()));
     let span = info_span!(parent: None, "sign-in", otel.name = name, otel.kind = "server", http.route = route);
     // Nobody listens any more: then there is no trace to be in.
     let _ = span.set_parent(sign_in);

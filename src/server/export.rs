@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
 };
 use tokio_rustls::TlsConnector;
@@ -66,8 +66,8 @@ pub enum Transport {
     Udp,
     /// A stream with octet counts (RFC 6587).
     Tcp,
-    /// The same, to a server that proves who it is, so that nobody between reads or changes it (RFC 5425).
-    Tls(Arc<ClientConfig>),
+    /// The same, to a server that proves to have a name, so that nobody between reads or changes it (RFC 5425).
+    Tls(Arc<ClientConfig>, ServerName<'static>),
 }
 
 impl Sink {
@@ -147,21 +147,24 @@ async fn syslog(gateway: &Gateway, address: &str, transport: &Transport, records
             Ok(())
         }
         Transport::Tcp => stream(TcpStream::connect(address).await?, counted()).await,
-        Transport::Tls(config) => {
-            let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']).to_owned();
-            let name = ServerName::try_from(name).map_err(std::io::Error::other)?;
+        Transport::Tls(config, name) => {
             let socket = TcpStream::connect(address).await?;
-            stream(TlsConnector::from(config.clone()).connect(name, socket).await?, counted()).await
+            stream(TlsConnector::from(config.clone()).connect(name.clone(), socket).await?, counted()).await
         }
     }
 }
 
-async fn stream(mut stream: impl AsyncWrite + Unpin, messages: impl Iterator<Item = String>) -> std::io::Result<()> {
+async fn stream(mut stream: impl AsyncRead + AsyncWrite + Unpin, messages: impl Iterator<Item = String>) -> std::io::Result<()> {
     for message in messages {
         stream.write_all(message.as_bytes()).await?;
     }
-    // Nothing comes back; that the other end took it all is as much as can be known.
-    stream.shutdown().await
+    stream.shutdown().await?;
+    // Nothing is said back but that the other end closes, too: then it took everything. What is closed with something unread (TLS
+    // has tickets) would lose what is still on its way.
+    match tokio::io::copy(&mut stream, &mut tokio::io::sink()).await {
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What a syslog server has to prove itself by: an authority of the settings, or those of the machine.
@@ -179,6 +182,9 @@ fn trust(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     for certificate in read {
         let certificate = certificate.map_err(|error| bad(&format!("{}: {error}", file.display())))?;
         roots.add(certificate).map_err(|error| bad(&format!("{}: {error}", file.display())))?;
+    }
+    if roots.is_empty() {
+        return Err(bad(&format!("{}: no certificate is in it", file.display())));
     }
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
@@ -227,11 +233,21 @@ pub fn sinks(settings: &AuditSettings) -> Result<Vec<Sink>, Error> {
         let transport = match scheme {
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
-            "tls" => Transport::Tls(Arc::new(trust(settings.syslog_ca_file.as_deref())?)),
+            "tls" => {
+                let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(name).map_err(|error| bad(format!("audit.syslog: `{text}`: {error}")))?;
+                Transport::Tls(Arc::new(trust(settings.syslog_ca_file.as_deref())?), name)
+            }
             _ => {
                 return Err(bad(format!("audit.syslog: `{text}`: expected tls://host:port, tcp://host:port or udp://host:port")));
             }
         };
+        if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err(bad(format!("audit.syslog: `{text}`: expected a port")));
+        }
+        if settings.syslog_ca_file.is_some() && scheme != "tls" {
+            return Err(bad("audit.syslog_ca_file: it is of use with tls:// alone".to_owned()));
+        }
         sinks.push(Sink::Syslog { address: address.to_owned(), transport });
     }
     if let Some(url) = &settings.webhook {

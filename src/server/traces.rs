@@ -7,7 +7,7 @@
 
 use crate::{
     config::{SystemRandom, TraceSettings},
-    domain::{Error, ErrorKind, Random},
+    domain::{Error, ErrorKind, Random, trace},
     pages,
 };
 use async_trait::async_trait;
@@ -104,25 +104,12 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target().starts_with("daypass")
 }
 
-/// The methods that there are; others are strangers' inventions (semantic conventions for HTTP spans).
-const METHODS: [Method; 9] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-    Method::CONNECT,
-    Method::TRACE,
-];
-
 /// The span of a request; none for those that only ask whether somebody is there.
 pub(super) fn request(request: &axum::extract::Request, request_id: &str) -> Span {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return Span::none();
     }
-    let method = METHODS.iter().find(|known| *known == request.method()).map_or("_OTHER", Method::as_str);
+    let method = trace::method(request.method().as_str());
     info_span!(
         "request",
         otel.name = method,
@@ -149,7 +136,7 @@ pub(super) fn follow(span: &Span, headers: &HeaderMap) {
 /// Names a request after its route: a path is one of too many.
 pub(super) fn name(span: &Span, method: &Method, route: &str) {
     span.record("http.route", route);
-    span.context().span().update_name(format!("{method} {route}"));
+    span.context().span().update_name(format!("{} {route}", trace::method(method.as_str())));
 }
 
 /// How the exporter, which has a thread of its own, reaches the network.

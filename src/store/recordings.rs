@@ -89,8 +89,27 @@ impl Split {
             return None;
         }
         let split = Self { checks: checks.unwrap_or_else(|| json!([])), identity };
-        record.note(RECORDED, digest(&split.checks.to_string(), split.identity.as_ref().map(ToString::to_string).as_deref()));
+        record.note(RECORDED, digest(&split.columns(record)));
         Some(split)
+    }
+
+    /// The recording, as it is stored: [`TEXTS`], whether it was a test, and when.
+    fn columns(&self, record: &AuditRecord) -> [Option<String>; 10] {
+        // One of the databases knows no text with this character.
+        let text = |text: &str| Some(text.replace('\0', "\u{fffd}"));
+        let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
+        [
+            text(record.event_name),
+            text(record.notes.0.get("source").and_then(Value::as_str).unwrap_or_default()),
+            text(&reference(&record.request_id)),
+            text(&self.person()),
+            code.and_then(text),
+            message.and_then(text),
+            Some(self.checks.to_string()),
+            self.identity.as_ref().map(ToString::to_string),
+            Some(i64::from(record.notes.0.contains_key("test")).to_string()),
+            Some(record.time.0.to_string()),
+        ]
     }
 
     /// Text that a search for a person goes through, in lower case.
@@ -105,9 +124,21 @@ impl Split {
     }
 }
 
+/// Columns of text.
+const TEXTS: [&str; 8] = ["event_name", "source", "reference", "person", "error_code", "error_message", "checks", "identity"];
+
 /// SHA-256 of a recording, in hexadecimal.
-fn digest(checks: &str, identity: Option<&str>) -> String {
-    sha256_hex(&json!([checks, identity]).to_string())
+fn digest(columns: &[Option<String>; 10]) -> String {
+    sha256_hex(&json!(columns).to_string())
+}
+
+/// The same of what is stored.
+fn digest_of_row(row: &Row) -> String {
+    let [name, source, reference, person, code, message, checks, identity] = TEXTS.map(|column| row.get(column));
+    let (test, time) = (i64::from(row.get::<bool>("test")), row.get::<i64>("time"));
+    let numbers = [test, time].map(|number| Some(number.to_string()));
+    let [test, time] = numbers;
+    digest(&[name, source, reference, person, code, message, checks, identity, test, time])
 }
 
 /// The digest that an audit record holds; none where it has no recording.
@@ -121,11 +152,10 @@ pub(super) async fn altered(tx: &mut Tx, records: Vec<(i64, String, String)>) ->
     if records.is_empty() {
         return Ok(None);
     }
-    let mut query = sql::query("SELECT event_id, checks, identity FROM recording WHERE event_id IN (");
+    let mut query = sql::query("SELECT * FROM recording WHERE event_id IN (");
     query.push_list(records.iter().map(|(_, event_id, _)| event_id)).push(")");
     let rows = query.fetch_all(tx).await?;
-    let digest = |row: &Row| digest(row.get("checks"), row.get("identity"));
-    let kept: HashMap<String, String> = rows.iter().map(|row| (row.get("event_id"), digest(row))).collect();
+    let kept: HashMap<String, String> = rows.iter().map(|row| (row.get("event_id"), digest_of_row(row))).collect();
     let other = |(_, event_id, digest): &(i64, String, String)| kept.get(event_id).is_some_and(|kept| kept != digest);
     Ok(records.into_iter().find(other).map(|(sequence, event_id, _)| (sequence, event_id)))
 }
@@ -136,24 +166,14 @@ pub(super) async fn write_all(recorded: &[(&AuditRecord, Split)], tx: &mut Tx) -
         return Ok(());
     }
     let mut query = sql::query(
-        "INSERT INTO recording (event_id, time, event_name, source, reference, person, error_code, error_message, checks, identity, test) ",
+        "INSERT INTO recording (event_id, time, test, event_name, source, reference, person, error_code, error_message,
+                                checks, identity) ",
     );
     let row = |(record, split): &(&AuditRecord, Split)| -> Vec<SqlValue> {
-        let (code, message) = record.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
-        let source = record.notes.0.get("source").and_then(Value::as_str).unwrap_or_default();
-        vec![
-            (&record.event_id).into(),
-            record.time.0.into(),
-            record.event_name.into(),
-            source.into(),
-            reference(&record.request_id).into(),
-            split.person().into(),
-            code.into(),
-            message.into(),
-            split.checks.to_string().into(),
-            split.identity.as_ref().map(ToString::to_string).into(),
-            record.notes.0.contains_key("test").into(),
-        ]
+        let [name, source, reference, person, code, message, checks, identity, ..] = split.columns(record);
+        let test = record.notes.0.contains_key("test");
+        let texts = [name, source, reference, person, code, message, checks, identity].map(SqlValue::from);
+        [(&record.event_id).into(), record.time.0.into(), test.into()].into_iter().chain(texts).collect()
     };
     query.push_rows(recorded.iter().map(row));
     query.execute(tx).await.map(drop)

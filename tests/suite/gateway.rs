@@ -320,6 +320,30 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
 }
 
 #[tokio::test]
+async fn whoever_comes_in_a_crowd_has_used_nothing_up_and_is_no_guesser() {
+    let world = World::empty().await;
+    let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: true };
+    let passwords = world.operator().call(ApplyOrganization(wish)).await.unwrap().passwords;
+    let right = &passwords.iter().find(|(name, _)| name.as_str() == "jane@example.com").unwrap().1;
+    let nobody = world.nobody();
+    let begin = BeginSignIn { source: "people".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
+    let handle = nobody.call(begin).await.unwrap().handle;
+    let attempt = async || {
+        let arrival = Arrival::Password { user_name: "jane@example.com".to_owned(), password: right.clone() };
+        let answer = Answer::Direct { handle: handle.clone(), arrival };
+        nobody.call(CompleteSignIn { source: None, binding: Some("b".to_owned().into()), answer, reset: None }).await
+    };
+    let federation = &world.gateway.broker.federation;
+    let crowd: Vec<_> = std::iter::from_fn(|| federation.password_place().ok()).collect();
+    assert!(crowd.len() >= 32);
+    for _ in 0..10 {
+        assert_eq!(attempt().await.unwrap_err().kind, ErrorKind::Unavailable);
+    }
+    drop(crowd);
+    assert!(attempt().await.unwrap().session().is_some());
+}
+
+#[tokio::test]
 async fn a_right_that_another_node_took_away_is_decided_again_before_the_pen() {
     let world = World::demo().await;
     // Another process with the same files, which has not looked at them since.

@@ -343,6 +343,11 @@ async fn the_audit_log_proves_itself_and_names_the_first_bad_record(world: World
             Some((last - 5, "the recording beside the record was changed")),
         ),
         (
+            "UPDATE recording SET error_code = NULL".to_owned(),
+            "UPDATE recording SET error_code = 'StaleStep'".to_owned(),
+            Some((last - 5, "the recording beside the record was changed")),
+        ),
+        (
             "UPDATE audit SET sequence = 0 WHERE sequence = 1".to_owned(),
             "UPDATE audit SET sequence = 1 WHERE sequence = 0".to_owned(),
             Some((1, "the record was removed")),

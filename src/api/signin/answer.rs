@@ -379,6 +379,8 @@ async fn answer_step(
     arrival: Arrival,
 ) -> Result<(Result<Identified, Failure>, Continuation), Error> {
     let broker = call.broker;
+    let place = matches!(arrival, Arrival::Password { .. }).then(|| broker.federation.password_place());
+    let _place = place.transpose()?;
     let step = step::take(broker.store.ephemeral(), handle, binding.map(|binding| binding.expose().as_str())).await?;
     let source = source(call, &step.source)?;
     if from.is_some_and(|from| from != step.source) {

@@ -280,8 +280,11 @@ impl ReadTx<'_> {
             ChainReport { records: 0, seals: 0, begins_after: first, head: head.clone(), sealed_to: first, broken: None };
         let mut walk = Walk { seals, key: &key, noted, report: &mut report };
         let found = walk.from(&mut tx, first, &head).await?;
+        // A signature over what is not there any more.
+        let left = walk.seals.back().map(|(sequence, _)| *sequence);
         tx.rollback().await?;
-        report.broken = found.err();
+        let cut = || left.map(|left| broken(head.sequence + 1, None, format!("records up to {left} were removed")));
+        report.broken = found.err().or_else(cut);
         Ok(report)
     }
 }

@@ -25,7 +25,10 @@ use tokio::{
 };
 
 pub const ORIGIN: &str = "http://127.0.0.1:1";
-const BINARY: &str = env!("CARGO_BIN_EXE_daypass");
+/// The program of this build, or another one (`make test-long`: what is released).
+fn binary() -> String {
+    std::env::var("DAYPASS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_daypass").to_owned())
+}
 /// Whatever is waited for is there by then, or the drill failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,7 +86,7 @@ impl Site {
     /// A command on the machine of a node; what it answers.
     pub fn run(&self, node: &str, arguments: &[&str]) -> serde_json::Value {
         let (file, data) = self.files(node);
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(arguments).arg("--json").arg("--config").arg(file).arg("--data").arg(data);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -113,7 +116,7 @@ impl Site {
     fn started(&self, name: &str, through: &[&str], port: u16) -> Node {
         let (file, data) = self.files(name);
         let mut line: Vec<String> = through.iter().map(|word| (*word).to_owned()).collect();
-        line.push(BINARY.to_owned());
+        line.push(binary());
         let (program, arguments) = line.split_first().unwrap();
         let mut command = Command::new(program);
         command.args(arguments).arg("serve").arg("--config").arg(file).arg("--data").arg(data);
