@@ -277,6 +277,7 @@ fn listener(settings: &Settings, traces: Option<&Traces>) -> Result<Dispatch, Fa
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test that can't go on should stop")]
 mod tests {
     use super::*;
 

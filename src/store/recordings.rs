@@ -129,7 +129,7 @@ const TEXTS: [&str; 8] = ["event_name", "source", "reference", "person", "error_
 
 /// SHA-256 of a recording, in hexadecimal.
 fn digest(columns: &[Option<String>; 10]) -> String {
-    sha256_hex(&json!(columns).to_string())
+    sha256_hex(json!(columns).to_string())
 }
 
 /// The same of what is stored.
