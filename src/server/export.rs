@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
 };
 use tokio_rustls::TlsConnector;
@@ -146,25 +146,25 @@ async fn syslog(gateway: &Gateway, address: &str, transport: &Transport, records
             }
             Ok(())
         }
-        Transport::Tcp => stream(TcpStream::connect(address).await?, counted()).await,
+        Transport::Tcp => stream(TcpStream::connect(address).await?, counted()).await.map(drop),
         Transport::Tls(config, name) => {
             let socket = TcpStream::connect(address).await?;
-            stream(TlsConnector::from(config.clone()).connect(name.clone(), socket).await?, counted()).await
+            let mut said = stream(TlsConnector::from(config.clone()).connect(name.clone(), socket).await?, counted()).await?;
+            // Closed with tickets of the server unread, the kernel would throw away what is still on its way: the server closes first.
+            match tokio::io::copy(&mut said, &mut tokio::io::sink()).await {
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+                Ok(_) | Err(_) => Ok(()),
+            }
         }
     }
 }
 
-async fn stream(mut stream: impl AsyncRead + AsyncWrite + Unpin, messages: impl Iterator<Item = String>) -> std::io::Result<()> {
+async fn stream<S: AsyncWrite + Unpin>(mut stream: S, messages: impl Iterator<Item = String>) -> std::io::Result<S> {
     for message in messages {
         stream.write_all(message.as_bytes()).await?;
     }
-    stream.shutdown().await?;
-    // Nothing is said back but that the other end closes, too: then it took everything. What is closed with something unread (TLS
-    // has tickets) would lose what is still on its way.
-    match tokio::io::copy(&mut stream, &mut tokio::io::sink()).await {
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    // Nothing comes back; that the other end took it all is as much as can be known.
+    stream.shutdown().await.map(|()| stream)
 }
 
 /// What a syslog server has to prove itself by: an authority of the settings, or those of the machine.

@@ -1,6 +1,7 @@
 //! The HTTP server: assembly, limits, TLS, graceful stop, health.
 
 pub mod export;
+mod follower;
 pub mod metrics;
 mod tls;
 pub mod traces;
@@ -42,7 +43,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -324,7 +325,7 @@ pub async fn serve(
         audit_days: settings.audit.kept_days,
         sinks: sinks.iter().map(export::Sink::name).collect(),
     };
-    let follower = Follower::start(&gateway, retention)?;
+    let follower = follower::Follower::start(&gateway, retention)?;
     let exports: Vec<_> = sinks.iter().map(|sink| tokio::spawn(export::follow(gateway.clone(), sink.clone()))).collect();
     let renewal = tokio::spawn(crate::api::metadata::keep_fresh(gateway.clone()));
     let reload = tls.clone().map(|tls| tokio::spawn(tls.follow()));
@@ -384,38 +385,6 @@ pub async fn serve(
     gateway.broker.store.close().await;
     drop(connections);
     Ok(())
-}
-
-/// Follows the store on a thread of its own: a crowd that keeps the others busy does not make this node one that knows nothing new.
-struct Follower {
-    end: oneshot::Sender<()>,
-    connections: Connections,
-}
-
-/// Keeps what the follower's connections need until they are closed.
-type Connections = oneshot::Sender<()>;
-
-impl Follower {
-    fn start(gateway: &Gateway, retention: Retention) -> Result<Self, Error> {
-        let store = gateway.broker.store.clone();
-        let ((end, ended), (connections, closed)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
-        let work = async move {
-            tokio::select! {
-                () = store.follow(retention) => tracing::error!("the store is not followed any more"),
-                _ = ended => {}
-            }
-            let _ = closed.await;
-        };
-        let thread = std::thread::Builder::new().name("follower".to_owned());
-        thread.spawn(move || runtime.block_on(work)).map_err(Error::internal)?;
-        Ok(Self { end, connections })
-    }
-
-    fn end(self) -> Connections {
-        drop(self.end);
-        self.connections
-    }
 }
 
 /// Serves metrics on an address of their own.

@@ -295,12 +295,19 @@ async fn a_person_s_session_follows_the_directory_and_ends_with_the_one_that_len
     assert_eq!(world.gateway.person(session("c", None)).await.unwrap_err().kind, ErrorKind::InvalidBearer, "the source is gone");
 }
 
-#[tokio::test]
-async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_signs_in() {
+/// The demo organization, and Jane's password.
+async fn with_passwords() -> (World, Secret<String>) {
     let world = World::empty().await;
     let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: true };
     let passwords = world.operator().call(ApplyOrganization(wish)).await.unwrap().passwords;
-    let right = &passwords.iter().find(|(name, _)| name.as_str() == "jane@example.com").unwrap().1;
+    let jane = passwords.into_iter().find(|(name, _)| name.as_str() == "jane@example.com").unwrap().1;
+    (world, jane)
+}
+
+#[tokio::test]
+async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_signs_in() {
+    let (world, right) = with_passwords().await;
+    let right = &right;
     let attempt = async |password: &Secret<String>| {
         let nobody = world.nobody();
         let begin =
@@ -321,10 +328,8 @@ async fn the_sixth_wrong_password_in_a_row_waits_and_the_right_one_after_it_sign
 
 #[tokio::test]
 async fn whoever_comes_in_a_crowd_has_used_nothing_up_and_is_no_guesser() {
-    let world = World::empty().await;
-    let wish = PlanOrganization { file: parse(DEMO, "toml").unwrap(), prune: false, new_passwords: true };
-    let passwords = world.operator().call(ApplyOrganization(wish)).await.unwrap().passwords;
-    let right = &passwords.iter().find(|(name, _)| name.as_str() == "jane@example.com").unwrap().1;
+    let (world, right) = with_passwords().await;
+    let right = &right;
     let nobody = world.nobody();
     let begin = BeginSignIn { source: "people".to_owned(), continuation: Continuation::Portal, binding: "b".to_owned().into() };
     let handle = nobody.call(begin).await.unwrap().handle;
