@@ -13,11 +13,21 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::os::unix::process::CommandExt as _;
 
-/// Services of the broker: programs find them there and nothing else.
-pub(super) const SERVICES: [&str; 9] =
-    ["sts", "sso", "sso_oidc", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
+/// Services of the broker, as the AWS CLI's configuration spells them: programs find them there and nothing else.
+pub(super) const SERVICES: [&str; 10] = [
+    "sts",
+    "sso",
+    "sso_oidc",
+    "sso_admin",
+    "signin",
+    "iam",
+    "organizations",
+    "cloudtrail",
+    "accessanalyzer",
+    "rolesanywhere",
+];
 /// What would win over the credentials, or stand beside them from another time.
-const LEFTOVERS: [&str; 7] = [
+pub(super) const LEFTOVERS: [&str; 7] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SECURITY_TOKEN",
@@ -26,6 +36,8 @@ const LEFTOVERS: [&str; 7] = [
     "AWS_ROLE_SESSION_NAME",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
+/// The credentials themselves, and when they end.
+pub(super) const KEYS: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
 
 /// Run a command with the credentials of a role in its environment.
 ///
@@ -95,23 +107,30 @@ impl Shell {
     }
 }
 
-/// What a program needs: the credentials, and where the broker is.
-fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str) -> Vec<(String, String)> {
-    let mut variables = vec![
-        ("AWS_ACCESS_KEY_ID".to_owned(), credentials.access_key_id.clone()),
-        ("AWS_SECRET_ACCESS_KEY".to_owned(), credentials.secret_access_key.expose().clone()),
-        ("AWS_SESSION_TOKEN".to_owned(), credentials.session_token.expose().clone()),
-        ("AWS_CREDENTIAL_EXPIRATION".to_owned(), Timestamp(credentials.expiration).to_string()),
-        ("AWS_ACCOUNT_ID".to_owned(), account.to_owned()),
-        ("DAYPASS_ROLE".to_owned(), format!("{account}/{role}")),
-    ];
+/// Where the broker is, and a region: programs want one, and the broker takes any.
+pub(super) fn surroundings(url: &str) -> Vec<(String, String)> {
     let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
-    variables.extend(SERVICES.map(endpoint));
-    // Programs want one; the broker takes any. The third says that it came from here.
+    let mut variables = Vec::from(SERVICES.map(endpoint));
+    // The third says that it came from here.
     if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some() {
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION", "DAYPASS_REGION"];
         variables.extend(names.map(|name| (name.to_owned(), "us-east-1".to_owned())));
     }
+    variables
+}
+
+/// What a program needs: the credentials, and where the broker is.
+fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str) -> Vec<(String, String)> {
+    let [id, secret, token, end] = KEYS.map(str::to_owned);
+    let mut variables = vec![
+        (id, credentials.access_key_id.clone()),
+        (secret, credentials.secret_access_key.expose().clone()),
+        (token, credentials.session_token.expose().clone()),
+        (end, Timestamp(credentials.expiration).to_string()),
+        ("AWS_ACCOUNT_ID".to_owned(), account.to_owned()),
+        ("DAYPASS_ROLE".to_owned(), format!("{account}/{role}")),
+    ];
+    variables.extend(surroundings(url));
     variables
 }
 
@@ -159,6 +178,18 @@ impl Env {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_service_that_is_served_is_found_at_the_broker() {
+        let served = include_str!("../../tests/golden/operations.txt").lines().filter_map(|line| {
+            let (name, count) = line.strip_prefix("## ")?.split_once(": ")?;
+            (!count.starts_with("0 ")).then_some(name)
+        });
+        for name in served {
+            let spelled = if name == "access-analyzer" { "accessanalyzer".to_owned() } else { name.replace('-', "_") };
+            assert!(SERVICES.contains(&spelled.as_str()), "{name} is served, and profiles lead to AWS for it");
+        }
+    }
 
     #[test]
     fn a_value_stays_one_word_in_every_shell() {

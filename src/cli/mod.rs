@@ -26,6 +26,7 @@ pub mod roles;
 pub mod root_key;
 pub mod serve;
 mod session;
+mod signature;
 pub mod store;
 mod terminal;
 pub mod whoami;
@@ -130,6 +131,11 @@ pub(crate) struct SettingsArguments {
 }
 
 impl SettingsArguments {
+    /// Whether somebody said where they are.
+    pub(crate) const fn are_given(&self) -> bool {
+        self.config.is_some() || self.data.is_some()
+    }
+
     pub(crate) fn load(&self) -> Result<Settings, Failure> {
         let mut settings = Settings::load(self.config.as_deref(), variable).map_err(Failure::from)?;
         if let Some(data) = &self.data {

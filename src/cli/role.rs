@@ -179,6 +179,11 @@ async fn of_account(
 }
 
 impl RoleChoice {
+    /// Whether anything was said.
+    pub(super) const fn is_given(&self) -> bool {
+        self.text.is_some() || self.account.is_some()
+    }
+
     /// Account and name of the role that is meant.
     pub(super) async fn resolve(self, home: &Home) -> Result<(String, String), Failure> {
         // What says it all needs nobody to be asked.

@@ -2,23 +2,44 @@
 
 use super::{
     Failure,
+    client::BrokerClient,
     home::Home,
     role::{AvailableRole, available},
     session::SavedSession,
-    terminal::{self, Paint, print},
+    terminal::{self, Paint, harmless, print},
 };
+use crate::domain::Timestamp;
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Say who is signed in where, and which roles they may take.
 #[derive(Debug, Args)]
 pub struct Whoami {}
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Person {
+    name: String,
+    email: Option<String>,
+    identity_source: String,
+    subject: String,
+    /// Epoch milliseconds.
+    session_expiration: i64,
+}
+
 #[derive(Serialize)]
 struct Answer {
     url: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    identity_source: String,
+    subject: String,
+    /// When the token ends.
     expires: String,
     renewed: bool,
+    /// When the session ends, however often the token is renewed.
+    session_expires: String,
     roles: Vec<AvailableRole>,
 }
 
@@ -27,13 +48,26 @@ impl Whoami {
         let home = Home::open()?;
         let roles = available(&home).await?;
         let session = SavedSession::load(&home)?;
-        let (expires, renewed) = (session.token.expires.to_string(), session.token.refresh_token.is_some());
-        let answer = Answer { url: session.url, expires, renewed, roles };
+        let person: Person =
+            BrokerClient::new(&session.url)?.get("/token/whoAmI", &[], &session.token.access_token).await?;
+        let answer = Answer {
+            url: session.url,
+            name: harmless(&person.name),
+            email: person.email.as_deref().map(harmless),
+            identity_source: harmless(&person.identity_source),
+            subject: harmless(&person.subject),
+            expires: session.token.expires.to_string(),
+            renewed: session.token.refresh_token.is_some(),
+            session_expires: Timestamp(person.session_expiration).to_string(),
+            roles,
+        };
         if terminal::json() {
             return terminal::print_json(&answer);
         }
-        let renews = if answer.renewed { ", and renewed by itself" } else { "" };
-        print(&format!("Signed in to {} until {}{renews}.\n", answer.url, answer.expires));
+        let Answer { url, name, email, identity_source, subject, session_expires, .. } = &answer;
+        let known = email.as_ref().unwrap_or(subject);
+        let who = if name == known { name.clone() } else { format!("{name} ({known})") };
+        print(&format!("{who}, of {identity_source}\nSigned in to {url} until {session_expires}\n"));
         print(&list(&answer.roles));
         Ok(())
     }

@@ -172,11 +172,7 @@ impl<'a> Authorization<'a> {
     /// The signing key of a secret for this request's day, region and service. It can be kept as long as that holds.
     #[must_use]
     pub fn signing_key(&self, secret: &str) -> SigningKey {
-        let mut key = mac(format!("AWS4{secret}").as_bytes(), self.date());
-        for part in [self.region(), self.service(), "aws4_request"] {
-            key = mac(key.as_ref(), part);
-        }
-        SigningKey { scope: self.scope().to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()) }
+        SigningKey::new(secret, self.date(), self.region(), self.service())
     }
 
     /// Verifies the signature over the whole request, its time, and that everything that steers the request is signed.
@@ -193,8 +189,8 @@ impl<'a> Authorization<'a> {
     /// As for [`Authorization::verify`].
     pub fn verify_with(&self, request: HttpRequest<'_>, key: &SigningKey, service: &str, now: Timestamp) -> Result<(), Error> {
         let canonical = self.checked(request, service, now)?;
-        let signed = hmac::sign(&key.key, self.string_to_sign(ALGORITHM, &canonical).as_bytes());
-        if key.scope == self.scope() && same(&lower_hex(signed.as_ref()), &self.signature) { Ok(()) } else { Err(mismatch()) }
+        let signed = key.sign(&self.string_to_sign(ALGORITHM, &canonical));
+        if key.scope == self.scope() && same(&signed, &self.signature) { Ok(()) } else { Err(mismatch()) }
     }
 
     /// Whether the key is for this request's day, region and service.
@@ -325,6 +321,27 @@ impl<'a> Authorization<'a> {
 pub struct SigningKey {
     scope: String,
     key: hmac::Key,
+}
+
+impl SigningKey {
+    /// For a day (`20261128`), a region and a service.
+    #[must_use]
+    pub fn new(secret: &str, date: &str, region: &str, service: &str) -> Self {
+        let mut key = mac(format!("AWS4{secret}").as_bytes(), date);
+        for part in [region, service, "aws4_request"] {
+            key = mac(key.as_ref(), part);
+        }
+        Self {
+            scope: format!("{date}/{region}/{service}/aws4_request"),
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
+        }
+    }
+
+    /// The signature of a string to sign, in hex.
+    #[must_use]
+    pub fn sign(&self, text: &str) -> String {
+        lower_hex(hmac::sign(&self.key, text.as_bytes()).as_ref())
+    }
 }
 
 impl std::fmt::Debug for SigningKey {

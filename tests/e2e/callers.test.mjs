@@ -216,6 +216,8 @@ async function agent(...words) {
 }
 
 const clean = { AWS_CONFIG_FILE: '/dev/null', AWS_SHARED_CREDENTIALS_FILE: '/dev/null' };
+// What a machine has of others: it would win over the agent.
+const others = { AWS_WEB_IDENTITY_TOKEN_FILE: '/no/such', AWS_ROLE_ARN: 'arn:aws:iam::111122223333:role/other', AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '/other' };
 
 test('a program finds its role through the agent: container endpoint and IMDSv2, by token and by certificate', async () => {
   const folder = e2e.folder();
@@ -253,11 +255,20 @@ test('a program finds its role through the agent: container endpoint and IMDSv2,
   }, { 'no token': 401, 'wrong token': 401, 'from a page': 403, forwarded: 403, 'version 1': 401, 'no life': 400, 'too long a life': 400, 'made-up token': 401, good: 200 });
   await byToken.stop();
   // Around one command, whose exit code it passes on.
-  const around = (expect, ...words) => e2e.run(e2e.daypass, ['agent', '--url', broker.url, '--role-arn', `arn:aws:iam::${MANAGEMENT}:role/Loop`, '--web-identity-token-file', inside('token'), '--', ...words], { env: clean, expect });
+  const around = (expect, ...words) => e2e.run(e2e.daypass, ['agent', '--url', broker.url, '--role-arn', `arn:aws:iam::${MANAGEMENT}:role/Loop`, '--web-identity-token-file', inside('token'), '--', ...words], { env: { ...clean, ...others }, expect });
   const who = around(0, process.env.E2E_AWS_V1, 'sts', 'get-caller-identity', '--output', 'json', '--endpoint-url', broker.url, '--region', 'eu-west-1');
   assert.equal(JSON.parse(who.stdout).Arn, loop);
   around(7, 'sh', '-c', 'exit 7');
   assert.match(around(1, 'no-such-program').stderr, /no-such-program: No such file/);
+  around(143, 'sh', '-c', 'kill -TERM $$');
+  around(0, 'sh', '-c', `test "$AWS_ENDPOINT_URL_STS" = ${broker.url} && test -z "$AWS_WEB_IDENTITY_TOKEN_FILE$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"`);
+  // Ctrl-C is for the command to decide on, and what is sent to the agent alone is passed on.
+  const script = 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done';
+  const running = e2e.start(e2e.daypass, ['agent', '--url', broker.url, '--role-arn', `arn:aws:iam::${MANAGEMENT}:role/Loop`, '--web-identity-token-file', inside('token'), '--', 'sh', '-c', script], { env: clean });
+  await e2e.until('the command runs', () => running.output.stdout.includes('ready'));
+  running.child.kill('SIGINT');
+  running.child.kill('SIGTERM');
+  assert.equal((await running.ended).code, 9);
 
   // By a certificate that openssl made.
   const openssl = (...words) => e2e.run('openssl', words, { cwd: folder });

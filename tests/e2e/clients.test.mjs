@@ -42,7 +42,7 @@ trust_policy = '''${trust('nobodies')}'''
 const ARN = `arn:aws:sts::${ACCOUNT}:assumed-role/Reader/jane@e2e.test`;
 const OLD = '/usr/bin/aws';
 
-let broker, passwords, browser, page;
+let broker, passwords, browser, page, dataFiles;
 
 // A person's machine: a home folder with the profiles that `daypass configure` writes.
 class Home {
@@ -57,11 +57,15 @@ class Home {
 
   file(...names) { return path.join(this.folder, ...names); }
 
-  // Roles are known to who is signed in: with a session of its own, as a person would.
-  async configure(env = {}) {
+  async login() {
     const login = e2e.start(e2e.daypass, ['login', '--no-browser'], { env: this.env });
     await approve(login, 'stderr');
     assert.equal((await login.ended).code, 0, login.output.stderr);
+  }
+
+  // Roles are known to who is signed in: with a session of its own, as a person would.
+  async configure(env = {}) {
+    await this.login();
     e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: { ...this.env, ...env } });
     fs.appendFileSync(this.file('.aws/config'), `\n[profile closed]\nsso_session = corp\nsso_account_id = ${ACCOUNT}\nsso_role_name = Closed\nregion = us-east-1\nservices = corp\n`
       + '\n[profile elsewhere]\nsso_session = corp\nsso_account_id = 999988887777\nsso_role_name = Reader\nregion = us-east-1\nservices = corp\n');
@@ -80,6 +84,9 @@ class Home {
     const folder = this.file('.aws/login/cache');
     return rewritten(path.join(folder, fs.readdirSync(folder)[0]), change);
   }
+
+  // Its credentials have ended.
+  endLogin() { return this.loginToken((token) => ({ accessToken: { ...token.accessToken, ...past() } })); }
 
   // What CLIs keep of roles: gone when the credentials would have ended.
   forgetCredentials() { fs.rmSync(this.file('.aws/cli/cache'), { recursive: true, force: true }); }
@@ -102,6 +109,24 @@ const clients = {
   // It asks the profile where the portal is, and not where tokens are renewed (aws-config 1.13).
   'the Rust SDK': withEndpoint(program(path.join(e2e.root, 'target/debug/examples/whoami'))),
 };
+const OLD_CLI = 'the AWS CLI 2.9.19';
+// It knows no single sign-on but `aws sso login`; and no endpoints, for which it has data files.
+const clientsOfSso = {
+  ...clients,
+  [OLD_CLI]: (home, profile) => program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-1', '--output', 'json')({ ...home, env: { ...home.env, AWS_DATA_PATH: dataFiles } }, profile),
+};
+
+// Every client, with each sign-in that it knows, when all that they hold has just ended.
+async function each(home, check) {
+  for (const [name, client] of Object.entries(clientsOfSso)) {
+    for (const profile of name in clients ? ['Main-Reader', 'local'] : ['Main-Reader']) {
+      home.forgetCredentials();
+      home.token(past);
+      home.endLogin();
+      await check(client, profile, `${name}, ${profile}`);
+    }
+  }
+}
 
 async function identity(client, home, profile = 'Main-Reader') {
   const done = await client(home, profile);
@@ -109,10 +134,10 @@ async function identity(client, home, profile = 'Main-Reader') {
   return JSON.parse(done.stdout).Arn;
 }
 
-async function refusal(client, home, profile = 'Main-Reader') {
+async function refusal(client, home, profile = 'Main-Reader', who = '') {
   const done = await client(home, profile);
-  assert.notEqual(done.code, 0, done.stdout);
-  return done.stdout + done.stderr;
+  assert.notEqual(done.code, 0, `${who}: ${done.stdout}`);
+  return `${who}: ${done.stdout}${done.stderr}`;
 }
 
 // Opens the address that a program shows, and approves.
@@ -132,6 +157,19 @@ async function ssoLogin(home, program = process.env.E2E_AWS_CURRENT, ...words) {
   assert.equal(done.code, 0, done.stdout + done.stderr);
 }
 
+// The other sign-in: one role, chosen in the browser, and a code to paste.
+async function awsLogin(home) {
+  if (!fs.readFileSync(home.file('.aws/config'), 'utf8').includes('[profile local]')) {
+    fs.appendFileSync(home.file('.aws/config'), '\n[profile local]\nregion = us-east-1\nservices = corp\n');
+  }
+  const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'local', '--remote'], { env: home.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use this role: Reader in Main' }).click());
+  login.child.stdin.write(`${await page.locator('#code').innerText()}\n`);
+  const done = await login.ended;
+  assert.equal(done.code, 0, done.stdout + done.stderr);
+  assert.match(fs.readFileSync(home.file('.aws/config'), 'utf8'), new RegExp(`login_session = ${ARN}`));
+}
+
 async function signIn() {
   await e2e.signInByPassword(page, broker, 'jane@e2e.test', passwords['jane@e2e.test']);
   await page.getByRole('heading', { name: 'Your roles' }).waitFor();
@@ -144,6 +182,8 @@ before(async () => {
   browser = await launch();
   page = browser.page;
   await signIn();
+  const old = await new Home().configure({ PATH: `/usr/bin:${process.env.PATH}` });
+  dataFiles = old.file('.aws/models');
 });
 
 after(async () => {
@@ -151,7 +191,7 @@ after(async () => {
   await broker?.kill('SIGTERM');
 });
 
-for (const [name, client] of Object.entries(clients)) {
+for (const [name, client] of Object.entries(clientsOfSso)) {
   test(`aws sso login, then ${name}: used, renewed, refused, renewed by two at once`, async () => {
     const home = await new Home().configure();
     await ssoLogin(home);
@@ -180,20 +220,16 @@ for (const [name, client] of Object.entries(clients)) {
       assert.deepEqual(await Promise.all([renewing(), renewing()]), [ARN, ARN]);
     }
   });
+}
 
+for (const [name, client] of Object.entries(clients)) {
   test(`aws login, then ${name}: used, renewed, bound to its key`, async () => {
     const home = await new Home().configure();
-    fs.appendFileSync(home.file('.aws/config'), '\n[profile local]\nregion = us-east-1\nservices = corp\n');
-    const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'local', '--remote'], { env: home.env, stdio: ['pipe', 'pipe', 'pipe'] });
-    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use this role: Reader in Main' }).click());
-    login.child.stdin.write(`${await page.locator('#code').innerText()}\n`);
-    const done = await login.ended;
-    assert.equal(done.code, 0, done.stdout + done.stderr);
-    assert.match(fs.readFileSync(home.file('.aws/config'), 'utf8'), new RegExp(`login_session = ${ARN}`));
+    await awsLogin(home);
     assert.equal(await identity(client, home, 'local'), ARN);
-    const before = home.loginToken((token) => ({ accessToken: { ...token.accessToken, ...past() } }));
+    const before = home.endLogin();
     assert.equal(await identity(client, home, 'local'), ARN);
-    const after = home.loginToken((token) => ({ accessToken: { ...token.accessToken, ...past() } }));
+    const after = home.endLogin();
     assert.notEqual(after.refreshToken, before.refreshToken);
     assert.notEqual(after.accessToken.sessionToken, before.accessToken.sessionToken);
     // Whoever takes the refresh token has not the key.
@@ -247,7 +283,7 @@ test('by device code, and logout: the token is dead at the broker, too', async (
   const renewed = await fetch(`${broker.url}/token`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ clientId, clientSecret, grantType: 'refresh_token', refreshToken }) });
   assert.equal(renewed.status, 400);
   assert.equal((await renewed.json()).error, 'invalid_grant');
-  for (const client of Object.values(clients)) await refusal(client, home);
+  for (const client of Object.values(clientsOfSso)) await refusal(client, home);
 });
 
 test('the start URL answers as the AWS CLI asks', async () => {
@@ -267,27 +303,22 @@ test('the broker is killed between login and approval, and while a session lives
   });
   const done = await login.ended;
   assert.equal(done.code, 0, done.stdout + done.stderr);
+  await awsLogin(home);
   await broker.kill();
   await broker.start();
-  for (const client of Object.values(clients)) {
-    home.forgetCredentials();
-    home.token(past);
-    assert.equal(await identity(client, home), ARN);
-  }
+  await each(home, async (client, profile) => assert.equal(await identity(client, home, profile), ARN));
 });
 
 test('a role is taken away from somebody who is signed in, and comes back', async () => {
   const home = await new Home().configure();
   await ssoLogin(home);
+  await awsLogin(home);
   broker.apply(organization('others'));
   await e2e.until('the role is gone', async () => {
     home.forgetCredentials();
     return /No access/.test((await clients['the current AWS CLI v2'](home, 'Main-Reader')).stderr);
   });
-  for (const client of Object.values(clients)) {
-    home.forgetCredentials();
-    assert.match(await refusal(client, home), /No access|Forbidden/i);
-  }
+  await each(home, async (client, profile, who) => assert.match(await refusal(client, home, profile, who), /No access|Forbidden|denied|credentials/i));
   // The profile goes with it; people's own stay.
   e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: home.env });
   const config = fs.readFileSync(home.file('.aws/config'), 'utf8');
@@ -297,29 +328,97 @@ test('a role is taken away from somebody who is signed in, and comes back', asyn
     e2e.run(e2e.daypass, ['configure', '--session', 'corp', '--yes'], { env: home.env });
     return fs.readFileSync(home.file('.aws/config'), 'utf8').includes('[profile Main-Reader]');
   });
-  assert.equal(await identity(clients['boto3'], home), ARN);
+  // Nothing was used up by what was refused meanwhile.
+  await each(home, async (client, profile) => assert.equal(await identity(client, home, profile), ARN));
+});
+
+test('aws logout forgets the role here; the portal ends it everywhere', async () => {
+  const home = await new Home().configure();
+  await awsLogin(home);
+  const kept = home.file('kept');
+  fs.cpSync(home.file('.aws/login/cache'), kept, { recursive: true });
+  const out = await e2e.start(process.env.E2E_AWS_CURRENT, ['logout', '--profile', 'local'], { env: home.env }).ended;
+  assert.equal(out.code, 0, out.stdout + out.stderr);
+  const current = clients['the current AWS CLI v2'];
+  await refusal(current, home, 'local');
+  // The AWS CLI tells nobody. Somebody who copied its files goes on, until the person ends that session.
+  fs.cpSync(kept, home.file('.aws/login/cache'), { recursive: true });
+  home.endLogin();
+  assert.equal(await identity(current, home, 'local'), ARN);
+  await page.goto(`${broker.url}/security`);
+  const sessions = page.getByRole('listitem').filter({ hasText: `aws login as Reader in ${ACCOUNT}` });
+  const before = await sessions.count();
+  // The latest stands first.
+  await sessions.first().getByRole('button', { name: 'Sign out' }).click();
+  await e2e.until('one less', async () => (await sessions.count()) === before - 1);
+  home.endLogin();
+  assert.match(await refusal(current, home, 'local'), /login|expired/i);
+});
+
+test('daypass itself: wrong roles, a broker that is away, a role that goes, a revocation, the end', async () => {
+  const home = await new Home().configure();
+  const daypass = (words, expect = 0, env = {}) => e2e.run(e2e.daypass, words, { env: { ...home.env, ...env }, expect });
+  const who = (words, env) => JSON.parse(daypass(words, 0, env).stdout);
+  const reader = ['credential-process', '--account', ACCOUNT, '--role', 'Reader'];
+  assert.match(daypass(['whoami']).stdout, /^Jane Doe \(jane@e2e\.test\), of people\nSigned in to http:\S+ until 20\S+Z\n/);
+  assert.equal(JSON.parse(daypass(['exec', 'reader', '--', process.env.E2E_AWS_V1, 'sts', 'get-caller-identity', '--output', 'json']).stdout).Arn, ARN);
+  assert.match(daypass(['exec', `${ACCOUNT}/Closed`, '--', 'true'], 4).stderr, /you may not take this role, or there is no such role\n {2}run: daypass roles/);
+  assert.match(daypass(['exec', '999988887777/Reader', '--', 'true'], 4).stderr, /you may not take this role/);
+  const first = who(reader);
+
+  // Away: what is there is given out, what is not is not.
+  await broker.kill();
+  assert.deepEqual(who(reader), first);
+  assert.match(daypass(['roles'], 1).stderr, /can't be reached/);
+  await broker.start();
+
+  broker.apply(organization('others'));
+  await e2e.until('the role is gone', async () => who(['roles', '--json']).length === 0);
+  assert.match(daypass(['console', `${ACCOUNT}/Reader`, '--print'], 4).stderr, /you may not take this role/);
+  assert.match(daypass(['roles']).stdout, /No role lets you in/);
+  broker.apply(organization('staff'));
+  await e2e.until('the role is back', async () => who(['roles', '--json']).length === 1);
+
+  // Half an hour on, a broker that was started again renews the session; nine hours on, it is over.
+  const later = e2e.clockAhead(65 * 60);
+  await broker.kill('SIGTERM');
+  await broker.start(later);
+  assert.notEqual(who(reader, later).AccessKeyId, first.AccessKeyId);
+  const over = e2e.clockAhead(9 * 3600);
+  await broker.kill('SIGTERM');
+  await broker.start(over);
+  for (const words of [reader, ['roles'], ['whoami'], ['exec', 'reader', '--', 'true'], ['console', 'reader', '--print']]) {
+    assert.match(daypass(words, 3, over).stderr, /your session has ended\n {2}run: daypass login/, words.join(' '));
+  }
+  await broker.kill('SIGTERM');
+  await broker.start();
+
+  // Signed in anew, and revoked.
+  await home.login();
+  who(reader);
+  broker.command('revoke', '--everything');
+  await e2e.until('the revocation is known', async () => (await e2e.start(e2e.daypass, ['roles'], { env: home.env }).ended).code === 3);
+  daypass(['console', 'reader', '--print'], 3);
+  await signIn();
 });
 
 test('a person is revoked, and the session ends by itself: clients say to sign in again, and then it works', async () => {
   const home = await new Home().configure();
   await ssoLogin(home);
+  await awsLogin(home);
   broker.command('revoke', '--everything');
   const portal = () => fetch(`${broker.url}/assignment/accounts`, { headers: { 'x-amz-sso_bearer_token': home.token().accessToken } });
   await e2e.until('the revocation is known', async () => (await portal()).status === 401);
-  for (const [name, client] of Object.entries(clients)) {
-    home.forgetCredentials();
-    assert.match(await refusal(client, home), /login|Unauthorized|expired|invalid/i, name);
-  }
+  await each(home, async (client, profile, who) => assert.match(await refusal(client, home, profile, who), /login|Unauthorized|expired|invalid/i));
   await signIn();
   await ssoLogin(home);
+  await awsLogin(home);
   assert.equal(await identity(clients['the current AWS CLI v2'], home), ARN);
 
   // Nine hours later.
+  const later = e2e.clockAhead(9 * 3600);
   await broker.kill('SIGTERM');
-  await broker.start(e2e.clockAhead(9 * 3600));
-  home.token(past);
-  for (const [name, client] of Object.entries(clients)) {
-    home.forgetCredentials();
-    assert.match(await refusal(client, home), /login|expired|InvalidGrant|refresh|Unauthorized/i, name);
-  }
+  await broker.start(later);
+  Object.assign(home.env, later);
+  await each(home, async (client, profile, who) => assert.match(await refusal(client, home, profile, who), /login|expired|InvalidGrant|refresh|Unauthorized/i));
 });

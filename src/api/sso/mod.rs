@@ -82,6 +82,7 @@ pub const TABLE: &[Entry] = &[
     Entry::rest::<ListAccountRoles>("GET", "/assignment/roles"),
     Entry::rest::<GetRoleCredentials>("GET", "/federation/credentials"),
     Entry::rest::<Logout>("POST", "/logout"),
+    Entry::rest::<WhoAmI>("GET", "/token/whoAmI"),
     Entry::inner::<portal::ListRoleOffers>(),
     Entry::inner::<portal::SetFavouriteRole>(),
 ];
@@ -290,6 +291,51 @@ impl Operation for GetRoleCredentials {
                 session_token: credentials.session_token,
                 expiration: credentials.expiration.0,
             },
+        })
+    }
+}
+
+/// Whose session a token stands for. AWS's own portal asks it, and its model does not publish it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhoAmI {}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonInfo {
+    /// What pages call the person.
+    pub name: String,
+    /// As the source gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// The identity source, by name.
+    pub identity_source: String,
+    /// What the source knows the person by.
+    pub subject: String,
+    /// When the session ends, however often its token is renewed: epoch **milliseconds**.
+    pub session_expiration: i64,
+}
+
+impl Operation for WhoAmI {
+    type Service = Sso;
+    type Mode = Read;
+    type Output = PersonInfo;
+    const NAME: &'static str = "WhoAmI";
+
+    fn access(&self, _scope: &Scope) -> Result<Access, Error> {
+        Ok(Access::Person { because: "a person may know who they are" })
+    }
+
+    async fn run(self, call: &mut Call<'_, Self>) -> Result<PersonInfo, Error> {
+        let session = person(call)?;
+        let identity = &session.identity;
+        Ok(PersonInfo {
+            name: identity.display_name().to_owned(),
+            email: identity.email.clone(),
+            identity_source: identity.provider.name.clone(),
+            subject: identity.subject.clone(),
+            session_expiration: session.expires.0,
         })
     }
 }

@@ -3,20 +3,45 @@
 mod serve;
 mod source;
 
-use super::{Failure, login::now};
+use super::{
+    Failure,
+    exec::{KEYS, LEFTOVERS, surroundings},
+    home::Home,
+    login::now,
+    role::{RoleChoice, remember},
+    session::SavedSession,
+    terminal,
+};
 use crate::{
     config::{SystemRandom, write_private},
     domain::{Arn, Random, Secret},
 };
 use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
 use source::{Certificate, Source, WebIdentity};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
-use tokio::net::TcpListener;
+use std::{
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
+    process::{Child, ExitStatus},
+    sync::Arc,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// What another server of credentials left: it would win over ours.
+const OF_OTHERS: [&str; 3] = [
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
 
 /// Serve credentials of a role to programs on this machine, renewed before they end.
 ///
 /// The role is taken by a workload's token (--web-identity-token-file), by a certificate (--certificate), or with the session
-/// of `daypass login` (--account, --role). No key is kept anywhere.
+/// of `daypass login` (ROLE). No key is kept anywhere.
 #[derive(Debug, Args)]
 pub struct Agent {
     /// Where to listen: a loopback address; port 0 takes a free one.
@@ -30,18 +55,14 @@ pub struct Agent {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Role of the signed-in person: its account.
-    #[arg(long, value_name = "ID", requires = "role", conflicts_with = "role_arn")]
-    account: Option<String>,
-    /// Role of the signed-in person: its name.
-    #[arg(long, value_name = "NAME", requires = "account")]
-    role: Option<String>,
+    #[command(flatten)]
+    choice: RoleChoice,
 
     /// Address of the broker, for a workload.
     #[arg(long, env = "DAYPASS_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// Role of a workload.
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["text", "account"])]
     role_arn: Option<String>,
     /// Name of a workload's sessions [default: daypass-agent, or the certificate's serial number].
     #[arg(long, value_name = "NAME")]
@@ -66,13 +87,31 @@ pub struct Agent {
     command: Vec<String>,
 }
 
-/// The command's exit code is ours.
-fn passed_on(ended: Result<std::io::Result<std::process::ExitStatus>, tokio::task::JoinError>) -> Result<(), Failure> {
-    match ended {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(Failure::silent(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
-        Ok(Err(error)) => Err(Failure::new(error.to_string())),
-        Err(error) => Err(Failure::new(error.to_string())),
+/// The command's exit code is ours; of one that a signal ended, as shells have it.
+fn passed_on(status: ExitStatus) -> Result<(), Failure> {
+    let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
+    if code == 0 { Ok(()) } else { Err(Failure::silent(u8::try_from(code).unwrap_or(1))) }
+}
+
+/// Waits for a command while the agent serves it. What the terminal sends (Ctrl-C) reaches both, and the command decides what
+/// becomes of it; what is sent to the agent alone is passed on.
+async fn beside(serving: impl Future<Output = std::io::Result<()>>, mut child: Child) -> Result<(), Failure> {
+    let wrong = |error: std::io::Error| Failure::new(error.to_string());
+    let listen = |kind| signal(kind).map_err(wrong);
+    let (mut interrupts, mut quits) = (listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
+    let (mut ends, mut hangups) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let pid = Pid::from_child(&child);
+    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+    let mut serving = std::pin::pin!(serving);
+    loop {
+        tokio::select! {
+            served = &mut serving => return served.map_err(wrong),
+            status = &mut ended => return passed_on(status.map_err(|error| Failure::new(error.to_string()))?.map_err(wrong)?),
+            _ = interrupts.recv() => {}
+            _ = quits.recv() => {}
+            _ = ends.recv() => drop(kill_process(pid, Signal::TERM)),
+            _ = hangups.recv() => drop(kill_process(pid, Signal::HUP)),
+        }
     }
 }
 
@@ -82,11 +121,11 @@ impl Agent {
             return Err(Failure::new(format!("{} is not a loopback address", self.listen))
                 .hint("who can reach the agent can have the role: it serves this machine alone"));
         }
-        let source = self.source()?;
+        let (source, url) = self.source().await?;
         let role_name = source.role_name();
         let keeper = Arc::new(source::Keeper::new(source));
         // Wrong settings are found now, not by the first program that asks.
-        super::terminal::waiting("Asking for credentials", keeper.credentials(now())).await?;
+        terminal::waiting("Asking for credentials", keeper.credentials(now())).await?;
         let random: &dyn Random = &SystemRandom;
         let token = Secret::new(random.token());
         if let Some(file) = &self.token_file {
@@ -104,40 +143,46 @@ impl Agent {
         if self.imds {
             variables.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{address}/")));
         }
-        let serving = serve::serve(listener, keeper, token, self.imds.then_some(role_name.clone()));
+        let role = self.imds.then_some(role_name.clone());
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(surroundings(&url));
         if let Some((program, words)) = self.command.split_first() {
             let mut command = std::process::Command::new(program);
-            command.args(words).envs(variables);
-            // These would win over what the agent serves.
-            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
-            {
+            command.args(words);
+            for name in LEFTOVERS.iter().chain(&KEYS).chain(&OF_OTHERS) {
                 command.env_remove(name);
             }
-            let mut child = command.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
-            let ended = tokio::task::spawn_blocking(move || child.wait());
-            return tokio::select! {
-                served = serving => served.map_err(|error| Failure::new(error.to_string())),
-                ended = ended => passed_on(ended),
-            };
+            command.envs(variables);
+            let child = command.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
+            return beside(serve::serve(listener, keeper, token, role, std::future::pending()), child).await;
         }
         for (name, value) in variables {
-            println!("export {name}={value}");
+            terminal::print(&format!("export {name}={value}\n"));
         }
         eprintln!("Serving credentials of {role_name} on {address}. Stop with Ctrl-C.");
+        let serving = serve::serve(listener, keeper, token, role, super::serve::stop());
         serving.await.map_err(|error| Failure::new(error.to_string()))
     }
 
-    fn source(&self) -> Result<Source, Failure> {
-        if let (Some(account), Some(role)) = (&self.account, &self.role) {
-            return Ok(Source::Person { account: account.clone(), role: role.clone() });
+    /// How the role is taken, and the broker's address.
+    async fn source(&self) -> Result<(Source, String), Failure> {
+        if self.choice.is_given() || (self.role_arn.is_none() && terminal::can_ask()) {
+            let home = Home::open()?;
+            let url = SavedSession::load(&home)?.url;
+            let (account, role) = self.choice.clone().resolve(&home).await?;
+            remember(&home, &account, &role)?;
+            return Ok((Source::Person { account, role }, url));
         }
+        Ok((self.workload()?, self.url.trim_end_matches('/').to_owned()))
+    }
+
+    fn workload(&self) -> Result<Source, Failure> {
         let arn = |what: &str, text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
             Arn::parse(text).map_err(|_| Failure::new(format!("{what}: `{text}` is no ARN")))
         };
         let missing = || {
             Failure::new("say how to take the role")
-                .hint("--account and --role, or --role-arn with --web-identity-token-file or --certificate")
+                .hint("a ROLE of yours, or --role-arn with --web-identity-token-file or --certificate")
         };
         if self.role_arn.is_none() {
             return Err(missing());

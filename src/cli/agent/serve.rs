@@ -45,6 +45,7 @@ pub(super) async fn serve(
     keeper: Arc<Keeper>,
     token: Secret<String>,
     role: Option<String>,
+    until: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
     let hosts = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}"));
@@ -58,7 +59,7 @@ pub(super) async fn serve(
             .route("/latest/meta-data/iam/security-credentials/{role}", get(role_credentials));
     }
     let router = router.layer(axum::middleware::from_fn_with_state(shared.clone(), guard)).with_state(shared);
-    axum::serve(listener, router).with_graceful_shutdown(super::super::serve::stop()).await
+    axum::serve(listener, router).with_graceful_shutdown(until).await
 }
 
 /// Only programs on this machine that mean this agent: no forwarded request, and no page of a browser whose name was pointed
@@ -86,12 +87,13 @@ async fn fresh(shared: &Shared) -> Result<RoleCredentials, Response> {
     })
 }
 
-fn keys(credentials: &RoleCredentials) -> Value {
+fn keys(credentials: &RoleCredentials, account: &str) -> Value {
     json!({
         "AccessKeyId": credentials.access_key_id,
         "SecretAccessKey": credentials.secret_access_key.expose(),
         "Token": credentials.session_token.expose(),
         "Expiration": Timestamp(credentials.expiration).to_string(),
+        "AccountId": account,
     })
 }
 
@@ -101,7 +103,7 @@ async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Respon
         return fault(StatusCode::UNAUTHORIZED, "Unauthorized", "the Authorization header is not this agent's token");
     }
     match fresh(&shared).await {
-        Ok(credentials) => Json(keys(&credentials)).into_response(),
+        Ok(credentials) => Json(keys(&credentials, shared.keeper.account())).into_response(),
         Err(response) => response,
     }
 }
@@ -148,7 +150,7 @@ async fn role_credentials(State(shared): State<Shared>, Path(asked): Path<String
         Ok(role) if *role != asked => StatusCode::NOT_FOUND.into_response(),
         Ok(_) => match fresh(&shared).await {
             Ok(credentials) => {
-                let mut answer = keys(&credentials);
+                let mut answer = keys(&credentials, shared.keeper.account());
                 if let Some(members) = answer.as_object_mut() {
                     members.insert("Code".to_owned(), "Success".into());
                     members.insert("Type".to_owned(), "AWS-HMAC".into());

@@ -6,17 +6,15 @@ use super::super::{
     home::Home,
     login::now,
     session::{SavedSession, new_role_credentials},
+    signature::Draft,
 };
-use crate::{
-    crypto::sha256_hex,
-    domain::{Arn, Secret, Timestamp},
-};
+use crate::domain::{Arn, Secret, Timestamp};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
     SignatureScheme,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -64,6 +62,16 @@ impl Source {
             Self::Person { role, .. } => role.clone(),
             Self::WebIdentity(WebIdentity { role_arn, .. }) | Self::Certificate(Certificate { role_arn, .. }) => {
                 role_arn.resource_name().to_owned()
+            }
+        }
+    }
+
+    /// Twelve digits.
+    fn account(&self) -> String {
+        match self {
+            Self::Person { account, .. } => account.clone(),
+            Self::WebIdentity(WebIdentity { role_arn, .. }) | Self::Certificate(Certificate { role_arn, .. }) => {
+                role_arn.account().map(|account| account.to_string()).unwrap_or_default()
             }
         }
     }
@@ -160,9 +168,7 @@ impl Certificate {
             "roleSessionName": self.session_name,
         })
         .to_string();
-        let client = BrokerClient::new(&self.url)?;
-        let headers = self.sign(&client.host()?, &body, now())?;
-        let answer: Answer = client.signed_post("/sessions", &headers, body).await?.map_err(refused)?;
+        let answer: Answer = self.send(body).await?.map_err(refused)?;
         let strange = || Failure::new(format!("{} does not answer like a Daypass broker", self.url));
         let credentials = answer.credential_set.into_iter().next().ok_or_else(strange)?.credentials;
         let expiration = Timestamp::parse(&credentials.expiration).ok_or_else(strange)?.0;
@@ -174,7 +180,7 @@ impl Certificate {
         })
     }
 
-    fn sign(&self, host: &str, body: &str, now: Timestamp) -> Result<Vec<(&'static str, String)>, Failure> {
+    async fn send<T: DeserializeOwned>(&self, body: String) -> Result<Result<T, Refused>, Failure> {
         let certificates: Result<Vec<CertificateDer<'static>>, _> =
             CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
         let certificates = certificates.map_err(|error| unreadable(&self.certificate, error))?;
@@ -191,35 +197,23 @@ impl Certificate {
         ];
         let chosen = schemes.iter().find_map(|(scheme, name)| Some((key.choose_scheme(&[*scheme])?, *name)));
         let (signer, algorithm) = chosen.ok_or_else(|| unreadable(&self.private_key, "the key must be RSA or P-256"))?;
-        let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-        let date = time.get(..8).unwrap_or_default();
-        let mut headers = vec![
-            ("content-type", "application/json".to_owned()),
-            ("host", host.to_owned()),
-            ("x-amz-date", time.clone()),
-            ("x-amz-x509", STANDARD.encode(leaf)),
-        ];
+        let mut headers = vec![("content-type", "application/json".to_owned()), ("x-amz-x509", STANDARD.encode(leaf))];
         if !chain.is_empty() {
             headers.push(("x-amz-x509-chain", chain.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().join(",")));
         }
-        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
-        let names = names.join(";");
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-        let canonical = format!("POST\n/sessions\n\n{lines}\n{names}\n{}", sha256_hex(body));
-        let scope = format!("{date}/us-east-1/rolesanywhere/aws4_request");
-        let text = format!("{algorithm}\n{time}\n{scope}\n{}", sha256_hex(canonical));
-        let signature = signer.sign(text.as_bytes()).map_err(|error| unreadable(&self.private_key, error))?;
-        let serial = &parsed.tbs_certificate.serial;
-        let authorization =
-            format!("{algorithm} Credential={serial}/{scope}, SignedHeaders={names}, Signature={}", hex::encode(signature));
-        headers.push(("authorization", authorization));
-        Ok(headers)
+        let sign = |_: &str, text: &str| {
+            signer.sign(text.as_bytes()).map(hex::encode).map_err(|error| unreadable(&self.private_key, error))
+        };
+        let draft = Draft { path: "/sessions", service: "rolesanywhere", headers, body, time: now() };
+        let serial = parsed.tbs_certificate.serial.to_string();
+        draft.send(&BrokerClient::new(&self.url)?, algorithm, &serial, sign).await
     }
 }
 
 /// Credentials, renewed before they end. Of many who ask at once one renews.
 pub(super) struct Keeper {
     source: Source,
+    account: String,
     kept: Mutex<Kept>,
 }
 
@@ -232,7 +226,12 @@ struct Kept {
 
 impl Keeper {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, kept: Mutex::default() }
+        Self { account: source.account(), source, kept: Mutex::default() }
+    }
+
+    /// The role's account, twelve digits.
+    pub(super) fn account(&self) -> &str {
+        &self.account
     }
 
     /// Fresh ones; when they can't be renewed, those that are left while they are good.

@@ -12,7 +12,17 @@ use std::{
 };
 
 /// Services of old CLIs that lead to a broker, with their API versions.
-const SERVICES: [&str; 4] = ["sso-oidc/2019-06-10", "sso/2019-06-10", "sts/2011-06-15", "iam/2010-05-08"];
+const SERVICES: [&str; 9] = [
+    "sso-oidc/2019-06-10",
+    "sso/2019-06-10",
+    "sts/2011-06-15",
+    "iam/2010-05-08",
+    "organizations/2016-11-28",
+    "sso-admin/2020-07-20",
+    "cloudtrail/2013-11-01",
+    "accessanalyzer/2019-11-01",
+    "rolesanywhere/2018-05-10",
+];
 const FILE: &str = "endpoint-rule-set-1.json";
 /// Marks the rule as ours.
 const DOCUMENTATION: &str = "daypass configure";
@@ -153,7 +163,7 @@ mod tests {
             }
         }
         let left = files_without(folder.path(), Some(data.path())).unwrap();
-        assert_eq!(left.len(), 4);
+        assert_eq!(left.len(), SERVICES.len());
         let own: Value = serde_json::from_str(left[0].1.as_ref().unwrap()).unwrap();
         assert_eq!(own, rules("own"), "theirs stays");
         assert!(left[1..].iter().all(|(_, new)| new.is_none()), "ours goes");

@@ -91,7 +91,7 @@ fn shown(file: &Path) -> String {
 }
 
 /// Prints, without the control characters that a policy may hold for the terminal. Whoever reads may stop reading.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let harmless = |c: char| !c.is_control() || c == '\n';
     // Colours are ours: escape sequences begin with what no value can bring along.
     let mut out = String::with_capacity(text.len());
