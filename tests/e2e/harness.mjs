@@ -1,5 +1,6 @@
 // A broker, real identity providers and a real browser for one test file. Everything listens on free ports of 127.0.0.1,
 // keeps its state in a folder of its own, and ends with the test process.
+import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
@@ -326,4 +327,12 @@ export function totp(base32, now = Date.now()) {
   counter.writeBigUInt64BE(BigInt(Math.floor(now / 30_000)));
   const mac = crypto.createHmac('sha1', key).update(counter).digest();
   return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
+}
+
+// `daypass login`, approved in a browser where somebody is signed in.
+export async function daypassLogin(page, env, ...words) {
+  const login = start(daypass, ['login', '--no-browser', ...words], { env });
+  await page.goto(await until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]));
+  await page.getByRole('button', { name: 'Approve' }).click();
+  assert.equal((await login.ended).code, 0, login.output.stderr);
 }

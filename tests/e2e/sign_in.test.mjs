@@ -281,12 +281,8 @@ test('command line: login by browser and by device code, whoami, credential-proc
   const env = { DAYPASS_HOME: path.join(e2e.folder(), 'home'), DAYPASS_URL: broker.url };
 
   assert.match(e2e.run(e2e.daypass, ['whoami'], { env, expect: 3 }).stderr, /not signed in\n.*daypass login/);
-  const login = e2e.start(e2e.daypass, ['login', '--no-browser'], { env });
-  const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
-  await page.goto(address);
-  await page.getByRole('button', { name: 'Approve' }).click();
+  await e2e.daypassLogin(page, env);
   await page.getByText('Go back to your terminal').waitFor();
-  assert.equal((await login.ended).code, 0);
 
   const roles = JSON.parse(e2e.run(e2e.daypass, ['whoami', '--json'], { env }).stdout).roles.map((line) => line.role);
   assert.deepEqual(roles.sort(), ['DirectoryAdmin', 'IamOnly', 'NoIam']);

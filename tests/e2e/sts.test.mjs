@@ -145,6 +145,15 @@ test('a refusal carries its reasons, for the account of the role', async () => {
   await opened.page.getByLabel('Encoded authorization message').fill('nonsense');
   await opened.page.getByRole('button', { name: 'Explain' }).click();
   await opened.page.getByRole('alert').waitFor();
+  // And on anybody's machine, with a role that may read it.
+  const env = { DAYPASS_HOME: e2e.folder(), DAYPASS_URL: broker.url, DAYPASS_DATA: '/no/store/here' };
+  await e2e.daypassLogin(opened.page, env);
+  const asked = (...words) => e2e.run(e2e.daypass, ['explain', ...words], { env }).stdout;
+  assert.equal(asked(`An error occurred: ${refused.message}`, 'DirectoryAdmin'), explained);
+  assert.equal(JSON.parse(asked(EncodedMessage, 'DirectoryAdmin', '--json')).Explanation?.Resource ?? JSON.parse(asked(EncodedMessage, 'DirectoryAdmin', '--json')).explanation.Resource, admin);
+  const wrong = (...words) => e2e.run(e2e.daypass, ['explain', ...words], { env, expect: words[1] === 'NoIam' ? 4 : 1 }).stderr;
+  assert.match(wrong(EncodedMessage, 'NoIam'), /NoIam may not sts:DecodeAuthorizationMessage/);
+  assert.match(wrong('nonsense', 'DirectoryAdmin'), /no encoded authorization message that this role may read/);
   await opened.close();
   assert.match(explained, /not allowed: corp:alice\S* may not sts:AssumeRoleWithSAML on arn:aws:iam::\d+:role\/DirectoryAdmin/);
 });

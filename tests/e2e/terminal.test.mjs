@@ -148,11 +148,7 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
 test('doctor finds the usual problems, and says what to do', async () => {
   const home = e2e.folder();
   const base = { HOME: home, XDG_STATE_HOME: path.join(home, 'state'), PATH: process.env.PATH };
-  const login = e2e.start(e2e.daypass, ['login', '--url', broker.url, '--no-browser'], { env: base });
-  const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
-  await page.goto(address);
-  await page.getByRole('button', { name: 'Approve' }).click();
-  assert.equal((await login.ended).code, 0);
+  await e2e.daypassLogin(page, base, '--url', broker.url);
 
   const look = async (env = {}, ...words) => {
     const done = await e2e.start(e2e.daypass, ['doctor', '--json', ...words], { env: { ...base, ...env } }).ended;
@@ -213,11 +209,7 @@ test('doctor finds the usual problems, and says what to do', async () => {
 test('sessions are sealed, renewed silently by one process at a time, and gone after logout', async () => {
   const home = e2e.folder();
   const env = { HOME: home, XDG_STATE_HOME: '', DAYPASS_HOME: path.join(home, 'dp'), DAYPASS_KEYRING: 'off', DAYPASS_URL: broker.url };
-  const login = e2e.start(e2e.daypass, ['login', '--no-browser'], { env });
-  const address = await e2e.until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]);
-  await page.goto(address);
-  await page.getByRole('button', { name: 'Approve' }).click();
-  assert.equal((await login.ended).code, 0);
+  await e2e.daypassLogin(page, env);
   const ask = ['credential-process', '--account', '111122223333', '--role', 'Administrator'];
   const first = JSON.parse(e2e.run(e2e.daypass, ask, { env }).stdout);
   const files = fs.readdirSync(env.DAYPASS_HOME, { recursive: true, withFileTypes: true });
