@@ -1,7 +1,7 @@
 //! Refresh tokens: each is good once, and the next one follows from it. One that comes back later was taken by somebody, and
 //! ends the session (RFC 9700 section 4.14.2).
 
-use crate::store::EphemeralKind;
+use crate::store::{EphemeralKind, audit::REUSED};
 use crate::{
     domain::{
         Error, ErrorKind, Secret,
@@ -54,6 +54,7 @@ pub(super) async fn find<O: Operation<Mode = Issue>>(
         return Err(over("refresh_token_other_client: it was given to another client, or is bound to another key"));
     }
     call.tx.note("session", &grant.session.id);
+    call.tx.note("subject", &grant.session.identity.subject);
     let session = match call.broker.person(grant.session.clone()).await {
         Err(error) if error.kind == ErrorKind::InvalidBearer => {
             return Err(over("session_ended: it, or the one that lent it, was ended or revoked"));
@@ -62,7 +63,7 @@ pub(super) async fn find<O: Operation<Mode = Issue>>(
     };
     let successor: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, token.expose()).await?;
     if successor.as_ref().is_some_and(|next| now.seconds_since(next.at) > GRACE_SECONDS) {
-        call.tx.note("refreshTokenReused", true);
+        call.tx.note(REUSED, "refresh token");
         ephemeral.put(ENDED, &session.id, &(), session.expires).await?;
         return Err(over("refresh_token_reused: it was renewed before; the session is ended, since one of two is not its owner"));
     }

@@ -75,11 +75,11 @@ impl Apply {
             let passwords: std::collections::BTreeMap<_, _> = passwords.collect();
             return terminal::print_json(&serde_json::json!({ "applied": applied, "passwords": passwords }));
         }
-        println!("Applied {}.", count(applied.changes.len(), "change"));
+        terminal::line!("Applied {}.", count(applied.changes.len(), "change"));
         if !applied.passwords.is_empty() {
-            println!("\nNew passwords, shown only now:");
+            terminal::line!("\nNew passwords, shown only now:");
             for (user, password) in &applied.passwords {
-                println!("  {:<28} {}", user.to_string(), password.expose());
+                terminal::line!("  {:<28} {}", user.to_string(), password.expose());
             }
         }
         Ok(())
@@ -172,7 +172,7 @@ pub(super) async fn apply(gateway: &Gateway, file: OrganizationFile, prune: bool
 
 fn print(plan: &Plan) {
     if plan.changes.is_empty() {
-        println!("Nothing to change.");
+        terminal::line!("Nothing to change.");
     }
     for change in &plan.changes {
         let sign = match change.verb {
@@ -181,10 +181,10 @@ fn print(plan: &Plan) {
             Verb::Delete => "- delete",
         };
         let parts = if change.parts.is_empty() { String::new() } else { format!(": {}", change.parts.join(", ")) };
-        println!("  {sign} {}{parts}", change.what);
+        terminal::line!("  {sign} {}{parts}", change.what);
     }
     if !plan.unlisted.is_empty() {
-        println!("  Not in the file, left alone (--prune deletes them): {}", plan.unlisted.join(", "));
+        terminal::line!("  Not in the file, left alone (--prune deletes them): {}", plan.unlisted.join(", "));
     }
 }
 

@@ -47,14 +47,14 @@ impl Audit {
             return Err(Failure::new(format!("the audit log is broken at record {}{named}: {}", broken.sequence, broken.reason))
                 .hint(format!("{} records before it are as they were written", report.records)));
         }
-        println!("The audit log is unbroken: {} records, {} signatures.", report.records, report.seals);
+        terminal::line!("The audit log is unbroken: {} records, {} signatures.", report.records, report.seals);
         if report.begins_after > 0 {
-            println!("Records up to {} were removed by retention.", report.begins_after);
+            terminal::line!("Records up to {} were removed by retention.", report.begins_after);
         }
         if report.sealed_to < report.head.sequence {
-            println!("Records after {} are not signed yet; a running broker signs every minute.", report.sealed_to);
+            terminal::line!("Records after {} are not signed yet; a running broker signs every minute.", report.sealed_to);
         }
-        println!("head {}", report.head);
+        terminal::line!("head {}", report.head);
         Ok(())
     }
 }

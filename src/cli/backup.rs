@@ -67,7 +67,7 @@ impl Backup {
         if terminal::json() {
             return terminal::print_json(&serde_json::json!({ "file": self.file, "rows": rows, "tables": tables }));
         }
-        println!("{} holds {rows} rows of {} tables.", self.file.display(), tables.len());
+        terminal::line!("{} holds {rows} rows of {} tables.", self.file.display(), tables.len());
         Ok(())
     }
 }
@@ -88,8 +88,8 @@ impl Restore {
             let report = serde_json::json!({ "created": restored.created, "rows": rows, "tables": restored.tables });
             return terminal::print_json(&report);
         }
-        println!("Restored: the organization as it was on {}, {rows} rows.", restored.created);
-        println!("Sessions and credentials from before are over.");
+        terminal::line!("Restored: the organization as it was on {}, {rows} rows.", restored.created);
+        terminal::line!("Sessions and credentials from before are over.");
         Ok(())
     }
 }

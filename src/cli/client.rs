@@ -1,6 +1,6 @@
 //! A broker as the command line sees it.
 
-use super::Failure;
+use super::{Failure, terminal::harmless};
 use crate::domain::Secret;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -42,8 +42,13 @@ impl BrokerClient {
             // What is not encrypted stays on this machine, whatever proxy there is.
             http = http.no_proxy();
         }
+        if parsed.query().is_some() || parsed.fragment().is_some() || !parsed.username().is_empty() {
+            return Err(Failure::new(format!("`{}` is more than an address", harmless(url)))
+                .hint("an address looks like https://daypass.example.com"));
+        }
         let http = http.build().map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        // As it was understood, not as it was written: it ends up in files.
+        Ok(Self { http, url: parsed.as_str().trim_end_matches('/').to_owned() })
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -118,6 +123,18 @@ impl BrokerClient {
         })
     }
 
+    /// Whose session a token stands for. What is shown of it is harmless to a terminal.
+    pub(super) async fn who_am_i(&self, token: &Secret<String>) -> Result<Person, Failure> {
+        let Person { name, email, identity_source, subject, session_expiration } = self.get("/token/whoAmI", &[], token).await?;
+        Ok(Person {
+            name: harmless(&name),
+            email: email.as_deref().map(harmless),
+            identity_source: harmless(&identity_source),
+            subject: harmless(&subject),
+            session_expiration,
+        })
+    }
+
     /// Ends the session of a token.
     pub(super) async fn log_out(&self, token: &Secret<String>) -> Result<Result<(), Refused>, Failure> {
         let request = self.http.post(format!("{}/logout", self.url)).header("x-amz-sso_bearer_token", token.expose());
@@ -149,7 +166,7 @@ impl BrokerClient {
         let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = ["error_description", "message"].iter().find_map(|key| fields.get(key)?.as_str());
         let text = text.or_else(|| fields.pointer("/Error/Message")?.as_str());
-        let message = text.map_or_else(|| format!("status {status}"), super::terminal::harmless);
+        let message = text.map_or_else(|| format!("status {status}"), harmless);
         Ok(Err(Refused { code, status, message }))
     }
 }
@@ -157,6 +174,27 @@ impl BrokerClient {
 /// The last cause says most.
 pub(super) fn cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), cause)
+}
+
+/// Who is signed in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) email: Option<String>,
+    pub(super) identity_source: String,
+    /// What the source knows the person by.
+    pub(super) subject: String,
+    /// When the session ends, however often its token is renewed: epoch milliseconds.
+    pub(super) session_expiration: i64,
+}
+
+impl Person {
+    /// `Jane Doe (jane@example.com)`.
+    pub(super) fn shown(&self) -> String {
+        let known = self.email.as_ref().unwrap_or(&self.subject);
+        if self.name == *known { known.clone() } else { format!("{} ({known})", self.name) }
+    }
 }
 
 /// Credentials of a role, from the portal API.

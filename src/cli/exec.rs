@@ -14,18 +14,8 @@ use serde_json::json;
 use std::os::unix::process::CommandExt as _;
 
 /// Services of the broker, as the AWS CLI's configuration spells them: programs find them there and nothing else.
-pub(super) const SERVICES: [&str; 10] = [
-    "sts",
-    "sso",
-    "sso_oidc",
-    "sso_admin",
-    "signin",
-    "iam",
-    "organizations",
-    "cloudtrail",
-    "accessanalyzer",
-    "rolesanywhere",
-];
+pub(super) const SERVICES: [&str; 10] =
+    ["sts", "sso", "sso_oidc", "sso_admin", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
 /// What would win over the credentials, or stand beside them from another time.
 pub(super) const LEFTOVERS: [&str; 7] = [
     "AWS_PROFILE",
@@ -37,7 +27,8 @@ pub(super) const LEFTOVERS: [&str; 7] = [
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
 /// The credentials themselves, and when they end.
-pub(super) const KEYS: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
+pub(super) const KEYS: [&str; 4] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
 
 /// Run a command with the credentials of a role in its environment.
 ///
@@ -117,6 +108,11 @@ pub(super) fn surroundings(url: &str) -> Vec<(String, String)> {
         variables.extend(names.map(|name| (name.to_owned(), "us-east-1".to_owned())));
     }
     variables
+}
+
+/// A line for a POSIX shell.
+pub(super) fn exported(name: &str, value: &str) -> String {
+    Shell::Bash.set(name, value)
 }
 
 /// What a program needs: the credentials, and where the broker is.

@@ -51,7 +51,8 @@ impl Explain {
                 let gateway = settings.open().await?;
                 let receipt = Receipt::open(gateway.broker.store.ring(), encoded);
                 gateway.broker.store.close().await;
-                receipt.ok_or_else(|| unknown("of the broker on this machine").hint("of another one: add a ROLE of yours there"))?
+                receipt
+                    .ok_or_else(|| unknown("of the broker on this machine").hint("of another one: add a ROLE of yours there"))?
             }
             false => of_broker(self.role, encoded).await?,
         };

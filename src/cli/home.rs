@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,
-    io::ErrorKind,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -147,17 +147,26 @@ fn private() -> fs::OpenOptions {
 }
 
 fn file_key(folder: &Path) -> Result<Option<Secret<[u8; 32]>>, Failure> {
+    use std::os::unix::fs::MetadataExt as _;
     let file = folder.join(KEY_FILE);
-    let text = match fs::read_to_string(&file) {
-        Ok(text) => Secret::new(text),
+    let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", file.display()));
+    let mut handle = match fs::File::open(&file) {
+        Ok(handle) => handle,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::new(format!("{}: {error}", file.display()))),
+        Err(error) => return Err(wrong(error)),
     };
-    use std::os::unix::fs::PermissionsExt as _;
-    if fs::metadata(&file).is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
+    // Of what was opened, whatever the name leads to by now.
+    let data = handle.metadata().map_err(wrong)?;
+    if data.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Failure::new(format!("{} is somebody else's", file.display())).hint("set DAYPASS_HOME to a folder of yours"));
+    }
+    if data.mode() & 0o077 != 0 {
         let fix = format!("chmod 600 {}", file.display());
         return Err(Failure::new(format!("others can read {}", file.display())).hint(fix));
     }
+    let mut text = String::new();
+    handle.read_to_string(&mut text).map_err(wrong)?;
+    let text = Secret::new(text);
     let key = STANDARD.decode(text.expose().trim()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
     let key = key.ok_or_else(|| Failure::new(format!("{} holds no key", file.display())).hint("remove it, and sign in again"))?;
     Ok(Some(Secret::new(key)))

@@ -96,11 +96,11 @@ impl Keys {
             return terminal::print_json(&serde_json::json!({ "made": made, "ring": ring, "keys": signing }));
         }
         if let Some((name, takes_over)) = made {
-            println!("{name} is new: {takes_over}.");
+            terminal::line!("{name} is new: {takes_over}.");
         }
         let line = |name: &str, created, now_used: &str| {
             let days = now.seconds_since(created).div_euclid(86_400);
-            println!("{name:<32} {days:>5} days  {now_used}");
+            terminal::line!("{name:<32} {days:>5} days  {now_used}");
         };
         for key in ring {
             line(&format!("ring/{}", key.id), key.created, if key.sealing { "seals" } else { "opens" });

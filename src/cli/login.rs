@@ -4,7 +4,7 @@ use super::{
     Failure,
     client::{BrokerClient, Refused},
     home::Home,
-    session::{SavedSession, Token},
+    session::{SavedSession, SavedToken, Token},
     terminal::{self, Paint},
 };
 use crate::{
@@ -55,7 +55,7 @@ impl Login {
         let last = || home.kept::<String>(LAST).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
         let url = self.url.clone().unwrap_or_else(last);
         let client = BrokerClient::new(&url)?;
-        let url = url.trim_end_matches('/').to_owned();
+        let url = client.url().to_owned();
         let registration = json!({
             "clientName": "daypass command line", "clientType": "public", "scopes": ["sso:account:access"],
             "redirectUris": [format!("http://127.0.0.1{CALLBACK}")],
@@ -66,26 +66,34 @@ impl Login {
         } else {
             self.with_browser(&client, &registered).await?
         };
-        let random: &dyn Random = &SystemRandom;
+        let (random, token): (&dyn Random, SavedToken) = (&SystemRandom, token.into());
+        let person = client.who_am_i(&token.access_token).await?;
         let session = SavedSession {
             id: random.token(),
             url: url.clone(),
+            person: format!("{}:{}", person.identity_source, person.subject),
             client_id: registered.client_id,
             client_secret: registered.client_secret,
-            token: token.into(),
+            token,
         };
+        let before = SavedSession::load(&home).ok();
         session.begin(&home)?;
-        home.keep(LAST, &url)?;
-        if terminal::json() {
-            return terminal::print_json(&json!({ "url": url, "expires": session.token.expires.to_string() }));
+        if let Some(before) = before {
+            // Nobody can end it from here any more. A broker that is away is not waited for.
+            let ended = async { BrokerClient::new(&before.url)?.log_out(&before.token.access_token).await };
+            let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
         }
-        let (paint, renewed) = (Paint::error(), session.token.refresh_token.is_some());
-        let until = if renewed {
-            ", and stay so while your browser's session lasts".to_owned()
-        } else {
-            format!(" until {}", session.token.expires)
+        home.keep(LAST, &url)?;
+        let until = match session.token.refresh_token {
+            Some(_) => Timestamp(person.session_expiration),
+            None => session.token.expires,
         };
-        terminal::tell(&format!("{} to {url}{until}.", paint.green("Signed in")));
+        if terminal::json() {
+            let answer = json!({ "url": url, "name": person.name, "email": person.email, "expires": until.to_string() });
+            return terminal::print_json(&answer);
+        }
+        let paint = Paint::error();
+        terminal::tell(&format!("{} to {url} as {} until {until}.", paint.green("Signed in"), person.shown()));
         terminal::tell(&paint.dim("Next: daypass roles, daypass exec ROLE -- COMMAND, daypass configure"));
         Ok(())
     }
@@ -227,7 +235,9 @@ async fn arrival(stream: &mut TcpStream, expected: &Expected) -> Option<Outcome>
         return None;
     };
     let one = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    let from = one("iss").is_none_or(|issuer| issuer.trim_end_matches('/') == expected.issuer);
+    // Every Daypass broker says who it is: what does not, is none.
+    let from = one("iss").and_then(|issuer| url::Url::parse(&issuer).ok());
+    let from = from.is_some_and(|issuer| issuer.as_str().trim_end_matches('/') == expected.issuer);
     if one("state").as_ref() != Some(&expected.state) || !from {
         answer(stream, "400 Bad Request", "This answer belongs to another sign-in.").await;
         return None;

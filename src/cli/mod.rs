@@ -3,6 +3,9 @@
 //! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it did not work, 2 the command
 //! was typed wrongly, 3 nobody is signed in, 4 the broker refused.
 
+// Whoever reads may stop reading: `terminal` knows.
+#![warn(clippy::print_stdout)]
+
 pub mod agent;
 pub mod apply;
 pub mod audit;

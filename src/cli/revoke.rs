@@ -60,7 +60,7 @@ impl Revoke {
         if terminal::json() {
             return terminal::print_json(&revoked);
         }
-        println!("Ended: {}, issued until {}.", revoked.scope, revoked.before);
+        terminal::line!("Ended: {}, issued until {}.", revoked.scope, revoked.before);
         Ok(())
     }
 }
@@ -88,12 +88,12 @@ impl Sessions {
             return terminal::print_json(&listed);
         }
         if listed.is_empty() {
-            println!("No live sessions.");
+            terminal::line!("No live sessions.");
         }
         for session in &listed {
-            println!("{}", session.arn);
-            println!("  {}  {}  from {}", session.access_key_id, session.person, session.source_ip);
-            println!("  issued {}, until {}", session.issued, session.expires);
+            terminal::line!("{}", session.arn);
+            terminal::line!("  {}  {}  from {}", session.access_key_id, terminal::harmless(&session.person), session.source_ip);
+            terminal::line!("  issued {}, until {}", session.issued, session.expires);
         }
         Ok(())
     }

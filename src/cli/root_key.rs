@@ -24,8 +24,8 @@ impl RootKey {
         if terminal::json() {
             return terminal::print_json(&key);
         }
-        println!("aws_access_key_id = {}", key.access_key_id);
-        println!("aws_secret_access_key = {}", key.secret_access_key.expose());
+        terminal::line!("aws_access_key_id = {}", key.access_key_id);
+        terminal::line!("aws_secret_access_key = {}", key.secret_access_key.expose());
         eprintln!("The secret is shown only now. Delete the key when you are done: aws iam delete-access-key.");
         Ok(())
     }

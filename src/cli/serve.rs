@@ -1,6 +1,6 @@
 //! `daypass serve`
 
-use super::{Failure, SettingsArguments, apply::apply, start_log};
+use super::{Failure, SettingsArguments, apply::apply, start_log, terminal};
 use crate::{
     config::{Settings, write_private},
     gateway::Gateway,
@@ -64,18 +64,18 @@ pub(super) async fn stop() {
 
 async fn demo(settings: &Settings, gateway: &Gateway) -> Result<(), Failure> {
     let url = settings.public_url.as_str().trim_end_matches('/');
-    println!();
+    terminal::line!("");
     if gateway.snapshot().organization.is_none() {
         let file = super::apply::parse(DEMO, "toml").map_err(|error| Failure::new(format!("the demo: {error}")))?;
         let plan = apply(gateway, file, false, true).await?;
-        println!("  A sample organization is set up. These passwords are printed only now:\n");
+        terminal::line!("  A sample organization is set up. These passwords are printed only now:\n");
         for (user, password) in &plan.passwords {
-            println!("    {:<28} {}", user.to_string(), password.expose());
+            terminal::line!("    {:<28} {}", user.to_string(), password.expose());
         }
-        println!();
+        terminal::line!("");
     } else {
-        println!("  The sample organization is here already; its passwords were printed when it was made.");
-        println!("  To start anew, stop and remove the folder {}.\n", settings.data.display());
+        terminal::line!("  The sample organization is here already; its passwords were printed when it was made.");
+        terminal::line!("  To start anew, stop and remove the folder {}.\n", settings.data.display());
     }
     let program = std::env::current_exe().map_or_else(|_| "daypass".to_owned(), |path| path.display().to_string());
     let profile = settings.data.join("aws-config");
@@ -83,10 +83,10 @@ async fn demo(settings: &Settings, gateway: &Gateway) -> Result<(), Failure> {
         "[profile sandbox]\nregion = us-east-1\nendpoint_url = {url}\ncredential_process = \"{program}\" credential-process --account 333344445555 --role Developer\n"
     );
     write_private(&profile, &text)?;
-    println!("  Three things to try:\n");
-    println!("    1. Open {url} and sign in as jane@example.com.");
-    println!("    2. In another terminal:  {program} login --url {url}");
-    println!(
+    terminal::line!("  Three things to try:\n");
+    terminal::line!("    1. Open {url} and sign in as jane@example.com.");
+    terminal::line!("    2. In another terminal:  {program} login --url {url}");
+    terminal::line!(
         "    3. Then:  AWS_CONFIG_FILE={} AWS_PROFILE=sandbox aws sts get-caller-identity --endpoint-url {url}\n",
         profile.canonicalize().unwrap_or(profile).display()
     );

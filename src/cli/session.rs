@@ -26,6 +26,9 @@ pub(super) struct SavedSession {
     /// Made at the sign-in: what was taken in one session is not found in the next.
     pub(super) id: String,
     pub(super) url: String,
+    /// `<source>:<subject>`: browsers that were opened for somebody are not the next one's.
+    #[serde(default)]
+    pub(super) person: String,
     pub(super) client_id: String,
     #[serde(serialize_with = "Secret::reveal")]
     pub(super) client_secret: Secret<String>,
@@ -78,8 +81,12 @@ impl SavedSession {
     pub(super) fn begin(&self, home: &Home) -> Result<(), Failure> {
         // A process that renews the old one now must not bring it back.
         let _turn = home.turn(SESSION)?;
+        let before = Self::load(home).ok();
         home.keep(SESSION, self)?;
-        let _ = home.forget(CREDENTIALS);
+        home.forget(CREDENTIALS)?;
+        if before.is_some_and(|before| before.url != self.url || before.person != self.person) {
+            home.forget(BROWSERS)?;
+        }
         Ok(())
     }
 

@@ -59,9 +59,9 @@ impl StoreCommand {
             return terminal::print_json(&serde_json::json!({ "rows": rows, "tables": tables }));
         }
         for table in tables.iter().filter(|table| table.rows > 0) {
-            println!("{:>9}  {}  {}", table.rows, table.digest.get(..12).unwrap_or_default(), table.table);
+            terminal::line!("{:>9}  {}  {}", table.rows, table.digest.get(..12).unwrap_or_default(), table.table);
         }
-        println!("{rows} rows have arrived and are the same. The old store is closed.");
+        terminal::line!("{rows} rows have arrived and are the same. The old store is closed.");
         Ok(())
     }
 }

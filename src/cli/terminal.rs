@@ -1,7 +1,7 @@
 //! What a terminal is told: colours where somebody sees them, progress on what takes its time, JSON where a program asks.
 
 use super::Failure;
-use crate::config::variable;
+use crate::{config::variable, domain::name::deceives};
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -45,10 +45,15 @@ pub(super) fn print(text: &str) {
     }
 }
 
-/// Text from elsewhere without what a terminal would obey: control characters, and those that turn the direction of writing.
+/// Prints a line of an answer, as [`print`] does.
+macro_rules! line {
+    ($($part:tt)*) => { $crate::cli::terminal::print(&format!("{}\n", format_args!($($part)*))) };
+}
+pub(super) use line;
+
+/// Text from elsewhere without what a terminal would obey, or a person not see.
 pub(super) fn harmless(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if deceives(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A sentence in lines that are not wider than the terminal; those after the first begin with the indent. Nothing is broken

@@ -6,26 +6,15 @@ use super::{
     home::Home,
     role::{AvailableRole, available},
     session::SavedSession,
-    terminal::{self, Paint, harmless, print},
+    terminal::{self, Paint, print},
 };
 use crate::domain::Timestamp;
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Say who is signed in where, and which roles they may take.
 #[derive(Debug, Args)]
 pub struct Whoami {}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Person {
-    name: String,
-    email: Option<String>,
-    identity_source: String,
-    subject: String,
-    /// Epoch milliseconds.
-    session_expiration: i64,
-}
 
 #[derive(Serialize)]
 struct Answer {
@@ -48,14 +37,14 @@ impl Whoami {
         let home = Home::open()?;
         let roles = available(&home).await?;
         let session = SavedSession::load(&home)?;
-        let person: Person =
-            BrokerClient::new(&session.url)?.get("/token/whoAmI", &[], &session.token.access_token).await?;
+        let person = BrokerClient::new(&session.url)?.who_am_i(&session.token.access_token).await?;
+        let who = person.shown();
         let answer = Answer {
             url: session.url,
-            name: harmless(&person.name),
-            email: person.email.as_deref().map(harmless),
-            identity_source: harmless(&person.identity_source),
-            subject: harmless(&person.subject),
+            name: person.name,
+            email: person.email,
+            identity_source: person.identity_source,
+            subject: person.subject,
             expires: session.token.expires.to_string(),
             renewed: session.token.refresh_token.is_some(),
             session_expires: Timestamp(person.session_expiration).to_string(),
@@ -64,9 +53,7 @@ impl Whoami {
         if terminal::json() {
             return terminal::print_json(&answer);
         }
-        let Answer { url, name, email, identity_source, subject, session_expires, .. } = &answer;
-        let known = email.as_ref().unwrap_or(subject);
-        let who = if name == known { name.clone() } else { format!("{name} ({known})") };
+        let Answer { url, identity_source, session_expires, .. } = &answer;
         print(&format!("{who}, of {identity_source}\nSigned in to {url} until {session_expires}\n"));
         print(&list(&answer.roles));
         Ok(())

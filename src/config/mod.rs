@@ -374,6 +374,7 @@ impl Settings {
                 limits,
                 known_sessions: Arc::default(),
                 known_bearers: Arc::default(),
+                device_starts: Arc::default(),
                 settings: Arc::new(manual::settings(self)),
                 session_policies: Arc::default(),
             },

@@ -331,10 +331,7 @@ impl SigningKey {
         for part in [region, service, "aws4_request"] {
             key = mac(key.as_ref(), part);
         }
-        Self {
-            scope: format!("{date}/{region}/{service}/aws4_request"),
-            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-        }
+        Self { scope: format!("{date}/{region}/{service}/aws4_request"), key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()) }
     }
 
     /// The signature of a string to sign, in hex.

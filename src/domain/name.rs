@@ -137,3 +137,11 @@ impl RoleSessionName {
         Self(name)
     }
 }
+
+/// Whether a character can't be seen for what it is: control characters, those that turn the direction of writing (Unicode
+/// Standard Annex 9), and those without a width.
+#[must_use]
+pub fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}

@@ -400,6 +400,24 @@ pub struct RequestOrigin {
     pub time: Timestamp,
 }
 
+/// The network that an address stands for: who has one IPv6 address has all of its 64 bits.
+#[must_use]
+pub fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// A key that a request came with a DPoP proof of. The proof is not used up yet: what is given for it has to do that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DpopKey {
+    /// RFC 7638, SHA-256, base64url.
+    pub thumbprint: String,
+    /// Names the proof (`jti`).
+    pub proof: String,
+}
+
 /// Who is asking, once verified.
 #[derive(Clone, Debug)]
 pub enum Principal {
@@ -411,8 +429,8 @@ pub enum Principal {
     User(Arc<UserSession>),
     /// Whoever holds the key of a certificate, which signed the request: nobody has vouched for them yet.
     Certificate(Arc<PresentedCertificate>),
-    /// Whoever holds a key, shown by a DPoP proof (RFC 9449): its thumbprint (RFC 7638). Nobody has vouched for them yet.
-    DpopKey(Arc<str>),
+    /// Whoever holds a key, shown by a DPoP proof (RFC 9449). Nobody has vouched for them yet.
+    DpopKey(Arc<DpopKey>),
     /// A person with a portal session: may see and take roles, nothing else.
     Person(Arc<PortalSession>),
     /// A company's SCIM client: keeps people and groups of the directory.
@@ -586,7 +604,7 @@ impl Caller {
             Principal::Session(session) => session.arn().to_string(),
             Principal::User(user) => user.arn().to_string(),
             Principal::Certificate(certificate) => format!("x509:{}", certificate.serial),
-            Principal::DpopKey(thumbprint) => format!("dpop:{thumbprint}"),
+            Principal::DpopKey(key) => format!("dpop:{}", key.thumbprint),
             Principal::Person(person) => {
                 format!("{}:{}", person.identity.provider.name, person.identity.session_name())
             }

@@ -26,8 +26,8 @@ pub struct OAuthClient {
 /// A device authorization that waits for its person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceAuthorization {
-    /// The client that asked.
-    pub client_id: String,
+    /// SHA-256 of the id of the client that asked, in hex.
+    pub client_hash: String,
     /// What the approval page shows of it.
     pub client_name: String,
     /// What the person compares and types.

@@ -21,7 +21,7 @@ impl Caller {
             Principal::Certificate(certificate) => {
                 json!({ "type": "Unknown", "principalId": format!("x509:{}", certificate.serial) })
             }
-            Principal::DpopKey(thumbprint) => json!({ "type": "Unknown", "principalId": format!("dpop:{thumbprint}") }),
+            Principal::DpopKey(key) => json!({ "type": "Unknown", "principalId": format!("dpop:{}", key.thumbprint) }),
             Principal::Person(person) => json!({
                 "type": "IdentityCenterUser",
                 "principalId": person.identity.person(),

@@ -3,7 +3,7 @@
 //! Counted per account **and** source address, and per source address alone: a stranger slows down themselves, and can't
 //! lock a colleague out. Kept in this process; a restart forgets. The real bound on work is the hashing semaphore.
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, session::network};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -100,14 +100,6 @@ fn count(counters: &mut HashMap<(String, IpAddr), Counter>, key: (String, IpAddr
     if let Some(beyond) = counter.failures.checked_sub(free) {
         let pause = 1_i64.checked_shl(beyond).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
         counter.paused_until = Some(now.plus_seconds(pause));
-    }
-}
-
-/// Who has one IPv6 address has its whole network of 64 bits.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who signed: SigV4 with a session token that carries everything, or with a long-term key of the snapshot, without a look at
 //! the store; and whose bearer token or DPoP proof it is, which is in the store.
 
+use super::Broker;
 use super::{Gateway, unknown_key};
 use crate::store::EphemeralKind;
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     },
     domain::{
         Error, ErrorKind, Timestamp,
-        session::{Caller, Principal, RequestOrigin},
+        session::{Caller, DpopKey, Principal, RequestOrigin},
         user::UserSession,
     },
 };
@@ -24,6 +25,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 const SIGN_IN: &str = "signin";
 /// DPoP proofs that were shown.
 const SHOWN: EphemeralKind = EphemeralKind::lasting("dpop-proof");
+
+impl Broker {
+    /// Uses a DPoP proof up: each is good once (RFC 9449 section 11.1). Not before what it came for was found: strangers, who
+    /// make as many proofs as they like, have nothing kept for them.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it was shown before, `Unavailable`.
+    pub async fn use_up(&self, key: &DpopKey, now: Timestamp) -> Result<(), Error> {
+        let name = format!("{} {}", key.thumbprint, key.proof);
+        let until = now.plus_seconds(2 * dpop::MAX_SKEW_SECONDS + 1);
+        match self.store.ephemeral().put_new(SHOWN, &name, &(), until).await? {
+            true => Ok(()),
+            false => Err(Error::invalid("The DPoP proof is not valid: it was shown before")),
+        }
+    }
+}
 
 impl Gateway {
     /// The broker itself, or whoever runs a command on its machine.
@@ -59,27 +76,21 @@ impl Gateway {
         }
         match Authorization::read(request)? {
             None => match request.header("dpop") {
-                Some(proof) if service == SIGN_IN => self.key_of(proof, request, now).await,
+                Some(proof) if service == SIGN_IN => self.key_of(proof, request, now),
                 _ => Ok(Principal::Anonymous),
             },
             Some(authorization) => self.verify(&authorization, request, service, now),
         }
     }
 
-    /// The key that a DPoP proof shows. Each proof is good once (RFC 9449 section 11.1).
-    async fn key_of(&self, proof: &str, request: HttpRequest<'_>, now: Timestamp) -> Result<Principal, Error> {
-        let again = || Error::invalid("The DPoP proof is not valid: it was shown before");
+    /// The key that a DPoP proof shows.
+    fn key_of(&self, proof: &str, request: HttpRequest<'_>, now: Timestamp) -> Result<Principal, Error> {
         if request.headers.iter().filter(|(name, _)| *name == "dpop").count() > 1 {
             return Err(Error::invalid("The DPoP proof is not valid: there is more than one"));
         }
         let address = self.broker.federation.addresses.at(request.path);
         let proof = DpopProof::verify(proof, request.method, &address, now)?;
-        let name = format!("{} {}", proof.thumbprint, proof.id);
-        let until = now.plus_seconds(2 * dpop::MAX_SKEW_SECONDS + 1);
-        match self.broker.store.ephemeral().put_new(SHOWN, &name, &(), until).await? {
-            true => Ok(Principal::DpopKey(proof.thumbprint.into())),
-            false => Err(again()),
-        }
+        Ok(Principal::DpopKey(Arc::new(DpopKey { thumbprint: proof.thumbprint, proof: proof.id })))
     }
 
     fn verify(

@@ -1,6 +1,7 @@
 //! The one door: wire codecs, pages, CLI and tests all come through [`Gateway::call`].
 
 pub mod authenticate;
+mod budget;
 pub mod factor;
 pub mod fault;
 pub mod operation;
@@ -13,6 +14,7 @@ pub mod scim;
 pub mod scope;
 pub mod wire;
 
+pub use budget::Budget;
 pub use fault::Fault;
 pub use operation::{Access, Call, CertifiedAccess, Issue, Operation, Proof, Protocol, Read, Service, TrustedAccess, Write};
 pub use person::KnownBearers;
@@ -96,6 +98,8 @@ pub struct Broker {
     pub known_sessions: Arc<authenticate::KnownSessions>,
     /// Bearer tokens that called lately.
     pub known_bearers: Arc<KnownBearers>,
+    /// Device codes that strangers had made for them of late.
+    pub device_starts: Arc<Budget>,
     /// Inline session policies that are in use, compiled.
     pub session_policies: Arc<SessionPolicies>,
 }

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         Error, ErrorKind, Secret,
         name::{AccountId, RoleName},
-        session::Caller,
+        session::{Caller, network},
         sso::LentRole,
     },
     signin::step::Continuation,
@@ -53,6 +53,8 @@ struct DevicePage {
     until: String,
     user_code: String,
     request: Option<DeviceRequest>,
+    /// Whether the request came from another network than the browser.
+    elsewhere: bool,
     problem: String,
     done: &'static str,
 }
@@ -102,11 +104,21 @@ async fn device(State(pages): State<Pages>, browser: Browser, Query(code): Query
     let back = Continuation::Device { user_code: code.user_code.clone() };
     let caller = browser.person_or_sign_in(&pages, back).await?;
     let (person, until) = lender(&pages, &caller)?;
-    let mut page =
-        DevicePage { person, until, user_code: code.user_code.clone(), request: None, problem: String::new(), done: "" };
+    let mut page = DevicePage {
+        person,
+        until,
+        user_code: code.user_code.clone(),
+        request: None,
+        elsewhere: false,
+        problem: String::new(),
+        done: "",
+    };
     if !code.user_code.is_empty() {
         match pages.gateway.call(&caller, LookUpDevice { user_code: code.user_code }).await {
-            Ok(request) => page.request = Some(request),
+            Ok(request) => {
+                page.elsewhere = request.source_ip.parse().ok().map(network) != Some(network(caller.origin.source_ip));
+                page.request = Some(request);
+            }
             Err(error) if error.kind == ErrorKind::NoSuchEntity => page.problem = error.public,
             Err(error) => return Err(error.into()),
         }
@@ -127,7 +139,15 @@ async fn decide_device(State(pages): State<Pages>, browser: Browser, Form(form):
     pages.gateway.call(&caller, DecideDevice { user_code: form.user_code, approve }).await?;
     let (person, until) = lender(&pages, &caller)?;
     let done = if approve { "approved" } else { "refused" };
-    Ok(render(&DevicePage { person, until, user_code: String::new(), request: None, problem: String::new(), done }))
+    Ok(render(&DevicePage {
+        person,
+        until,
+        user_code: String::new(),
+        request: None,
+        elsewhere: false,
+        problem: String::new(),
+        done,
+    }))
 }
 
 /// Exactly one of each parameter; unknown ones (`scopes`) are left alone (RFC 6749 section 3.1).

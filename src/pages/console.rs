@@ -1,10 +1,10 @@
 //! `/federation`: console sign-in links, as AWS's endpoint of that name takes them.
 
-use super::{Browser, CONSOLE, Console, Page, Pages};
+use super::{Browser, CONSOLE, Console, OFFERED, Page, PageError, Pages, portal::BookmarkPage, render};
 use crate::{
     api::signin::{ConsoleLogin, GetSigninToken, Signin},
     credentials::console::ConsoleCredentials,
-    domain::{Error, Secret},
+    domain::{Error, ErrorKind, Secret, name::AccountId, session::RoleSession},
     gateway::{Protocol, Service as _, wire::refuse},
 };
 use axum::{
@@ -13,11 +13,51 @@ use axum::{
     extract::{RawQuery, State},
     http::Method,
     response::{IntoResponse, Redirect, Response},
-    routing::get,
+    routing::{get, post},
 };
+use serde::{Deserialize, Serialize};
 
 pub(super) fn router() -> Router<Pages> {
-    Router::new().route("/federation", get(federation).post(federation))
+    Router::new().route("/federation", get(federation).post(federation)).route("/federation/open", post(open_offered))
+}
+
+/// A console, and the page of it to begin with.
+#[derive(Serialize, Deserialize)]
+struct Offered {
+    console: Console,
+    destination: String,
+}
+
+impl Offered {
+    async fn open(self, pages: &Pages, browser: &Browser) -> Page {
+        browser.rotate(pages).await?;
+        browser.session.insert(CONSOLE, self.console).await?;
+        Ok(Redirect::to(&self.destination).into_response())
+    }
+}
+
+/// Whether nobody else than the console's own person uses this browser.
+async fn is_free_for(pages: &Pages, browser: &Browser, console: &Console) -> Result<bool, PageError> {
+    let person = console.session.person.as_deref();
+    let signed_in = browser.person(pages).await?.and_then(|caller| caller.principal.person_behind());
+    let open = browser.console(pages).await.ok().map(|(caller, _)| caller.principal.person_behind());
+    Ok(signed_in.is_none_or(|other| Some(other.as_str()) == person)
+        && open.is_none_or(|other| other.is_some() && other.as_deref() == person))
+}
+
+async fn open_offered(State(pages): State<Pages>, browser: Browser) -> Page {
+    match browser.session.remove::<Offered>(OFFERED).await? {
+        Some(offered) => offered.open(&pages, &browser).await,
+        None => {
+            Err(Error::new(ErrorKind::StaleStep, "This page was used before. Open the console again from the portal.").into())
+        }
+    }
+}
+
+/// An account as pages call it.
+pub(super) fn account_name(pages: &Pages, account: &AccountId) -> String {
+    let snapshot = pages.gateway.snapshot();
+    snapshot.accounts.get(account).map_or_else(|| account.to_string(), |known| format!("{} ({account})", known.name))
 }
 
 /// Parameters come in the query, as at AWS, or (better: addresses are logged) in a form body.
@@ -44,9 +84,22 @@ async fn federation(
             let token = Secret::new(one("SigninToken").unwrap_or_default());
             let opened = pages.gateway.call(&browser.anonymous(), ConsoleLogin { signin_token: token }).await?;
             let destination = destination(&pages.origin, one("Destination").as_deref());
-            browser.rotate(&pages).await?;
-            browser.session.insert(CONSOLE, Console { session: opened.session, until: opened.until }).await?;
-            Ok(Redirect::to(&destination).into_response())
+            let offered = Offered { console: Console { session: opened.session, until: opened.until }, destination };
+            if is_free_for(&pages, &browser, &offered.console).await? {
+                return offered.open(&pages, &browser).await;
+            }
+            // A link of somebody else's takes nobody's place by itself.
+            let RoleSession { account, role_name, session_name, .. } = &offered.console.session;
+            let page = BookmarkPage {
+                action: "federation/open",
+                id: String::new(),
+                role: role_name.to_string(),
+                account: account_name(&pages, account),
+                whose: session_name.to_string(),
+                destination: String::new(),
+            };
+            browser.session.insert(OFFERED, &offered).await?;
+            Ok(render(&page))
         }
         _ => Err(Error::invalid("The Action is getSigninToken or login.").into()),
     }

@@ -159,6 +159,8 @@ fn same_origin(request: &Request, own: &str) -> bool {
 
 const PERSON: &str = "person";
 const CONSOLE: &str = "console";
+/// A console that a link opened, which waits for a yes, and where it leads.
+const OFFERED: &str = "offered-console";
 const BINDING: &str = "binding";
 /// When the browser was last used by whoever is signed in.
 const SEEN: &str = "seen";
@@ -202,6 +204,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Browser {
 impl Browser {
     /// Another handle for the session, and other tokens in its forms: whoever knew those of before knows nothing.
     pub(crate) async fn rotate(&self, pages: &Pages) -> Result<(), PageError> {
+        // Whoever was here before and was away for long does not come back with it.
+        self.in_use(pages.gateway.broker.limits.idle_seconds).await?;
         self.session.cycle_id().await?;
         self.session.insert(form_token::KEY, pages.gateway.broker.random.token()).await?;
         // Whoever signs in uses the browser now.

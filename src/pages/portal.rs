@@ -438,11 +438,14 @@ async fn open_console(pages: &Pages, browser: &Browser, caller: &Caller, wish: &
 /// A link that people keep. It asks first: a link of somebody else's opens nothing by itself.
 #[derive(Template)]
 #[template(path = "bookmark.html")]
-struct BookmarkPage {
-    id: String,
-    role: String,
-    account: String,
-    destination: String,
+pub(super) struct BookmarkPage {
+    pub(super) action: &'static str,
+    pub(super) id: String,
+    pub(super) role: String,
+    pub(super) account: String,
+    /// The session's name, where it may be somebody else's.
+    pub(super) whose: String,
+    pub(super) destination: String,
 }
 
 async fn bookmark(State(pages): State<Pages>, browser: Browser, RawQuery(query): RawQuery, Query(chosen): Query<Chosen>) -> Page {
@@ -454,6 +457,8 @@ async fn bookmark(State(pages): State<Pages>, browser: Browser, RawQuery(query):
     let card = cards.accounts.iter().find(|card| card.roles.iter().any(|line| line.id == chosen.role));
     let line = card.and_then(|card| card.roles.iter().find(|line| line.id == chosen.role));
     Ok(render(&BookmarkPage {
+        action: "portal/console",
+        whose: String::new(),
         id: chosen.role,
         role: line.map_or(role, |line| line.name.clone()),
         account: card.map_or_else(|| account.to_string(), |card| format!("{} ({account})", card.name)),

@@ -1,7 +1,7 @@
 //! Signing in: the choice of sources, the password form, and the doors that providers answer at.
 
 use super::{
-    AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, PERSON, Page, PageError, Pages, RESET, TESTING,
+    AFTER_FACTOR, BINDING, Browser, CONSOLE, CONTINUATION, FACTOR_STEP, OFFERED, PERSON, Page, PageError, Pages, RESET, TESTING,
     departure::depart, render, trace,
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
             ParkSamlResponse, SignInOutcome,
             factor::{BeginPasskeySignIn, SignInWithPasskey},
         },
+        sso::Logout,
     },
     domain::{Error, ErrorKind, Secret, session::PortalSession},
     federation::{
@@ -233,10 +234,14 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
     Ok(Redirect::to(&completed.continuation.path()).into_response())
 }
 
-/// The browser is somebody's from now on: a new id, and nothing of whoever was there before.
+/// The browser is somebody's from now on: a new id, and nothing of whoever was there before. Their session ends, with the
+/// command lines that it lent itself to: from this browser nobody could end them any more.
 pub(super) async fn begin_session(pages: &Pages, browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
+    if let Some(before) = browser.person(pages).await? {
+        pages.gateway.call(&before, Logout {}).await?;
+    }
     browser.rotate(pages).await?;
-    for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE, trace::KEY] {
+    for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE, OFFERED, trace::KEY] {
         browser.session.remove_value(key).await?;
     }
     browser.session.insert(PERSON, session).await?;

@@ -93,7 +93,7 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     terminal.keep('login');
     await page.goto(`${broker.url}/device?user_code=${code}`);
     await page.getByRole('button', { name: 'Approve' }).click();
-    assert.match(flat(await terminal.done()), /Signed in to http:\S+, and stay so while your browser's session lasts\./);
+    assert.match(flat(await terminal.done()), /Signed in to http:\S+ as Jane Doe \(jane@example\.com\) until 20\S+Z\./);
     assert.doesNotMatch(terminal.text(), /Waiting for you/, 'the spinner is gone');
     colours();
 

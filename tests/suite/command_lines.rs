@@ -1,15 +1,15 @@
 //! Command lines: tokens that renew themselves, keys that are bound to them, and what ends both.
 
-use crate::world::{MANAGEMENT, Persona, World};
+use crate::world::{MANAGEMENT, Persona, World, events};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daypass::{
     api::{
         signin::{
-            AuthorizationRequest, Authorize, Authorized, CROSS_DEVICE, CreateOAuth2Token, OAuth2Token, SAME_DEVICE,
+            AuthorizationRequest, Authorize, Authorized, CROSS_DEVICE, CreateOAuth2Token, LookUpDevice, OAuth2Token, SAME_DEVICE,
             own_sessions::EndOwnSession,
         },
         sso::{ListAccounts, Logout},
-        sso_oidc::{CreateToken, CreateTokenWithIAM, RegisterClient, RegisteredClient, Token},
+        sso_oidc::{CreateToken, CreateTokenWithIAM, RegisterClient, RegisteredClient, StartDeviceAuthorization, Token},
         sts::sessions::{RevokeSessions, Revoked},
     },
     crypto::{
@@ -20,12 +20,17 @@ use daypass::{
     domain::{
         Clock as _, Error, ErrorKind, Secret, Timestamp,
         name::{AccountId, RoleName},
-        session::Principal,
+        session::{DpopKey, Principal},
         sso::LentRole,
     },
+    store::audit::STRANGER_REFUSALS_PER_MINUTE,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-0123456789";
 const CALLBACK: &str = "http://127.0.0.1:4711/oauth/callback";
@@ -62,7 +67,7 @@ async fn jane<'w>(world: &'w World, session: &str) -> Persona<'w> {
     own.id = session.to_owned();
     own.identity.subject = user.id.clone();
     own.identity.claims.insert("directory:sub".to_owned(), vec![user.id]);
-    jane.caller.principal = Principal::Person(std::sync::Arc::new(own));
+    jane.caller.principal = Principal::Person(Arc::new(own));
     jane
 }
 
@@ -161,6 +166,95 @@ async fn a_used_refresh_token_that_comes_back_ends_the_session_for_both() {
 }
 
 #[tokio::test]
+async fn a_stolen_token_is_on_record_whatever_else_strangers_do() {
+    let world = World::demo().await;
+    let client = register(&world, &["sso:account:access"]).await;
+    let first = sign_in(&world, &client).await.refresh_token.unwrap();
+    renew(&world, &client, &first).await.unwrap();
+    world.clock.advance(61);
+    for _ in 0..=STRANGER_REFUSALS_PER_MINUTE {
+        renew(&world, &client, &Secret::new("made up".to_owned())).await.unwrap_err();
+    }
+    renew(&world, &client, &first).await.unwrap_err();
+    let events = world.gateway.broker.store.read().audit_events(None, &events("CreateToken"), None, 1).await.unwrap().0;
+    assert_eq!(events[0].detail["reused"], "refresh token");
+    assert!(events[0].detail["subject"].is_string(), "{}", events[0].detail);
+}
+
+#[tokio::test]
+async fn a_code_that_comes_again_ends_what_it_led_to() {
+    let world = World::demo().await;
+    let client = register(&world, &["sso:account:access"]).await;
+    let code = async |client_id: &str, method: &str, role: Option<LentRole>| {
+        let ask = Authorize { request: request(client_id, method), approve: true, role };
+        code_in(jane(&world, "browser").await.call(ask).await.unwrap())
+    };
+    let fields = |code: &str, verifier: &str| json!({ "grantType": "authorization_code", "code": code, "redirectUri": CALLBACK, "codeVerifier": verifier });
+    let other = VERIFIER.replace('0', "1");
+
+    let used = code(&client.client_id, "S256", None).await;
+    let token = create(&world, &client, fields(&used, VERIFIER)).await.unwrap();
+    create(&world, &client, fields(&used, &other)).await.unwrap_err();
+    assert!(opens(&world, &token).await, "whoever only saw the code ends nothing");
+    let again = create(&world, &client, fields(&used, VERIFIER)).await.unwrap_err();
+    assert!(again.private.unwrap().starts_with("code_reused"));
+    assert!(!opens(&world, &token).await);
+    renew(&world, &client, token.refresh_token.as_ref().unwrap()).await.unwrap_err();
+
+    let used = code(SAME_DEVICE, "SHA-256", Some(lent())).await;
+    let token = oauth(&world, "key", fields(&used, VERIFIER)).await.unwrap();
+    oauth(&world, "key", fields(&used, VERIFIER)).await.unwrap_err();
+    let refresh = json!({ "grantType": "refresh_token", "refreshToken": token.refresh_token.expose() });
+    assert!(oauth(&world, "key", refresh).await.unwrap_err().private.unwrap().starts_with("session_ended"));
+}
+
+#[tokio::test]
+async fn however_many_command_lines_there_are_all_are_signed_out() {
+    let world = World::demo().await;
+    let client = register(&world, &[]).await;
+    let mut tokens = Vec::new();
+    for _ in 0..205 {
+        tokens.push(sign_in(&world, &client).await);
+    }
+    jane(&world, "another").await.call(EndOwnSession { id: None }).await.unwrap();
+    for token in &tokens {
+        assert!(!opens(&world, token).await);
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_not_deceive_by_its_name_nor_fill_the_store() {
+    let world = World::demo().await;
+    let named = async |name: &str| {
+        let register = json!({ "clientName": name, "clientType": "public" });
+        world.nobody().call(read::<RegisterClient>(register)).await
+    };
+    for name in ["", "  ", "a\nb", "tool\u{202e}", "to\u{200b}ol", "\u{2066}x"] {
+        assert_eq!(named(name).await.unwrap_err().kind, ErrorKind::InvalidInput, "{name:?}");
+    }
+    let client = named(&"long ".repeat(50)).await.unwrap();
+    let start = async || {
+        let start = json!({ "clientId": client.client_id, "clientSecret": client.client_secret.expose(), "startUrl": "x" });
+        world.nobody().call(read::<StartDeviceAuthorization>(start)).await
+    };
+    let user_code = start().await.unwrap().user_code;
+    let shown = world.person(&["admins"]).call(LookUpDevice { user_code }).await.unwrap();
+    assert_eq!(shown.client_name.chars().count(), 65, "{}", shown.client_name);
+    let more = async || {
+        for started in 1.. {
+            match start().await {
+                Ok(_) => assert!(started < 1000, "no end"),
+                Err(error) => return (started, error.kind),
+            }
+        }
+        unreachable!()
+    };
+    assert_eq!(more().await, (300, ErrorKind::SlowDown));
+    world.clock.advance(60);
+    start().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refresh_token_is_for_its_client_alone() {
     let world = World::demo().await;
     let client = register(&world, &["sso:account:access"]).await;
@@ -210,7 +304,14 @@ async fn login(world: &World, key: &str) -> Result<OAuth2Token, Error> {
 
 async fn oauth(world: &World, key: &str, mut fields: Value) -> Result<OAuth2Token, Error> {
     fields["clientId"] = SAME_DEVICE.into();
-    world.caller(Principal::DpopKey(key.into())).call(read::<CreateOAuth2Token>(fields)).await
+    // A proof of its own for each request.
+    static PROOFS: AtomicU64 = AtomicU64::new(0);
+    let proof = PROOFS.fetch_add(1, Ordering::Relaxed).to_string();
+    world.caller(shown(key, &proof)).call(read::<CreateOAuth2Token>(fields)).await
+}
+
+fn shown(key: &str, proof: &str) -> Principal {
+    Principal::DpopKey(Arc::new(DpopKey { thumbprint: key.to_owned(), proof: proof.to_owned() }))
 }
 
 #[tokio::test]
@@ -407,7 +508,24 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_dpop_proof_is_shown_once() {
+async fn a_dpop_proof_is_good_once() {
+    let world = World::demo().await;
+    let token = login(&world, "key").await.unwrap();
+    let refresh = async |proof: &str, token: &str| {
+        let fields = json!({ "clientId": SAME_DEVICE, "grantType": "refresh_token", "refreshToken": token });
+        world.caller(shown("key", proof)).call(read::<CreateOAuth2Token>(fields)).await
+    };
+    // What leads nowhere uses nothing up: nothing is kept for strangers.
+    refresh("proof", "made up").await.unwrap_err();
+    let next = refresh("proof", token.refresh_token.expose()).await.unwrap();
+    for token in [&token, &next] {
+        assert!(refresh("proof", token.refresh_token.expose()).await.unwrap_err().public.contains("shown before"));
+    }
+    refresh("another", next.refresh_token.expose()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dpop_proof_comes_alone_and_to_the_sign_in_service() {
     let world = World::demo().await;
     let proof = ProofKey::new().proof(|_, _| {});
     let ask = async |proofs: &[&str], service: &str| {
@@ -418,5 +536,4 @@ async fn a_dpop_proof_is_shown_once() {
     assert!(matches!(ask(&[&proof], "sts").await, Ok(Principal::Anonymous)), "other services know no such keys");
     assert!(ask(&[&proof, &proof], "signin").await.unwrap_err().public.contains("more than one"));
     assert!(matches!(ask(&[&proof], "signin").await, Ok(Principal::DpopKey(_))));
-    assert!(ask(&[&proof], "signin").await.unwrap_err().public.contains("shown before"));
 }

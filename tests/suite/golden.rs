@@ -62,7 +62,9 @@ fn golden_operations() {
             .collect();
         writeln!(text, "\n## {service}: {} of {} served", served.len(), operations.len()).unwrap();
         // What AWS serves and does not publish.
-        let known = |operation: &str| matches!(operation, "CreateSession" | "WhoAmI") || operations.iter().any(|known| known == operation);
+        let known = |operation: &str| {
+            matches!(operation, "CreateSession" | "WhoAmI") || operations.iter().any(|known| known == operation)
+        };
         let unknown = served.iter().find(|operation| !known(operation));
         assert_eq!(unknown, None, "{service}: not in the published model");
         for operation in operations {

@@ -262,6 +262,7 @@ async fn open_in(
             limits,
             known_sessions: Arc::default(),
             known_bearers: Arc::default(),
+            device_starts: Arc::default(),
             settings: Arc::default(),
             session_policies: Arc::default(),
         },

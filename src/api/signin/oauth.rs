@@ -5,12 +5,12 @@ use crate::{
     api::{
         refresh,
         sso::GetRoleCredentials,
-        sso_oidc::{lent, redeem_code},
+        sso_oidc::{keep_spent, lent, redeem_code},
         sts,
     },
     domain::{
         Arn, Error, ErrorKind, Secret, Timestamp,
-        session::{Caller, PortalSession, Principal},
+        session::{Caller, DpopKey, PortalSession, Principal},
         sso::{LentRole, RefreshGrant},
     },
     gateway::{Access, Call, Gateway, Issue, Operation, Scope},
@@ -96,14 +96,13 @@ impl Operation for CreateOAuth2Token {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<OAuth2Token, Error> {
-        let Principal::DpopKey(key) = &call.caller.principal else {
+        let Principal::DpopKey(key) = call.caller.principal.clone() else {
             return Err(Error::invalid("a DPoP proof is needed (RFC 9449), with ES256"));
         };
-        let key = key.to_string();
         call.tx.note("clientId", &self.client_id);
         call.tx.note("grantType", &self.grant_type);
         match self.grant_type.as_str() {
-            "authorization_code" => self.by_code(call, key).await,
+            "authorization_code" => self.by_code(call, &key).await,
             "refresh_token" => self.by_refresh_token(call, &key).await,
             _ => Err(Error::invalid("grantType is authorization_code or refresh_token")),
         }
@@ -111,7 +110,7 @@ impl Operation for CreateOAuth2Token {
 }
 
 impl CreateOAuth2Token {
-    async fn by_code(self, call: &mut Call<'_, Self>, key: String) -> Result<OAuth2Token, Error> {
+    async fn by_code(self, call: &mut Call<'_, Self>, key: &DpopKey) -> Result<OAuth2Token, Error> {
         let broker = call.broker;
         let (Some(code), Some(redirect), Some(verifier)) = (&self.code, &self.redirect_uri, &self.code_verifier) else {
             return Err(Error::invalid("code, redirectUri and codeVerifier are needed"));
@@ -120,16 +119,19 @@ impl CreateOAuth2Token {
             ErrorKind::InvalidGrant => Error { kind: ErrorKind::ExpiredCode, ..error },
             _ => error,
         };
-        let grant = redeem_code(broker, &self.client_id, code, redirect, verifier).await.map_err(expired)?;
-        let role = grant.role.ok_or_else(|| Error::new(ErrorKind::ExpiredCode, "The code is for another endpoint"))?;
-        let session = lent(call, grant.session).await.map_err(expired)?;
+        let code = redeem_code(call, &self.client_id, code, redirect, verifier).await.map_err(expired)?;
+        let wrong = || Error::new(ErrorKind::ExpiredCode, "The code is for another endpoint");
+        let role = code.grant.role.clone().ok_or_else(wrong)?;
+        broker.use_up(key, call.caller.origin.time).await?;
+        let session = lent(call, code.grant.session.clone()).await.map_err(expired)?;
+        keep_spent(broker, &code, &session).await?;
         call.tx.note("session", &session.id);
         call.tx.note("subject", &session.identity.subject);
         // First the role is decided: what is refused leaves no session behind.
         let issued = as_person(call, session.clone(), IssueLoginCredentials(role.clone())).await?;
         let (name, origin) = (client_name(&role), call.caller.origin.clone());
         super::own_sessions::remember(broker.store.ephemeral(), &session, &origin, Some(name)).await?;
-        let grant = RefreshGrant { client_id: self.client_id.clone(), session, bound: Some((role, key)) };
+        let grant = RefreshGrant { client_id: self.client_id.clone(), session, bound: Some((role, key.thumbprint.clone())) };
         let refresh_token = refresh::give(broker, &grant).await?;
         let claims = json!({
             "iss": broker.federation.addresses.at(""),
@@ -143,13 +145,13 @@ impl CreateOAuth2Token {
         Ok(issued.answer(origin.time, refresh_token, Some(id_token)))
     }
 
-    async fn by_refresh_token(self, call: &mut Call<'_, Self>, key: &str) -> Result<OAuth2Token, Error> {
+    async fn by_refresh_token(self, call: &mut Call<'_, Self>, key: &DpopKey) -> Result<OAuth2Token, Error> {
         let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
         let belongs = |grant: &RefreshGrant| {
-            grant.client_id == self.client_id && grant.bound.as_ref().is_some_and(|(_, bound)| bound == key)
+            grant.client_id == self.client_id && grant.bound.as_ref().is_some_and(|(_, bound)| *bound == key.thumbprint)
         };
         let found = refresh::find(call, token, belongs).await?;
-        call.tx.note("subject", &found.session.identity.subject);
+        call.broker.use_up(key, call.caller.origin.time).await?;
         let role = found.role.clone().ok_or_else(|| Error::internal("a bound token without a role"))?;
         // First the role is decided: whoever has to give a second factor for it comes back with the same token.
         let issued = as_person(call, found.session.clone(), IssueLoginCredentials(role)).await?;

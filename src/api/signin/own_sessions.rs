@@ -122,19 +122,40 @@ impl Operation for EndOwnSession {
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<(), Error> {
         let (ephemeral, session) = (call.broker.store.ephemeral(), call.caller.portal_session()?);
-        let own = present(ephemeral, &session.identity.person()).await?;
-        let meant: Vec<OwnSession> = match &self.id {
-            Some(id) => own.into_iter().filter(|other| other.id == *id).collect(),
-            None => own.into_iter().filter(|other| other.id != session.id).collect(),
-        };
-        if meant.is_empty() && self.id.is_some() {
-            return Err(Error::new(ErrorKind::NoSuchEntity, "That session is over already."));
+        let person = session.identity.person();
+        let mut ended = Vec::new();
+        match &self.id {
+            Some(id) => {
+                let own = present(ephemeral, &person).await?.into_iter().find(|other| other.id == *id);
+                let own = own.ok_or_else(|| Error::new(ErrorKind::NoSuchEntity, "That session is over already."))?;
+                end(ephemeral, &own).await?;
+                ended.push(own.id);
+            }
+            // However many there are: a list shows some at a time.
+            None => loop {
+                let mut others: Vec<OwnSession> = ephemeral.owned(KIND, &person, MOST_LISTED).await?;
+                others.retain(|other| other.id != session.id);
+                if others.is_empty() {
+                    break;
+                }
+                for other in others {
+                    end(ephemeral, &other).await?;
+                    ended.push(other.id);
+                }
+            },
         }
-        call.tx.note("sessions", meant.iter().map(|other| &other.id).collect::<Vec<_>>());
-        for other in meant {
-            ephemeral.put(ENDED, &other.id, &(), other.expires).await?;
-            ephemeral.delete(KIND, &other.id).await?;
-        }
+        call.tx.note("count", ended.len());
+        call.tx.note("sessions", ended.iter().take(100).collect::<Vec<_>>());
         Ok(())
     }
+}
+
+async fn end(ephemeral: &Ephemeral, session: &OwnSession) -> Result<(), Error> {
+    ephemeral.put(ENDED, &session.id, &(), session.expires).await?;
+    forget(ephemeral, &session.id).await
+}
+
+/// Takes a session that is over out of its owner's list.
+pub(in crate::api) async fn forget(ephemeral: &Ephemeral, id: &str) -> Result<(), Error> {
+    ephemeral.delete(KIND, id).await
 }

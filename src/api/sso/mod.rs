@@ -2,7 +2,7 @@
 
 pub mod portal;
 
-use super::sts;
+use super::{signin::own_sessions, sts};
 use crate::{
     credentials::SessionRequest,
     domain::{Arn, Error, ErrorKind, Secret, iam::Role, name::AccountId, session::PortalSession},
@@ -367,5 +367,6 @@ pub(super) async fn end_session<O: Operation<Mode = Issue>>(call: &mut Call<'_, 
     let ephemeral = call.broker.store.ephemeral();
     ephemeral.put(crate::gateway::ENDED, &session.id, &(), session.expires).await?;
     ephemeral.delete(crate::gateway::FRESH, &session.id).await?;
+    own_sessions::forget(ephemeral, &session.id).await?;
     Ok(session)
 }

@@ -5,13 +5,14 @@ mod token;
 
 pub use iam::{CreateTokenWithIAM, TokenWithIAM};
 pub use token::{CreateToken, Token};
-pub(super) use token::{DECISION, lent, redeem_code};
+pub(super) use token::{DECISION, keep_spent, lent, redeem_code};
 
 use crate::store::EphemeralKind;
 use crate::{
     crypto::{same, seal::Purpose, sha256_hex},
     domain::{
         Error, ErrorKind, Secret, Timestamp,
+        name::deceives,
         sso::{DeviceAuthorization, OAuthClient},
     },
     gateway::{Access, Broker, Call, Entry, Fault, Operation, Protocol, Read, Scope, Service},
@@ -24,6 +25,8 @@ use url::Url;
 pub const REGISTRATION_SECONDS: i64 = 90 * 86_400;
 /// Most bytes of all redirect addresses of a client together: the client id carries them.
 const MAX_REDIRECT_BYTES: usize = 1024;
+/// Most characters of a client's name that are shown.
+const MAX_SHOWN_NAME: usize = 64;
 /// Life of a device code, in seconds.
 pub const DEVICE_CODE_SECONDS: i64 = 600;
 /// Least time between polls, in seconds.
@@ -161,12 +164,13 @@ impl Operation for RegisterClient {
         if self.client_type != "public" {
             return Err(Error::invalid("the client type is `public`"));
         }
-        if self.client_name.is_empty()
+        if self.client_name.trim().is_empty()
             || self.client_name.chars().count() > 255
+            || self.client_name.chars().any(deceives)
             || self.redirect_uris.iter().map(String::len).sum::<usize>() > MAX_REDIRECT_BYTES
         {
             return Err(Error::invalid(
-                "a client name has 1 to 255 characters, and the redirect addresses together at most 1024",
+                "a client name has 1 to 255 characters that can be seen, and the redirect addresses together at most 1024",
             ));
         }
         if let Some(bad) = self.redirect_uris.iter().find(|uri| loopback(uri).is_none()) {
@@ -178,7 +182,7 @@ impl Operation for RegisterClient {
         let expires = now.plus_seconds(REGISTRATION_SECONDS);
         let can_refresh = self.grant_types.is_empty() || self.grant_types.iter().any(|grant| grant == "refresh_token");
         let client = OAuthClient {
-            name: self.client_name,
+            name: shortened(&self.client_name),
             secret_hash: sha256_hex(&secret),
             redirect_uris: self.redirect_uris,
             refreshes: can_refresh && self.scopes.iter().any(|scope| scope == ACCOUNT_ACCESS),
@@ -241,8 +245,11 @@ impl Operation for StartDeviceAuthorization {
     }
 
     async fn run(self, call: &mut Call<'_, Self>) -> Result<StartedDeviceAuthorization, Error> {
-        let (broker, now) = (call.broker, call.caller.origin.time);
+        let (broker, now, source) = (call.broker, call.caller.origin.time, call.caller.origin.source_ip);
         let client = client(broker, &self.client_id, &self.client_secret, now)?;
+        if !broker.device_starts.allows(source, now) {
+            return Err(Error::new(ErrorKind::SlowDown, "Too many devices ask for a code right now. Try again in a minute."));
+        }
         let expires = now.plus_seconds(DEVICE_CODE_SECONDS);
         let device_code = broker.random.token();
         // 20 letters that can't be misread or spell words, eight of them: 34 bits, for ten minutes, approved by hand.
@@ -250,10 +257,10 @@ impl Operation for StartDeviceAuthorization {
         let (front, back) = letters.split_at(4);
         let user_code = format!("{front}-{back}");
         let device = DeviceAuthorization {
-            client_id: self.client_id,
+            client_hash: sha256_hex(&self.client_id),
             client_name: client.name,
             user_code: user_code.clone(),
-            source_ip: call.caller.origin.source_ip.to_string(),
+            source_ip: source.to_string(),
             expires,
             next_poll: now,
         };
@@ -268,6 +275,14 @@ impl Operation for StartDeviceAuthorization {
             expires_in: DEVICE_CODE_SECONDS,
             interval: POLL_SECONDS,
         })
+    }
+}
+
+/// As it is shown to who approves: a name may not be longer than the sentence around it.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(MAX_SHOWN_NAME) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
     }
 }
 

@@ -1,16 +1,16 @@
 //! CreateToken: what a person approved, for an access token; and a refresh token, for the next ones.
 
 use super::{CODE, DEVICE, POLL_SECONDS, SsoOidc, client};
-use crate::store::EphemeralKind;
+use crate::store::{EphemeralKind, audit::REUSED};
 use crate::{
     api::{refresh, signin::own_sessions},
-    crypto::same,
+    crypto::{same, sha256_hex},
     domain::{
         Error, ErrorKind, Secret, Timestamp,
         session::PortalSession,
         sso::{AuthorizationCode, DeviceAuthorization, DeviceDecision, RefreshGrant},
     },
-    gateway::{Access, Bearer, Broker, Call, Issue, Operation, Scope},
+    gateway::{Access, Bearer, Broker, Call, ENDED, Issue, Operation, Scope},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,7 @@ impl Operation for CreateToken {
         let client = client(broker, &self.client_id, &self.client_secret, now)?;
         call.tx.note("clientName", &client.name);
         call.tx.note("grantType", &self.grant_type);
+        let mut redeemed = None;
         let approved = match self.grant_type.as_str() {
             "urn:ietf:params:oauth:grant-type:device_code" => {
                 let code = self.device_code.as_ref().ok_or_else(|| Error::invalid("deviceCode is missing"))?;
@@ -80,7 +81,8 @@ impl Operation for CreateToken {
                 let (Some(code), Some(redirect), Some(verifier)) = (&self.code, &self.redirect_uri, &self.code_verifier) else {
                     return Err(Error::invalid("code, redirectUri and codeVerifier are needed"));
                 };
-                redeem_code(broker, &self.client_id, code, redirect, verifier).await?.session
+                let code = redeemed.insert(redeem_code(call, &self.client_id, code, redirect, verifier).await?);
+                code.grant.session.clone()
             }
             "refresh_token" => {
                 let token = self.refresh_token.as_ref().ok_or_else(|| Error::invalid("refreshToken is missing"))?;
@@ -96,6 +98,9 @@ impl Operation for CreateToken {
             }
         };
         let session = lent(call, approved).await?;
+        if let Some(code) = &redeemed {
+            keep_spent(broker, code, &session).await?;
+        }
         own_sessions::remember(broker.store.ephemeral(), &session, &call.caller.origin, Some(client.name)).await?;
         let refresh_token = match client.refreshes {
             true => Some(
@@ -155,7 +160,7 @@ async fn redeem_device(broker: &Broker, client_id: &str, code: &Secret<String>, 
     let ephemeral = broker.store.ephemeral();
     let expired = || Error::new(ErrorKind::ExpiredCode, "The device code has expired or was used");
     let mut device: DeviceAuthorization = ephemeral.get(DEVICE, code.expose()).await?.ok_or_else(expired)?;
-    if device.client_id != client_id {
+    if device.client_hash != sha256_hex(client_id) {
         return Err(Error::new(ErrorKind::InvalidGrant, "The device code belongs to another client"));
     }
     // The person's decision is kept under a key of its own, so that a poll can't undo it.
@@ -179,21 +184,53 @@ async fn redeem_device(broker: &Broker, client_id: &str, code: &Secret<String>, 
 /// Where a person's decision waits for the client's next poll.
 pub(in crate::api) const DECISION: EphemeralKind = EphemeralKind::passing("device-decision");
 
-/// Uses an authorization code up: for the client and address it was made for, and whoever began it (RFC 7636).
-pub(in crate::api) async fn redeem_code(
-    broker: &Broker,
+/// What an authorization code led to, for when it comes again.
+#[derive(Serialize, Deserialize)]
+struct Spent {
+    session: String,
+    expires: Timestamp,
+    code_challenge: String,
+}
+
+const SPENT: EphemeralKind = EphemeralKind::lasting("spent-code");
+
+/// Remembers which session a code led to.
+pub(in crate::api) async fn keep_spent(broker: &Broker, code: &Redeemed, session: &PortalSession) -> Result<(), Error> {
+    let spent =
+        Spent { session: session.id.clone(), expires: session.expires, code_challenge: code.grant.code_challenge.clone() };
+    broker.store.ephemeral().put(SPENT, code.code.expose(), &spent, session.expires).await
+}
+
+/// A code that was used up.
+pub(in crate::api) struct Redeemed {
+    pub(in crate::api) grant: AuthorizationCode,
+    code: Secret<String>,
+}
+
+/// Uses an authorization code up: for the client and address it was made for, and whoever began it (RFC 7636). One that comes
+/// again from whoever began it ends what it led to: one of two is not its owner (RFC 6749 section 4.1.2).
+pub(in crate::api) async fn redeem_code<O: Operation<Mode = Issue>>(
+    call: &mut Call<'_, O>,
     client_id: &str,
     code: &Secret<String>,
     redirect_uri: &str,
     verifier: &Secret<String>,
-) -> Result<AuthorizationCode, Error> {
+) -> Result<Redeemed, Error> {
     let wrong = || Error::new(ErrorKind::InvalidGrant, "The authorization code is not valid");
-    let grant: AuthorizationCode = broker.store.ephemeral().take(CODE, code.expose()).await?.ok_or_else(wrong)?;
+    let ephemeral = call.broker.store.ephemeral();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose().as_bytes());
     let challenge = URL_SAFE_NO_PAD.encode(digest);
-    let length = (43..=128).contains(&verifier.expose().len());
-    if grant.client_id != client_id || grant.redirect_uri != redirect_uri || !length || !same(&challenge, &grant.code_challenge) {
+    let began = |expected: &str| (43..=128).contains(&verifier.expose().len()) && same(&challenge, expected);
+    let Some(grant) = ephemeral.take::<AuthorizationCode>(CODE, code.expose()).await? else {
+        let spent: Option<Spent> = ephemeral.get(SPENT, code.expose()).await?;
+        let Some(spent) = spent.filter(|spent| began(&spent.code_challenge)) else { return Err(wrong()) };
+        call.tx.note("session", &spent.session);
+        call.tx.note(REUSED, "authorization code");
+        ephemeral.put(ENDED, &spent.session, &(), spent.expires).await?;
+        return Err(wrong().with_private("code_reused: it was used before; what it led to is ended"));
+    };
+    if grant.client_id != client_id || grant.redirect_uri != redirect_uri || !began(&grant.code_challenge) {
         return Err(wrong());
     }
-    Ok(grant)
+    Ok(Redeemed { grant, code: code.clone() })
 }

@@ -5,7 +5,7 @@ mod source;
 
 use super::{
     Failure,
-    exec::{KEYS, LEFTOVERS, surroundings},
+    exec::{KEYS, LEFTOVERS, exported, surroundings},
     home::Home,
     login::now,
     role::{RoleChoice, remember},
@@ -22,7 +22,7 @@ use source::{Certificate, Source, WebIdentity};
 use std::{
     net::SocketAddr,
     os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ExitStatus},
     sync::Arc,
 };
@@ -32,11 +32,8 @@ use tokio::{
 };
 
 /// What another server of credentials left: it would win over ours.
-const OF_OTHERS: [&str; 3] = [
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-];
+const OF_OTHERS: [&str; 3] =
+    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
 
 /// Serve credentials of a role to programs on this machine, renewed before they end.
 ///
@@ -82,9 +79,16 @@ pub struct Agent {
     /// The profile that lists the role.
     #[arg(long, value_name = "ARN")]
     profile_arn: Option<String>,
-    /// Run a command with the credentials at hand, and stop when it ends; without one, print what to export and go on.
+    /// Run a command with the credentials at hand, and stop when it ends. It finds no other ones: ~/.aws is not read. Without a
+    /// command, print what to export and go on.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// Where a file is, for programs in other folders.
+fn from_anywhere(file: &Path) -> Result<String, Failure> {
+    let file = std::path::absolute(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    Ok(file.display().to_string())
 }
 
 /// The command's exit code is ours; of one that a signal ended, as shells have it.
@@ -137,7 +141,7 @@ impl Agent {
         // These exist to hand the token to programs of the same person.
         let mut variables = vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{address}/credentials"))];
         variables.push(match &self.token_file {
-            Some(file) => ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.display().to_string()),
+            Some(file) => ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", from_anywhere(file)?),
             None => ("AWS_CONTAINER_AUTHORIZATION_TOKEN", token.expose().clone()),
         });
         if self.imds {
@@ -151,12 +155,13 @@ impl Agent {
             for name in LEFTOVERS.iter().chain(&KEYS).chain(&OF_OTHERS) {
                 command.env_remove(name);
             }
-            command.envs(variables);
+            // Nor what the person's files say of other credentials.
+            command.envs(variables).envs(["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"].map(|name| (name, "/dev/null")));
             let child = command.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
             return beside(serve::serve(listener, keeper, token, role, std::future::pending()), child).await;
         }
         for (name, value) in variables {
-            terminal::print(&format!("export {name}={value}\n"));
+            terminal::print(&exported(&name, &value));
         }
         eprintln!("Serving credentials of {role_name} on {address}. Stop with Ctrl-C.");
         let serving = serve::serve(listener, keeper, token, role, super::serve::stop());

@@ -20,6 +20,7 @@ use axum::{
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::net::TcpListener;
@@ -47,8 +48,12 @@ pub(super) async fn serve(
     role: Option<String>,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let port = listener.local_addr()?.port();
-    let hosts = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}"));
+    let address = listener.local_addr()?;
+    let names = [SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned(), "localhost".to_owned()];
+    let mut hosts: Vec<String> = names.iter().map(|host| format!("{host}:{}", address.port())).collect();
+    if address.port() == 80 {
+        hosts.extend(names);
+    }
     let shared = Shared { keeper, token, role: role.map(Into::into), tokens: Arc::default(), hosts: hosts.into() };
     let mut router = Router::new().route("/credentials", get(credentials));
     if shared.role.is_some() {

@@ -65,6 +65,8 @@ struct Change {
     old: Option<String>,
     /// None where it goes.
     new: Option<String>,
+    /// Whether it is data of the AWS CLI's, one long line of it, and not written for people.
+    data: bool,
 }
 
 impl Configure {
@@ -109,10 +111,14 @@ impl Configure {
             part
         };
         let new = with_part(&text, &self.session, &part).map_err(broken)?;
-        let mut changes =
-            vec![Change { new: if old.is_none() && new.is_empty() { None } else { Some(new) }, file: file.clone(), old }];
+        let mut changes = vec![Change {
+            new: if old.is_none() && new.is_empty() { None } else { Some(new) },
+            file: file.clone(),
+            old,
+            data: false,
+        }];
         for (file, new) in data {
-            changes.push(Change { old: read(&file)?, file, new });
+            changes.push(Change { old: read(&file)?, file, new, data: true });
         }
         changes.retain(|change| change.old != change.new);
         self.carry_out(&changes, &left_out)
@@ -210,8 +216,7 @@ fn show(change: &Change) {
         eprintln!("  removed");
         return;
     };
-    // Files of data are one long line.
-    if new.len() > 10 * (new.lines().count() + 100) {
+    if change.data {
         eprintln!("  {}", if old.is_empty() { "written" } else { "written anew, with a rule of ours before the others" });
         return;
     }

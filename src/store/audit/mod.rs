@@ -43,6 +43,9 @@ impl RefusalBudget {
 
 /// The detail that is CloudTrail's element `userIdentity`.
 pub const USER_IDENTITY: &str = "userIdentity";
+/// The detail that says what is good once and came again: somebody has what is not theirs. Such a record is written whatever
+/// else strangers are refused.
+pub const REUSED: &str = "reused";
 /// The detail that is CloudTrail's element `requestParameters`.
 pub const REQUEST_PARAMETERS: &str = "requestParameters";
 
@@ -164,7 +167,7 @@ impl AuditRecord {
 
     /// Whether nobody in particular was refused something: what strangers can cause without end.
     fn is_stranger_refused(&self) -> bool {
-        self.error.is_some() && self.stranger
+        self.error.is_some() && self.stranger && !self.notes.0.contains_key(REUSED)
     }
 }
 
