@@ -32,7 +32,7 @@ struct Verify {
 impl Audit {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let AuditCommand::Verify(command) = self.command;
-        let gateway = command.settings.load()?.open().await?;
+        let gateway = command.settings.open().await?;
         let operator = gateway.operator();
         let verifying = gateway.call(&operator, VerifyAuditLog { noted: command.noted });
         let verified = terminal::waiting("reading the audit log", verifying).await;

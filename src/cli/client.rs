@@ -12,6 +12,28 @@ pub(super) struct BrokerClient {
     url: String,
 }
 
+/// A broker's address, as it was understood and not as it was written: it ends up in files. Without a scheme it is https, or
+/// for this machine itself http.
+pub(super) fn address(text: &str) -> Result<String, Failure> {
+    let like = "an address looks like https://daypass.example.com";
+    let wrong = |what: &str| Failure::typed(format!("`{}` {what}", harmless(text)));
+    let here = ["localhost", "127.0.0.1", "[::1]"].iter().any(|host| text.starts_with(host));
+    let whole = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("{}://{text}", if here { "http" } else { "https" }),
+    };
+    let parsed = url::Url::parse(&whole).map_err(|_| wrong("is not an address").hint(like))?;
+    if !crate::federation::metadata::is_safe(&parsed) {
+        return Err(wrong("is not https").hint("plain http works for brokers on this machine only"));
+    }
+    let more = parsed.path() != "/" || parsed.query().is_some() || parsed.fragment().is_some() || !parsed.username().is_empty();
+    if more {
+        return Err(wrong("is more than an address")
+            .hint(format!("a broker has one of its own: {}", parsed.origin().ascii_serialization())));
+    }
+    Ok(parsed.as_str().trim_end_matches('/').to_owned())
+}
+
 /// What AWS says of a role that one has not got.
 const NO_ACCESS: &str = "No access";
 
@@ -31,24 +53,14 @@ pub(super) struct Refused {
 
 impl BrokerClient {
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
-        let parsed = url::Url::parse(url).map_err(|_| {
-            Failure::new(format!("`{url}` is not an address")).hint("an address looks like https://daypass.example.com")
-        })?;
-        if !crate::federation::metadata::is_safe(&parsed) {
-            return Err(Failure::new(format!("`{url}` is not https")).hint("plain http works for brokers on this machine only"));
-        }
+        let url = address(url)?;
         let mut http = reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none());
-        if parsed.scheme() == "http" {
+        if url.starts_with("http:") {
             // What is not encrypted stays on this machine, whatever proxy there is.
             http = http.no_proxy();
         }
-        if parsed.query().is_some() || parsed.fragment().is_some() || !parsed.username().is_empty() {
-            return Err(Failure::new(format!("`{}` is more than an address", harmless(url)))
-                .hint("an address looks like https://daypass.example.com"));
-        }
         let http = http.build().map_err(|error| Failure::new(error.to_string()))?;
-        // As it was understood, not as it was written: it ends up in files.
-        Ok(Self { http, url: parsed.as_str().trim_end_matches('/').to_owned() })
+        Ok(Self { http, url })
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -81,8 +93,9 @@ impl BrokerClient {
         let (own, given) = (url::Url::parse(&self.url), url::Url::parse(address));
         match (own, given) {
             (Ok(own), Ok(given)) if own.origin() == given.origin() => Ok(given.to_string()),
-            _ => Err(Failure::new("the broker leads to an address that is not its own")
-                .hint("is its public_url the address you gave?")),
+            (_, Ok(given)) => Err(Failure::new("the broker leads to an address that is not its own")
+                .hint(format!("it calls itself {}: use that, if it is right", given.origin().ascii_serialization()))),
+            _ => Err(Failure::new("the broker leads to what is no address")),
         }
     }
 

@@ -1,16 +1,29 @@
 //! `daypass completions` and `daypass man`: what shells and `man` know of the command.
 
-use super::{Arguments, Failure, terminal::print};
-use clap::{Args, CommandFactory as _};
-use clap_complete::Shell;
-use std::{fs, path::PathBuf};
+use super::{
+    Arguments, Failure,
+    home::{BrokerChoice, Home},
+    role::{dashed, folded, known},
+    terminal::print,
+};
+use crate::config::variable;
+use clap::{Args, CommandFactory as _, ValueEnum};
+use clap_complete::{
+    CompleteEnv,
+    engine::CompletionCandidate,
+    env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh},
+};
+use std::{ffi::OsStr, fs, path::PathBuf};
 
-/// Print completions for a shell.
+/// Set by the shells' scripts when they ask.
+const VARIABLE: &str = "DAYPASS_COMPLETE";
+
+/// Print completions for a shell: commands, options, and the names of your roles.
 ///
-/// bash: daypass completions bash > ~/.local/share/bash-completion/completions/daypass
-/// zsh: daypass completions zsh > "${fpath[1]}/_daypass"
-/// fish: daypass completions fish > ~/.config/fish/completions/daypass.fish
-/// PowerShell: daypass completions powershell >> $PROFILE
+/// bash: echo 'source <(daypass completions bash)' >> ~/.bashrc
+/// zsh: echo 'source <(daypass completions zsh)' >> ~/.zshrc
+/// fish: echo 'daypass completions fish | source' > ~/.config/fish/completions/daypass.fish
+/// PowerShell: echo 'daypass completions powershell | Out-String | Invoke-Expression' >> $PROFILE
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Completions {
@@ -19,13 +32,54 @@ pub struct Completions {
     shell: Shell,
 }
 
+/// Shells that can be told.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let shell: &dyn EnvCompleter = match self.shell {
+            Shell::Bash => &Bash,
+            Shell::Elvish => &Elvish,
+            Shell::Fish => &Fish,
+            Shell::Powershell => &Powershell,
+            Shell::Zsh => &Zsh,
+        };
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "daypass", &mut text);
+        let written = shell.write_registration(VARIABLE, "daypass", "daypass", "daypass", &mut text);
+        written.map_err(|error| Failure::new(error.to_string()))?;
         print(&String::from_utf8_lossy(&text));
         Ok(())
     }
+}
+
+/// Answers a shell that asks how a line may go on, and ends; does nothing where none asks.
+pub(super) fn answer() {
+    CompleteEnv::with_factory(Arguments::command).var(VARIABLE).complete();
+}
+
+/// Roles that begin like what was typed: those that the session had when it last asked.
+pub(super) fn roles(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let broker = BrokerChoice { url: variable("DAYPASS_URL") };
+    let roles = Home::open(&broker).ok().and_then(|home| known(&home)).unwrap_or_default();
+    let typed = folded(&typed.to_string_lossy());
+    let candidates = roles.iter().flat_map(|role| {
+        let by_name = format!("{}/{}", dashed(&role.account_name), role.role);
+        let all = [(by_name, role.account.as_str()), (role.id(), role.account_name.as_str())];
+        all.into_iter().map(|(value, help)| (value, help.to_owned()))
+    });
+    // Ids are for who begins with digits.
+    let wanted = |value: &str| {
+        folded(value).starts_with(&typed) && (!typed.is_empty() || !value.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let candidates = candidates.filter(|(value, _)| wanted(value));
+    candidates.map(|(value, help)| CompletionCandidate::new(value).help(Some(help.into()))).collect()
 }
 
 /// Write man pages into a folder: one for daypass, and one for each command.

@@ -3,10 +3,10 @@
 use super::{
     Failure,
     client::BrokerClient,
-    home::Home,
-    login::{open_browser, started},
+    home::{BrokerChoice, Home},
+    login::{has_browser, open_browser, started},
     role::{RoleChoice, remember},
-    session::{BROWSERS, SavedSession, new_role_credentials},
+    session::{SavedSession, new_role_credentials},
     terminal::{self, print},
 };
 use crate::config::variable;
@@ -25,6 +25,8 @@ pub struct Console {
     /// Print the link instead. It is good once, for fifteen minutes; whoever has it is you in this role.
     #[arg(long)]
     print: bool,
+    #[command(flatten)]
+    broker: BrokerChoice,
     /// The page to begin with.
     #[arg(long, value_enum, value_name = "PAGE", default_value = "roles")]
     service: Place,
@@ -48,8 +50,24 @@ enum Place {
     SignIns,
     /// Identity providers.
     Sources,
+    /// Which people get which role, by which claims.
+    Mapping,
+    /// What somebody may do, and why.
+    Try,
+    /// Roles that stand in many accounts.
+    PermissionSets,
+    /// Accounts and their places.
+    Accounts,
+    /// Service and resource control policies.
+    Guardrails,
+    /// Changes that wait for a second person.
+    Proposals,
+    /// What is too open, or used by nobody.
+    Findings,
     /// What was changed and decided.
     Audit,
+    /// How the broker is set up.
+    Settings,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +78,7 @@ struct SigninToken {
 
 impl Console {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let home = Home::open()?;
+        let home = Home::open(&self.broker)?;
         let (account, role) = self.role.clone().resolve(&home).await?;
         let link = terminal::waiting("Asking for a link", self.link(&home, &account, &role)).await?;
         remember(&home, &account, &role)?;
@@ -72,11 +90,19 @@ impl Console {
                 print(&format!("{link}\n"));
                 return Ok(());
             }
-            true => open_separately(&home.folder().join(BROWSERS).join(format!("{account}-{role}")), &link)?,
+            _ if !has_browser() => false,
+            true => {
+                let folder = SavedSession::load(&home)?.browsers();
+                open_separately(&home.folder().join(folder).join(format!("{account}-{role}")), &link)?
+            }
             false => open_browser(&link),
         };
         if !opened {
-            return Err(Failure::new("there is no browser to open").hint("add --print for the link"));
+            terminal::tell(
+                "There is no browser to open here. The link is good once, for fifteen minutes; whoever has it is you in this role:",
+            );
+            print(&format!("{link}\n"));
+            return Ok(());
         }
         terminal::tell(&format!("The console of {role} in {account} opens in your browser."));
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, RoleArguments,
-    home::Home,
+    home::{BrokerChoice, Home},
     session::{SavedSession, role_credentials},
     terminal::print,
     wait,
@@ -15,12 +15,14 @@ use clap::Args;
 pub struct CredentialProcess {
     #[command(flatten)]
     role: RoleArguments,
+    #[command(flatten)]
+    broker: BrokerChoice,
 }
 
 impl CredentialProcess {
     /// Programs call this again and again: what is there already is answered without a network, or threads for one.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (home, RoleArguments { account, role }) = (Home::open()?, self.role);
+        let (home, RoleArguments { account, role }) = (Home::open(&self.broker)?, self.role);
         let credentials = match SavedSession::load(&home)?.cached(&home, &account, &role) {
             Some(cached) => cached,
             None => wait(role_credentials(&home, &account, &role))?,

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::RoleCredentials,
-    home::Home,
+    home::{BrokerChoice, Home},
     role::{RoleChoice, remember},
     session::{SavedSession, role_credentials},
     terminal::{self, print},
@@ -26,20 +26,36 @@ pub(super) const LEFTOVERS: [&str; 7] = [
     "AWS_ROLE_SESSION_NAME",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
+/// Other ways in that come before profiles: they go with `--unset`.
+const OTHERS: [&str; 6] = [
+    "AWS_SECURITY_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
 /// The credentials themselves, and when they end.
 pub(super) const KEYS: [&str; 4] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
 
 /// Run a command with the credentials of a role in its environment.
 ///
-/// The command takes the place of daypass: its signals, output and exit code are its own. For programs that run longer than
-/// the credentials live, `daypass agent` renews them.
+/// The command takes the place of daypass: its signals, output and exit code are its own (126 and 127 say that it could not be
+/// run or found). For programs that run longer than the credentials live, `daypass agent` renews them.
+///
+/// For example: daypass exec sandbox/developer -- aws s3 ls
 #[derive(Debug, Args)]
 pub struct Exec {
     #[command(flatten)]
     role: RoleChoice,
-    /// The command and its words, after `--`.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[command(flatten)]
+    broker: BrokerChoice,
+    /// Region of the command [default: the one that is set, else us-east-1].
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// The command and its words, after `--` [default, at a terminal: your shell].
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -48,6 +64,11 @@ pub struct Exec {
 pub struct Env {
     #[command(flatten)]
     role: RoleChoice,
+    #[command(flatten)]
+    broker: BrokerChoice,
+    /// Region of the commands to come [default: the one that is set, else us-east-1].
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
     /// The shell that reads them [default: the one in $SHELL, else bash].
     #[arg(long, value_enum)]
     shell: Option<Shell>,
@@ -60,10 +81,12 @@ pub struct Env {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shell {
     /// bash, zsh and other POSIX shells.
+    #[value(alias = "zsh", alias = "sh")]
     Bash,
     /// fish.
     Fish,
     /// PowerShell.
+    #[value(alias = "pwsh")]
     Powershell,
 }
 
@@ -99,11 +122,14 @@ impl Shell {
 }
 
 /// Where the broker is, and a region: programs want one, and the broker takes any.
-pub(super) fn surroundings(url: &str) -> Vec<(String, String)> {
+pub(super) fn surroundings(url: &str, region: Option<&str>) -> Vec<(String, String)> {
     let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
     let mut variables = Vec::from(SERVICES.map(endpoint));
     // The third says that it came from here.
-    if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some() {
+    if let Some(region) = region {
+        variables.extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), region.to_owned())));
+    } else if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some()
+    {
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION", "DAYPASS_REGION"];
         variables.extend(names.map(|name| (name.to_owned(), "us-east-1".to_owned())));
     }
@@ -116,7 +142,7 @@ pub(super) fn exported(name: &str, value: &str) -> String {
 }
 
 /// What a program needs: the credentials, and where the broker is.
-fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str) -> Vec<(String, String)> {
+fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str, region: Option<&str>) -> Vec<(String, String)> {
     let [id, secret, token, end] = KEYS.map(str::to_owned);
     let mut variables = vec![
         (id, credentials.access_key_id.clone()),
@@ -126,30 +152,45 @@ fn variables(credentials: &RoleCredentials, url: &str, account: &str, role: &str
         ("AWS_ACCOUNT_ID".to_owned(), account.to_owned()),
         ("DAYPASS_ROLE".to_owned(), format!("{account}/{role}")),
     ];
-    variables.extend(surroundings(url));
+    variables.extend(surroundings(url, region));
     variables
 }
 
-async fn taken(choice: RoleChoice) -> Result<Vec<(String, String)>, Failure> {
-    let home = Home::open()?;
+async fn taken(broker: &BrokerChoice, choice: RoleChoice, region: Option<&str>) -> Result<Vec<(String, String)>, Failure> {
+    let home = Home::open(broker)?;
     let url = SavedSession::load(&home)?.url;
     let (account, role) = choice.resolve(&home).await?;
     let credentials = terminal::waiting("Asking for credentials", role_credentials(&home, &account, &role)).await?;
     remember(&home, &account, &role)?;
-    Ok(variables(&credentials, &url, &account, &role))
+    Ok(variables(&credentials, &url, &account, &role, region))
+}
+
+/// A shell of the person's own, where somebody sits at a terminal.
+fn own_shell() -> Option<String> {
+    if terminal::can_ask() { variable("SHELL").or_else(|| Some("/bin/sh".to_owned())) } else { None }
 }
 
 impl Exec {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let variables = taken(self.role).await?;
-        let Some((program, words)) = self.command.split_first() else { return Err(Failure::new("say which command")) };
+        let shell = own_shell().filter(|_| self.command.is_empty());
+        let command: Vec<String> = shell.iter().cloned().chain(self.command).collect();
+        let Some((program, words)) = command.split_first() else {
+            return Err(Failure::typed("say which command to run").hint("for example: daypass exec Developer -- aws s3 ls"));
+        };
+        let variables = taken(&self.broker, self.role, self.region.as_deref()).await?;
+        if shell.is_some() {
+            let role = variables.iter().find(|(name, _)| name == "DAYPASS_ROLE").map(|(_, role)| role.as_str());
+            terminal::tell(&format!("A shell as {}. Leave it with `exit`.", role.unwrap_or_default()));
+        }
         let mut command = std::process::Command::new(program);
         command.args(words).envs(variables);
         for name in LEFTOVERS {
             command.env_remove(name);
         }
-        let failure = Failure::new(format!("{program}: {}", command.exec()));
-        Err(failure.hint("is the command installed, and typed right?"))
+        let error = command.exec();
+        // As shells have it.
+        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        Err(Failure { code, ..Failure::new(format!("{program}: {error}")) }.hint("is the command installed, and typed right?"))
     }
 }
 
@@ -157,11 +198,12 @@ impl Env {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let shell = self.shell.unwrap_or_else(Shell::of_person);
         if self.unset {
-            let names = variables(&RoleCredentials::default(), "", "", "");
-            print(&names.iter().map(|(name, _)| shell.unset(name)).collect::<String>());
+            let set = variables(&RoleCredentials::default(), "", "", "", None);
+            let names = set.iter().map(|(name, _)| name.as_str()).chain(OTHERS);
+            print(&names.map(|name| shell.unset(name)).collect::<String>());
             return Ok(());
         }
-        let variables = taken(self.role).await?;
+        let variables = taken(&self.broker, self.role, self.region.as_deref()).await?;
         if terminal::json() {
             return terminal::print_json(&json!(variables.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
         }

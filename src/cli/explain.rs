@@ -3,7 +3,7 @@
 use super::{
     Failure, SettingsArguments,
     client::BrokerClient,
-    home::Home,
+    home::{BrokerChoice, Home},
     login::now,
     policy::{say, show},
     role::RoleChoice,
@@ -32,6 +32,8 @@ pub struct Explain {
     #[command(flatten)]
     role: RoleChoice,
     #[command(flatten)]
+    broker: BrokerChoice,
+    #[command(flatten)]
     settings: SettingsArguments,
 }
 
@@ -46,7 +48,7 @@ impl Explain {
         let encoded = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).max_by_key(|word| word.len());
         let encoded = encoded.unwrap_or_default();
         let settings = self.settings.load()?;
-        let receipt = match !self.role.is_given() && (self.settings.are_given() || settings.data.is_dir()) {
+        let receipt = match !self.role.is_given() && (self.settings.are_given() || settings.has_store()) {
             true => {
                 let gateway = settings.open().await?;
                 let receipt = Receipt::open(gateway.broker.store.ring(), encoded);
@@ -54,7 +56,7 @@ impl Explain {
                 receipt
                     .ok_or_else(|| unknown("of the broker on this machine").hint("of another one: add a ROLE of yours there"))?
             }
-            false => of_broker(self.role, encoded).await?,
+            false => of_broker(&self.broker, self.role, encoded).await?,
         };
         if terminal::json() {
             return terminal::print_json(&receipt);
@@ -70,7 +72,7 @@ fn unknown(whose: &str) -> Failure {
 }
 
 /// Asks the broker that the person is signed in to (STS, `DecodeAuthorizationMessage`).
-async fn of_broker(choice: RoleChoice, encoded: &str) -> Result<Receipt, Failure> {
+async fn of_broker(broker: &BrokerChoice, choice: RoleChoice, encoded: &str) -> Result<Receipt, Failure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
@@ -86,7 +88,7 @@ async fn of_broker(choice: RoleChoice, encoded: &str) -> Result<Receipt, Failure
     struct Decoded {
         decoded_message: String,
     }
-    let home = Home::open()?;
+    let home = Home::open(broker)?;
     let (account, role) = choice.resolve(&home).await?;
     let asking = async {
         let credentials = role_credentials(&home, &account, &role).await?;

@@ -1,7 +1,7 @@
 //! What the command line keeps on this machine, for one person: sealed files of their own, under a key in the keyring of the
 //! operating system. Where there was none at first, the key is in a file that only they can read, and stays there.
 
-use super::Failure;
+use super::{Failure, client::address};
 use crate::{
     config::{SystemRandom, variable, write_private},
     crypto::{
@@ -11,6 +11,7 @@ use crate::{
     domain::{Random, Secret},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,
@@ -24,13 +25,31 @@ const OF_KEYRING: u32 = 1;
 /// Or that of the file.
 const OF_FILE: u32 = 2;
 const KEY_FILE: &str = "key";
-/// Under this name the session is kept: what is lost first when a key is.
-pub(super) const SESSION: &str = "session";
+/// Below this sessions are kept, one for each broker: what is lost first when a key is.
+pub(super) const SESSIONS: &str = "sessions/";
+/// Under this name the address of the broker of the last sign-in is kept.
+const LAST: &str = "broker";
+
+/// The broker that a command is for.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BrokerChoice {
+    /// Address of the broker [default: the one of the last sign-in].
+    #[arg(long, env = "DAYPASS_URL", value_name = "URL")]
+    pub(super) url: Option<String>,
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Home({})", self.folder.display())
+    }
+}
 
 /// The folder and its key.
 pub(super) struct Home {
     folder: PathBuf,
     ring: KeyRing,
+    /// Address of the broker that was said, or signed in to last.
+    broker: Option<String>,
     /// Where the key is.
     pub(super) keyring: bool,
 }
@@ -61,9 +80,10 @@ fn make(folder: &Path) -> Result<(), Failure> {
 }
 
 impl Home {
-    pub(super) fn open() -> Result<Self, Failure> {
+    pub(super) fn open(choice: &BrokerChoice) -> Result<Self, Failure> {
+        let broker = choice.url.as_deref().map(address).transpose()?;
         let folder = place()?;
-        make(&folder)?;
+        make(&folder).map_err(|failure| failure.hint("set DAYPASS_HOME to a folder that can be written"))?;
         // Two names of one folder have one key.
         let folder = fs::canonicalize(&folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
         let (id, key) = match file_key(&folder)? {
@@ -71,7 +91,7 @@ impl Home {
             Some(key) => (OF_FILE, key),
             None => match keyring_key(&folder) {
                 Ok(key) => (OF_KEYRING, key),
-                Err(why) if folder.join(format!("{SESSION}.sealed")).exists() && why.is_some() => {
+                Err(why) if folder.join(SESSIONS).exists() && why.is_some() => {
                     let message = format!("the keyring of this machine does not open: {}", why.unwrap_or_default());
                     return Err(
                         Failure::new(message).hint(format!("unlock it, or remove {} and sign in again", folder.display()))
@@ -82,7 +102,22 @@ impl Home {
         };
         let ring = KeyRing::new(&[RingKey { id, key, seals: true }], Arc::new(SystemRandom));
         let ring = ring.map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self { folder, ring, keyring: id == OF_KEYRING })
+        let mut home = Self { folder, ring, broker, keyring: id == OF_KEYRING };
+        if home.broker.is_none() {
+            home.broker = home.kept(LAST);
+        }
+        Ok(home)
+    }
+
+    /// Address of the broker, where one is known.
+    pub(super) fn broker(&self) -> Option<&str> {
+        self.broker.as_deref()
+    }
+
+    /// The broker to go to from now on.
+    pub(super) fn remember_broker(&mut self, url: &str) -> Result<(), Failure> {
+        self.broker = Some(url.to_owned());
+        self.keep(LAST, &url)
     }
 
     pub(super) fn folder(&self) -> &Path {

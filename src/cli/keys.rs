@@ -72,7 +72,7 @@ impl Keys {
             return Err(Failure::new("what an old key of the audit log signed has to be proved with it: it stays")
                 .hint("Rotate without --at-once; it takes over now all the same. Note a head elsewhere: daypass audit verify"));
         }
-        let gateway = self.settings.load()?.open().await?;
+        let gateway = self.settings.open().await?;
         let caller = gateway.operator();
         let mut made = None;
         if let Some(KeysCommand::Rotate(Rotate { key, at_once })) = self.command {

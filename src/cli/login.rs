@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::{BrokerClient, Refused},
-    home::Home,
+    home::{BrokerChoice, Home},
     session::{SavedSession, SavedToken, Token},
     terminal::{self, Paint},
 };
@@ -22,11 +22,15 @@ use tokio::{
 };
 
 /// Sign in to a broker with the browser, or, where there is none (over SSH), with a code typed elsewhere.
+///
+/// You can be signed in to several brokers: --url, or DAYPASS_URL, says which one a command is for.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// Address of the broker [default: the one of the last sign-in, else http://127.0.0.1:8080].
-    #[arg(long, env = "DAYPASS_URL")]
-    url: Option<String>,
+    /// Address of the broker, as --url.
+    #[arg(value_name = "ADDRESS", conflicts_with = "url")]
+    address: Option<String>,
+    #[command(flatten)]
+    broker: BrokerChoice,
     /// Show a code to be typed into a browser on any device.
     #[arg(long)]
     device: bool,
@@ -43,24 +47,28 @@ struct Registered {
     authorization_endpoint: String,
 }
 
-/// Under this name the address of the last broker is kept.
-const LAST: &str = "broker";
+/// Of a broker that somebody tries on their own machine.
+const DEFAULT: &str = "http://127.0.0.1:8080";
 const CALLBACK: &str = "/oauth/callback";
 /// How long the person may take, in seconds.
 const PATIENCE: u64 = 600;
 
 impl Login {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let home = Home::open()?;
-        let last = || home.kept::<String>(LAST).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-        let url = self.url.clone().unwrap_or_else(last);
-        let client = BrokerClient::new(&url)?;
+        let url = self.address.clone().or_else(|| self.broker.url.clone());
+        let mut home = Home::open(&BrokerChoice { url })?;
+        let unknown = home.broker().is_none();
+        let client = BrokerClient::new(home.broker().unwrap_or(DEFAULT))?;
         let url = client.url().to_owned();
         let registration = json!({
             "clientName": "daypass command line", "clientType": "public", "scopes": ["sso:account:access"],
             "redirectUris": [format!("http://127.0.0.1{CALLBACK}")],
         });
-        let registered: Registered = client.post("/client/register", &registration).await?.map_err(told)?;
+        let registered = terminal::waiting("Asking the broker", client.post("/client/register", &registration)).await;
+        let registered: Registered = match registered {
+            Err(failure) if unknown => return Err(failure.hint("no broker is known here yet: daypass login ADDRESS")),
+            registered => registered?.map_err(told)?,
+        };
         let token = if self.device || (!self.no_browser && !has_browser()) {
             with_device_code(&client, &registered, &url).await?
         } else {
@@ -76,6 +84,7 @@ impl Login {
             client_secret: registered.client_secret,
             token,
         };
+        home.remember_broker(&url)?;
         let before = SavedSession::load(&home).ok();
         session.begin(&home)?;
         if let Some(before) = before {
@@ -83,7 +92,6 @@ impl Login {
             let ended = async { BrokerClient::new(&before.url)?.log_out(&before.token.access_token).await };
             let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
         }
-        home.keep(LAST, &url)?;
         let until = match session.token.refresh_token {
             Some(_) => Timestamp(person.session_expiration),
             None => session.token.expires,
@@ -169,7 +177,7 @@ async fn with_device_code(client: &BrokerClient, registered: &Registered, url: &
 }
 
 /// Whether there is a browser to open here: over SSH, or without a screen, there is none.
-fn has_browser() -> bool {
+pub(super) fn has_browser() -> bool {
     let set = |names: &[&str]| names.iter().any(|name| variable(name).is_some());
     let screen = cfg!(target_os = "macos") || set(&["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"]);
     screen && !set(&["SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"])
@@ -188,10 +196,21 @@ pub(super) fn open_browser(address: &str) -> bool {
     })
 }
 
-/// Starts a program that goes on without us.
+/// How long a browser has to say that it can't start, in milliseconds.
+const FALSE_START: u64 = 300;
+
+/// Starts a program that goes on without us. One that ends at once with a failure did not start.
 pub(super) fn started(command: &mut std::process::Command) -> bool {
     let null = std::process::Stdio::null;
-    command.stdin(null()).stdout(null()).stderr(null()).spawn().is_ok()
+    let Ok(mut child) = command.stdin(null()).stdout(null()).stderr(null()).spawn() else { return false };
+    for _ in 0..FALSE_START / 10 {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 fn told(refused: Refused) -> Failure {

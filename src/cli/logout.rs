@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::BrokerClient,
-    home::Home,
+    home::{BrokerChoice, Home},
     session::SavedSession,
     terminal::{self, Paint},
 };
@@ -12,17 +12,20 @@ use serde_json::json;
 
 /// Sign out: end the session at the broker, and forget it and its credentials here.
 #[derive(Debug, Args)]
-pub struct Logout {}
+pub struct Logout {
+    #[command(flatten)]
+    broker: BrokerChoice,
+}
 
 impl Logout {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let home = Home::open()?;
+        let home = Home::open(&self.broker)?;
         let session = SavedSession::load(&home)?;
         // Renewed first, where it has to be: the broker ends what it is shown.
         let session = SavedSession::fresh(&home).await.unwrap_or(session);
         let ended = BrokerClient::new(&session.url)?.log_out(&session.token.access_token).await;
         // It goes from this machine in any case.
-        SavedSession::forget(&home)?;
+        session.forget(&home)?;
         match ended {
             Ok(Err(refused)) if refused.status != 401 => return Err(Failure::new(refused.message)),
             Err(failure) => {

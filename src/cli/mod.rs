@@ -36,6 +36,7 @@ pub mod whoami;
 
 use crate::{
     config::{LogFormat, Settings, variable},
+    gateway::Gateway,
     server::traces::Traces,
 };
 use clap::{Args, Parser, Subcommand};
@@ -56,7 +57,7 @@ BROWSER (the browser to open), NO_COLOR.";
 
 /// A self-hosted federation identity broker: sign in with your company's identity provider, leave with time-limited credentials.
 #[derive(Debug, Parser)]
-#[command(name = "daypass", version, about, disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "daypass", version, about, after_help = AFTER_HELP)]
 struct Arguments {
     /// Answers and failures for programs.
     #[arg(long, global = true)]
@@ -65,57 +66,33 @@ struct Arguments {
     command: Command,
 }
 
+// What each is for stands at its own type, in whole.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sign in to a broker.
     Login(login::Login),
-    /// Sign out.
     Logout(logout::Logout),
-    /// Say who is signed in, and which roles they may take.
     Whoami(whoami::Whoami),
-    /// List your roles, or choose one.
     Roles(roles::Roles),
-    /// Run a command with the credentials of a role.
     Exec(exec::Exec),
-    /// Print the credentials of a role as lines for a shell.
     Env(exec::Env),
-    /// Open the console of a role in the browser.
     Console(console::Console),
-    /// Write the AWS CLI's profiles for your roles.
     Configure(configure::Configure),
-    /// Print credentials of a role as JSON, for `credential_process` in ~/.aws/config.
     CredentialProcess(credential_process::CredentialProcess),
-    /// Serve credentials of a role to programs on this machine.
     Agent(agent::Agent),
-    /// Find what keeps your command line from working.
     Doctor(doctor::Doctor),
-    /// Print completions for a shell.
     Completions(completions::Completions),
-    /// Write man pages.
     Man(completions::Man),
-    /// Check policies in files, and try what they decide.
     Policy(policy::PolicyCommand),
-    /// Run a broker.
     Serve(serve::Serve),
-    /// Set up the organization of the broker on this machine from a file.
     Apply(apply::Apply),
-    /// Say why somebody was refused a role.
     Explain(explain::Explain),
-    /// List live role sessions of the broker on this machine.
     Sessions(revoke::Sessions),
-    /// End sessions before their time.
     Revoke(revoke::Revoke),
-    /// List or rotate the keys that seal session tokens and stored secrets.
     Keys(keys::Keys),
-    /// Write a backup of the broker on this machine, sealed under a passphrase.
     Backup(backup::Backup),
-    /// Restore a backup into an empty store.
     Restore(backup::Restore),
-    /// Move the organization to another database.
     Store(store::StoreCommand),
-    /// Check the audit log.
     Audit(audit::Audit),
-    /// Make an access key for an account's root user.
     RootKey(root_key::RootKey),
     /// The broker runs it to verify XML signatures apart from itself.
     #[command(hide = true)]
@@ -146,6 +123,16 @@ impl SettingsArguments {
         }
         Ok(settings)
     }
+
+    /// The broker of this machine, for commands that work with one that is there.
+    pub(crate) async fn open(&self) -> Result<Gateway, Failure> {
+        let settings = self.load()?;
+        if !settings.has_store() {
+            return Err(Failure::new(format!("there is no broker in {}", settings.data.display()))
+                .hint("say where it is: --data FOLDER, or --config FILE"));
+        }
+        Ok(settings.open().await?)
+    }
 }
 
 /// Why a command did not work: one sentence, perhaps what to do about it, and an exit code.
@@ -159,6 +146,10 @@ pub struct Failure {
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into(), hint: None }
+    }
+    /// The command was typed wrongly.
+    pub(crate) fn typed(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into(), hint: None }
     }
     pub(crate) fn signed_out(message: impl Into<String>) -> Self {
         Self { code: 3, message: message.into(), hint: Some("run: daypass login".to_owned()) }
@@ -197,7 +188,11 @@ impl From<crate::domain::Error> for Failure {
 /// Runs the command line.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    completions::answer();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return mistyped(&error),
+    };
     if matches!(arguments.command, Command::XmlVerifier) {
         // Before there is any thread: the cage holds for all of this process.
         let served = crate::crypto::cage::serve(std::io::stdin().lock(), std::io::stdout().lock());
@@ -246,6 +241,24 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Says what is wrong with a command, or what was asked of it (`--help`, `--version`).
+fn mistyped(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let own = words.iter().take_while(|word| *word != "--");
+    if error.use_stderr() && own.clone().any(|word| word == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        eprintln!("{}", serde_json::json!({ "error": message, "hint": "daypass --help", "exit_code": 2 }));
+        return ExitCode::from(2);
+    }
+    let _ = error.print();
+    let runs = own.clone().any(|word| matches!(word.as_str(), "exec" | "agent"));
+    if error.kind() == clap::error::ErrorKind::UnknownArgument && runs {
+        eprintln!("\nThe command to run comes after two dashes, such as: daypass exec Developer -- aws s3 ls");
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 /// Carries out what waits for others.

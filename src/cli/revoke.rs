@@ -54,7 +54,7 @@ impl Revoke {
             self.everything.then_some(Revoked::Everything),
         ];
         let who = named.into_iter().flatten().next().ok_or_else(|| Failure::new("say whose sessions"))?;
-        let gateway = self.settings.load()?.open().await?;
+        let gateway = self.settings.open().await?;
         let revoked = gateway.call(&gateway.operator(), RevokeSessions { who, before }).await?;
         gateway.broker.store.close().await;
         if terminal::json() {
@@ -81,7 +81,7 @@ pub struct Sessions {
 impl Sessions {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let role_arn = self.role.as_deref().map(Arn::parse).transpose().map_err(Failure::from)?;
-        let gateway = self.settings.load()?.open().await?;
+        let gateway = self.settings.open().await?;
         let listed = gateway.call(&gateway.operator(), ListSessions { role_arn, person: self.person }).await?.sessions;
         gateway.broker.store.close().await;
         if terminal::json() {

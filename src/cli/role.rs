@@ -4,11 +4,16 @@ use super::{
     Failure,
     client::BrokerClient,
     home::Home,
-    session::SavedSession,
+    login::now,
+    session::{SavedSession, name},
     terminal::{self, Paint},
 };
-use crate::domain::name::{AccountId, RoleName};
+use crate::domain::{
+    Timestamp,
+    name::{AccountId, RoleName},
+};
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dialoguer::{
     FuzzySelect,
     theme::{ColorfulTheme, SimpleTheme, Theme},
@@ -16,12 +21,19 @@ use dialoguer::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::{sync::Semaphore, task::JoinSet};
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
 /// How many questions a broker gets at once.
 const AT_ONCE: usize = 16;
 /// How many are remembered.
 const MOST_RECENT: usize = 20;
 const RECENT: &str = "recent";
+/// Below this the roles of a session are kept, for each broker: for finding one by its name, and for shells that complete it.
+const KNOWN: &str = "roles/";
+/// How long they are good for that, in seconds. The broker decides about each use in any case.
+const KNOWN_SECONDS: i64 = 3600;
+/// From which likeness on a name may be meant (Jaro-Winkler).
+const ALIKE: f64 = 0.85;
 
 /// A role, for commands that programs call.
 #[derive(Clone, Debug, Args)]
@@ -38,7 +50,7 @@ pub(crate) struct RoleArguments {
 #[derive(Clone, Debug, Args)]
 pub(super) struct RoleChoice {
     /// The role: ACCOUNT/ROLE, a role's name, or some words of both [default: choose from a list].
-    #[arg(value_name = "ROLE")]
+    #[arg(value_name = "ROLE", add = ArgValueCompleter::new(super::completions::roles))]
     text: Option<String>,
     /// Account of the role, twelve digits.
     #[arg(long, value_name = "ID", requires = "role")]
@@ -65,6 +77,25 @@ impl AvailableRole {
     fn line(&self) -> String {
         format!("{}  {}  {}", self.account_name, self.role, self.account)
     }
+    /// As a message names it.
+    fn named(&self) -> String {
+        format!("{} ({} in {})", self.id(), self.role, self.account_name)
+    }
+}
+
+/// The roles of a session, as they were when it asked.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    session: String,
+    time: Timestamp,
+    roles: Vec<AvailableRole>,
+}
+
+/// The roles that the session had a while ago, without asking.
+pub(super) fn known(home: &Home) -> Option<Vec<AvailableRole>> {
+    let session = SavedSession::load(home).ok()?;
+    let known: Known = home.kept(&name(KNOWN, &session.url))?;
+    (known.session == session.id && now().seconds_since(known.time) < KNOWN_SECONDS).then_some(known.roles)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +142,14 @@ struct Role {
 
 /// Every role of whoever is signed in, by the accounts' names; those taken of late stand first.
 pub(super) async fn available(home: &Home) -> Result<Vec<AvailableRole>, Failure> {
-    let mut roles = terminal::waiting("Asking for your roles", all(home)).await?;
+    let roles = terminal::waiting("Asking for your roles", all(home)).await?;
+    let session = SavedSession::load(home)?;
+    home.keep(&name(KNOWN, &session.url), &Known { session: session.id, time: now(), roles: roles.clone() })?;
+    Ok(by_use(home, roles))
+}
+
+/// By the accounts' names; those taken of late stand first.
+pub(super) fn by_use(home: &Home, mut roles: Vec<AvailableRole>) -> Vec<AvailableRole> {
     let recent: Vec<Recent> = home.kept(RECENT).unwrap_or_default();
     let place = |role: &AvailableRole| {
         let found = recent.iter().position(|known| known.account == role.account && known.role == role.role);
@@ -120,7 +158,7 @@ pub(super) async fn available(home: &Home) -> Result<Vec<AvailableRole>, Failure
     roles.sort_by_cached_key(|role| {
         (place(role), role.account_name.to_lowercase(), role.account.clone(), role.role.to_lowercase())
     });
-    Ok(roles)
+    roles
 }
 
 async fn all(home: &Home) -> Result<Vec<AvailableRole>, Failure> {
@@ -193,11 +231,17 @@ impl RoleChoice {
             && (self.account.is_some() || AccountId::parse(account).is_ok())
         {
             let wrong = |what: &str| {
-                Failure::new(format!("`{what}` is no account and role")).hint("for example 111122223333/Administrator")
+                Failure::typed(format!("`{what}` is no account and role")).hint("for example 111122223333/Administrator")
             };
             let account = AccountId::parse(account).map_err(|_| wrong(account))?;
             let role = RoleName::parse(role).map_err(|_| wrong(role))?;
             return Ok((account.to_string(), role.to_string()));
+        }
+        // What was found a while ago and says it all needs nobody to be asked, either.
+        if let (Some(known), Some(text)) = (known(home), &self.text)
+            && let [one] = matching(&known, text).as_slice()
+        {
+            return Ok((one.account.clone(), one.role.clone()));
         }
         let roles = available(home).await?;
         let found = match &self.text {
@@ -212,15 +256,20 @@ impl RoleChoice {
             }
             ([], text) => {
                 let text = text.as_deref().unwrap_or_default();
-                return Err(Failure::new(format!("none of your roles is `{text}`")).hint("run: daypass roles"));
+                let failure = Failure::refused(format!("none of your roles is `{text}`"));
+                return Err(match alike(&roles, text) {
+                    Some(role) => failure.hint(format!("did you mean {}?", role.named())),
+                    None => failure.hint("run: daypass roles"),
+                });
             }
             ([one], _) => (*one).clone(),
             (several, _) if terminal::can_ask() => pick(several)?,
-            (_, None) => return Err(Failure::new("say which role").hint("run: daypass roles")),
+            (_, None) => return Err(Failure::typed("say which role").hint("run: daypass roles")),
             (several, Some(text)) => {
-                let shown: Vec<String> = several.iter().take(5).map(|role| role.id()).collect();
+                let shown: Vec<String> = several.iter().take(5).map(|role| role.named()).collect();
                 let message = format!("`{text}` could be {} roles: {}", several.len(), shown.join(", "));
-                return Err(Failure::new(if several.len() > 5 { format!("{message} …") } else { message }));
+                let message = if several.len() > 5 { format!("{message} …") } else { message };
+                return Err(Failure::typed(message).hint("say more of it: words of the account and of the role, or ACCOUNT/ROLE"));
             }
         };
         Ok((chosen.account, chosen.role))
@@ -229,18 +278,51 @@ impl RoleChoice {
 
 /// The roles that a text may mean. An exact name wins over words that occur.
 fn matching<'r>(roles: &'r [AvailableRole], text: &str) -> Vec<&'r AvailableRole> {
-    let text = text.to_lowercase();
+    let text = folded(text);
     let exact = |role: &&AvailableRole| {
-        let (name, account) = (role.role.to_lowercase(), role.account_name.to_lowercase());
-        name == text || format!("{account}/{name}") == text || role.id().to_lowercase() == text
+        let (name, account) = (folded(&role.role), folded(&role.account_name));
+        let whole = [format!("{account}/{name}"), format!("{}/{name}", dashed(&account)), role.id().to_lowercase()];
+        name == text || whole.contains(&text)
     };
     let found: Vec<&AvailableRole> = roles.iter().filter(exact).collect();
     if !found.is_empty() {
         return found;
     }
+    containing(roles, &text)
+}
+
+/// The roles in which all words of a text stand.
+pub(super) fn containing<'r>(roles: &'r [AvailableRole], text: &str) -> Vec<&'r AvailableRole> {
+    let text = folded(text);
     let words: Vec<&str> = text.split([' ', '/', '-']).filter(|word| !word.is_empty()).collect();
-    let line = |role: &AvailableRole| role.line().to_lowercase();
+    let line = |role: &AvailableRole| folded(&role.line());
     roles.iter().filter(|role| !words.is_empty() && words.iter().all(|word| line(role).contains(word))).collect()
+}
+
+/// Letters without case and accents: what people can type.
+pub(super) fn folded(text: &str) -> String {
+    text.nfd().filter(|c| !is_combining_mark(*c)).collect::<String>().to_lowercase()
+}
+
+/// A name in letters that need no quotes anywhere: without accents, and a dash for everything else. Of a name in another
+/// script nothing may be left.
+pub(super) fn dashed(text: &str) -> String {
+    let plain = text.nfd().filter(|c| !is_combining_mark(*c));
+    let plain: String = plain.map(|c| if c.is_ascii_alphanumeric() || "_.@+=,".contains(c) { c } else { '-' }).collect();
+    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
+    words.join("-")
+}
+
+/// The role whose name is most like a text, if any is.
+fn alike<'r>(roles: &'r [AvailableRole], text: &str) -> Option<&'r AvailableRole> {
+    let text = folded(text);
+    let likeness = |role: &AvailableRole| {
+        let (name, account) = (folded(&role.role), folded(&role.account_name));
+        let whole = [name.clone(), account.clone(), format!("{account}/{name}"), format!("{account} {name}")];
+        whole.iter().map(|whole| strsim::jaro_winkler(whole, &text)).fold(0.0, f64::max)
+    };
+    let best = roles.iter().map(|role| (likeness(role), role)).max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (best.0 >= ALIKE).then_some(best.1)
 }
 
 /// Lets the person choose: typing narrows the list.
@@ -277,9 +359,18 @@ mod tests {
         assert_eq!(found("administrator"), ["111122223333/Administrator"]);
         assert_eq!(found("admin"), ["111122223333/Admin", "222233334444/Admin"], "an exact name, not all that contain it");
         assert_eq!(found("sandbox/admin"), ["222233334444/Admin"]);
+        let spaced = [role("111122223333", "Example Corp", "Admin"), role("111122223333", "Example Corp", "Administrator")];
+        assert_eq!(matching(&spaced, "Example-Corp/Admin").len(), 1, "as shells complete it");
         assert_eq!(found("222233334444/ADMIN"), ["222233334444/Admin"]);
         assert_eq!(found("sand read"), ["222233334444/Read-Only"]);
         assert_eq!(found("prod ator"), ["111122223333/Administrator"]);
         assert!(found("nobody").is_empty() && found("-").is_empty());
+        let meant = |text: &str| alike(&roles, text).map(AvailableRole::id);
+        assert_eq!(meant("adminstrator").as_deref(), Some("111122223333/Administrator"));
+        assert_eq!(meant("sandbx/admin").as_deref(), Some("222233334444/Admin"));
+        assert_eq!(meant("nobody"), None);
+        let cafe = [role("333344445555", "Café Zürich", "Admin")];
+        assert_eq!(matching(&cafe, "cafe zurich").len(), 1);
+        assert_eq!(matching(&cafe, "CAFÉ").len(), 1);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{
     Failure,
-    home::Home,
-    role::{available, pick},
+    home::{BrokerChoice, Home},
+    role::{available, containing, pick},
     terminal::{self, print},
     whoami::list,
 };
@@ -15,14 +15,24 @@ pub struct Roles {
     /// Choose one, and print it as ACCOUNT/ROLE for other commands: daypass exec "$(daypass roles --pick)" -- COMMAND
     #[arg(long)]
     pick: bool,
+    /// Only those in which these words stand.
+    #[arg(value_name = "WORDS")]
+    words: Vec<String>,
+    #[command(flatten)]
+    broker: BrokerChoice,
 }
 
 impl Roles {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let roles = available(&Home::open()?).await?;
+        let all = available(&Home::open(&self.broker)?).await?;
+        let words = self.words.join(" ");
+        let roles = if words.is_empty() { all } else { containing(&all, &words).into_iter().cloned().collect() };
         if !self.pick {
             if terminal::json() {
                 return terminal::print_json(&roles);
+            }
+            if roles.is_empty() && !words.is_empty() {
+                return Err(Failure::refused(format!("none of your roles has `{words}`")).hint("run: daypass roles"));
             }
             print(&list(&roles));
             return Ok(());

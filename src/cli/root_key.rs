@@ -17,7 +17,7 @@ impl RootKey {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let account_id = AccountId::parse(&self.account)
             .map_err(|_| Failure::new(format!("`{}` is no account", self.account)).hint("An account is twelve digits."))?;
-        let gateway = self.settings.load()?.open().await?;
+        let gateway = self.settings.open().await?;
         let made = gateway.call(&gateway.operator(), CreateRootAccessKey { account_id }).await;
         gateway.broker.store.close().await;
         let key = made?.access_key;

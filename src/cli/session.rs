@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::{BrokerClient, Refused, RoleCredentials},
-    home::{Home, SESSION},
+    home::{Home, SESSIONS},
     login::now,
 };
 use crate::{
@@ -15,8 +15,8 @@ use serde_json::json;
 
 /// Credentials, each under a name of its own.
 const CREDENTIALS: &str = "credentials/";
-/// Profiles of browsers, each for a role.
-pub(super) const BROWSERS: &str = "browsers/";
+/// Profiles of browsers, for each broker, each for a role.
+const BROWSERS: &str = "browsers/";
 /// What has less than this left is taken anew, in seconds.
 const FRESH_SECONDS: i64 = 300;
 
@@ -71,21 +71,37 @@ impl SavedToken {
     }
 }
 
+/// What is kept of a broker, below a folder.
+pub(super) fn name(folder: &str, url: &str) -> String {
+    format!("{folder}{}", sha256_hex(url).get(..16).unwrap_or_default())
+}
+
 impl SavedSession {
     /// As it was kept, whether it still lives or not.
     pub(super) fn load(home: &Home) -> Result<Self, Failure> {
-        home.kept(SESSION).ok_or_else(|| Failure::signed_out("you are not signed in"))
+        let url = home.broker().ok_or_else(|| Failure::signed_out("you are not signed in"))?;
+        home.kept(&name(SESSIONS, url)).ok_or_else(|| Failure::signed_out(format!("you are not signed in to {url}")))
+    }
+
+    /// Under this name it is kept.
+    fn name(&self) -> String {
+        name(SESSIONS, &self.url)
+    }
+
+    /// Where browsers have their profiles that are opened for it.
+    pub(super) fn browsers(&self) -> String {
+        name(BROWSERS, &self.url)
     }
 
     /// Takes the place of the session before. What that one took is not for this one.
     pub(super) fn begin(&self, home: &Home) -> Result<(), Failure> {
         // A process that renews the old one now must not bring it back.
-        let _turn = home.turn(SESSION)?;
-        let before = Self::load(home).ok();
-        home.keep(SESSION, self)?;
+        let _turn = home.turn(&self.name())?;
+        let before: Option<Self> = home.kept(&self.name());
+        home.keep(&self.name(), self)?;
         home.forget(CREDENTIALS)?;
-        if before.is_some_and(|before| before.url != self.url || before.person != self.person) {
-            home.forget(BROWSERS)?;
+        if before.is_some_and(|before| before.person != self.person) {
+            home.forget(&format!("{}/", self.browsers()))?;
         }
         Ok(())
     }
@@ -96,7 +112,7 @@ impl SavedSession {
         if session.token.lives(FRESH_SECONDS) {
             return Ok(session);
         }
-        let _turn = home.turn(SESSION)?;
+        let _turn = home.turn(&session.name())?;
         // Another process may have renewed it while this one waited.
         let session = Self::load(home)?;
         if session.token.lives(FRESH_SECONDS) {
@@ -105,7 +121,7 @@ impl SavedSession {
         match session.renewed().await {
             Ok(Ok(token)) => {
                 let session = Self { token: token.into(), ..session };
-                home.keep(SESSION, &session)?;
+                home.keep(&session.name(), &session)?;
                 Ok(session)
             }
             // What can't be renewed is good to its end.
@@ -129,11 +145,11 @@ impl SavedSession {
     }
 
     /// Ends it here, with what it took and the browsers that were opened for it.
-    pub(super) fn forget(home: &Home) -> Result<(), Failure> {
-        let _turn = home.turn(SESSION)?;
-        home.forget(SESSION)?;
+    pub(super) fn forget(&self, home: &Home) -> Result<(), Failure> {
+        let _turn = home.turn(&self.name())?;
+        home.forget(&self.name())?;
         home.forget(CREDENTIALS)?;
-        home.forget(BROWSERS)
+        home.forget(&format!("{}/", self.browsers()))
     }
 
     fn place(&self, account: &str, role: &str) -> String {

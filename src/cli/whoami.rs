@@ -3,7 +3,7 @@
 use super::{
     Failure,
     client::BrokerClient,
-    home::Home,
+    home::{BrokerChoice, Home},
     role::{AvailableRole, available},
     session::SavedSession,
     terminal::{self, Paint, print},
@@ -14,7 +14,10 @@ use serde::Serialize;
 
 /// Say who is signed in where, and which roles they may take.
 #[derive(Debug, Args)]
-pub struct Whoami {}
+pub struct Whoami {
+    #[command(flatten)]
+    broker: BrokerChoice,
+}
 
 #[derive(Serialize)]
 struct Answer {
@@ -34,7 +37,7 @@ struct Answer {
 
 impl Whoami {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let home = Home::open()?;
+        let home = Home::open(&self.broker)?;
         let roles = available(&home).await?;
         let session = SavedSession::load(&home)?;
         let person = BrokerClient::new(&session.url)?.who_am_i(&session.token.access_token).await?;

@@ -346,6 +346,12 @@ impl Settings {
         Ok(self)
     }
 
+    /// Whether there is a store already.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        self.postgres.is_some() || self.data.join("daypass.sqlite").is_file()
+    }
+
     /// Opens the store and puts everything together.
     ///
     /// # Errors

@@ -272,7 +272,10 @@ pub fn refuse(protocol: Protocol, fault: &Fault, request_id: &str) -> Response<B
         ),
         Protocol::Json { .. } => serde_json::json!({ "__type": fault.code, "message": fault.message }).to_string(),
         Protocol::Rest | Protocol::Scim => match fault.oauth {
-            Some(error) => serde_json::json!({ "error": error, fault.message_member: fault.message }).to_string(),
+            // Clients of AWS look for `message`, those of OAuth for the other.
+            Some(error) => {
+                serde_json::json!({ "error": error, "message": fault.message, fault.message_member: fault.message }).to_string()
+            }
             None => serde_json::json!({ "message": fault.message }).to_string(),
         },
     };

@@ -13,12 +13,14 @@ use axum::{
     extract::{RawQuery, State},
     http::Method,
     response::{IntoResponse, Redirect, Response},
-    routing::{get, post},
+    routing::get,
 };
 use serde::{Deserialize, Serialize};
 
 pub(super) fn router() -> Router<Pages> {
-    Router::new().route("/federation", get(federation).post(federation)).route("/federation/open", post(open_offered))
+    Router::new()
+        .route("/federation", get(federation).post(federation))
+        .route("/federation/open", get(offered).post(open_offered))
 }
 
 /// A console, and the page of it to begin with.
@@ -43,6 +45,23 @@ async fn is_free_for(pages: &Pages, browser: &Browser, console: &Console) -> Res
     let open = browser.console(pages).await.ok().map(|(caller, _)| caller.principal.person_behind());
     Ok(signed_in.is_none_or(|other| Some(other.as_str()) == person)
         && open.is_none_or(|other| other.is_some() && other.as_deref() == person))
+}
+
+async fn offered(State(pages): State<Pages>, browser: Browser) -> Page {
+    let Some(offered) = browser.session.get::<Offered>(OFFERED).await? else { return Err(over()) };
+    let RoleSession { account, role_name, session_name, .. } = &offered.console.session;
+    Ok(render(&BookmarkPage {
+        action: "federation/open",
+        id: String::new(),
+        role: role_name.to_string(),
+        account: account_name(&pages, account),
+        whose: session_name.to_string(),
+        destination: String::new(),
+    }))
+}
+
+fn over() -> PageError {
+    Error::new(ErrorKind::StaleStep, "This page was used before. Open the console again from the portal.").into()
 }
 
 async fn open_offered(State(pages): State<Pages>, browser: Browser) -> Page {
@@ -89,17 +108,8 @@ async fn federation(
                 return offered.open(&pages, &browser).await;
             }
             // A link of somebody else's takes nobody's place by itself.
-            let RoleSession { account, role_name, session_name, .. } = &offered.console.session;
-            let page = BookmarkPage {
-                action: "federation/open",
-                id: String::new(),
-                role: role_name.to_string(),
-                account: account_name(&pages, account),
-                whose: session_name.to_string(),
-                destination: String::new(),
-            };
             browser.session.insert(OFFERED, &offered).await?;
-            Ok(render(&page))
+            Ok(Redirect::to("/federation/open").into_response())
         }
         _ => Err(Error::invalid("The Action is getSigninToken or login.").into()),
     }

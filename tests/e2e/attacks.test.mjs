@@ -231,7 +231,58 @@ test('a stolen cookie ends with the session, and is out of reach for scripts', a
   assert.ok(!(await thief.isSignedIn()));
 });
 
+// What somebody else has at hand: links to their own console.
+async function attacker() {
+  const page = await browser();
+  await e2e.signInByPassword(page, broker, 'sam@example.com', passwords['sam@example.com']);
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  const env = { DAYPASS_HOME: e2e.folder(), DAYPASS_URL: broker.url };
+  await e2e.daypassLogin(page, env);
+  return { link: (more = {}) => e2e.run(e2e.daypass, ['console', 'sandbox', '--print'], { env: { ...env, ...more } }).stdout.trim() };
+}
+
+test('a link to somebody else\'s console takes no place before a person says so', async () => {
+  const sams = await attacker();
+  const page = await browser();
+  await signInWith(page);
+  await page.getByRole('button', { name: /Open the console as Administrator/ }).click();
+  await page.getByRole('heading', { name: 'Roles', exact: true }).waitFor();
+  await page.goto(sams.link());
+  await page.getByText('As Developer in Sandbox (333344445555), by a link for sam@example.com.').waitFor();
+  await page.goto(`${broker.url}/admin`);
+  assert.match(await page.locator('header').innerText(), /Administrator/);
+  await page.goto(sams.link());
+  await page.getByRole('button', { name: 'Open the console' }).click();
+  await page.waitForURL(/\/admin/);
+  assert.match(await page.locator('header').innerText(), /Developer/);
+  // One's own opens at once.
+  const env = { DAYPASS_HOME: e2e.folder(), DAYPASS_URL: broker.url };
+  await page.goto(`${broker.url}/portal`);
+  await e2e.daypassLogin(page, env);
+  await page.goto(e2e.run(e2e.daypass, ['console', 'prod deployer', '--print'], { env }).stdout.trim());
+  await page.getByText('Somebody else is signed in here').waitFor();
+  await page.getByRole('button', { name: 'Open the console' }).click();
+  await page.goto(e2e.run(e2e.daypass, ['console', 'administrator', '--print'], { env }).stdout.trim());
+  await page.waitForURL(/\/admin/);
+  assert.match(await page.locator('header').innerText(), /Administrator/);
+});
+
+test('whoever signs in again, or as somebody else, leaves no session behind that nobody can end', async () => {
+  const page = await browser();
+  await signInWith(page);
+  const env = { DAYPASS_HOME: e2e.folder(), DAYPASS_URL: broker.url };
+  await e2e.daypassLogin(page, env);
+  e2e.run(e2e.daypass, ['whoami'], { env });
+  await page.goto(`${broker.url}/sign-in/people`);
+  await page.getByLabel('User name or e-mail').fill(JANE);
+  await page.getByLabel('Password', { exact: true }).fill(passwords[JANE]);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  assert.match(e2e.run(e2e.daypass, ['whoami'], { env, expect: 3 }).stderr, /your session has ended/);
+});
+
 test('a browser that is not used is signed out', async () => {
+  const sams = await attacker();
   const visitor = await signedIn();
   await broker.kill('SIGTERM');
   await broker.start(e2e.clockAhead(3600));
@@ -241,6 +292,11 @@ test('a browser that is not used is signed out', async () => {
   assert.ok(await visitor.isSignedIn(), 'it was used meanwhile');
   await broker.kill('SIGTERM');
   await broker.start(e2e.clockAhead(3600 + 7100 + 7200));
+  // Somebody's link to a console of their own does not bring back who was there before.
+  const left = new Visitor(broker, visitor.cookie);
+  const link = sams.link(e2e.clockAhead(3600 + 7100 + 7200));
+  assert.equal((await left.ask(link.slice(broker.url.length))).status, 303);
+  assert.ok(!(await left.isSignedIn()));
   // The sign-in page stayed open: whoever signs in there now uses the browser.
   await visitor.signIn(JANE, passwords[JANE]);
   assert.ok(await visitor.isSignedIn());

@@ -328,6 +328,19 @@ test('a role is taken away from somebody who is signed in, and comes back', asyn
   await each(home, async (client, profile) => assert.equal(await identity(client, home, profile), ARN));
 });
 
+test('the AWS CLI signs in and out by the name of the session, too: data files lead it', async () => {
+  const home = await new Home().configure({ PATH: `${path.dirname(process.env.E2E_AWS_CURRENT)}:${process.env.PATH}` });
+  assert.ok(!fs.existsSync(home.file('.aws/models/sts')), 'no more than it needs');
+  const login = e2e.start(process.env.E2E_AWS_CURRENT, ['sso', 'login', '--sso-session', 'corp', '--no-browser'], { env: home.env });
+  await approve(login);
+  assert.equal((await login.ended).code, 0, login.output.stderr);
+  assert.equal(await identity(clients['the current AWS CLI v2'], home), ARN);
+  const { accessToken } = home.token();
+  const out = await e2e.start(process.env.E2E_AWS_CURRENT, ['sso', 'logout'], { env: home.env }).ended;
+  assert.equal(out.code, 0, out.stderr);
+  assert.equal((await fetch(`${broker.url}/assignment/accounts`, { headers: { 'x-amz-sso_bearer_token': accessToken } })).status, 401);
+});
+
 test('aws logout forgets the role here; the portal ends it everywhere', async () => {
   const home = await new Home().configure();
   await awsLogin(home);

@@ -119,16 +119,28 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     assert.match(await terminal.done(), /no role was chosen/);
 
     await terminal.type('daypass exec nobody -- true; echo "code $?"');
-    assert.match(await terminal.done(), /none of your roles is `nobody`\n {2}run: daypass roles\ncode 1/);
-    await terminal.type('daypass exec Administrator; echo "code $?"');
-    assert.match(await terminal.done(), /not provided[^]*<COMMAND>[^]*code 2/);
+    assert.match(await terminal.done(), /none of your roles is `nobody`\n {2}run: daypass roles\ncode 4/);
+    await terminal.type('daypass exec Deploier -- true');
+    assert.match(flat(await terminal.done()), /none of your roles is `Deploier` did you mean 222233334444\/Deployer \(Deployer in Production\)\?/);
+    await terminal.type('daypass exec Administrator ls; echo "code $?"');
+    assert.match(flat(await terminal.done()), /unexpected argument 'ls'[^]*comes after two dashes[^]*code 2/);
+    await terminal.type('daypass exec Administrator -- no-such-command; echo "code $?"');
+    assert.match(await terminal.done(), /no-such-command: No such file[^]*code 127/);
+    // Without a command, a shell.
+    await terminal.type('daypass exec Administrator');
+    await terminal.see(/A shell as 111122223333\/Administrator/);
+    terminal.keys('-l', 'echo "as $DAYPASS_ROLE"; exit');
+    terminal.keys('Enter');
+    await terminal.see(/^as 111122223333\/Administrator/m);
+    await terminal.type('daypass roles prod | cat; echo a < /dev/null | daypass exec; echo "code $?"');
+    assert.match(await terminal.done(), /ReadOnly[^]*Deployer[^]*say which command to run[^]*code 2/);
 
     await terminal.type('daypass configure');
     await terminal.see(/Write this\? \[y\/N\]/);
     colours();
     terminal.keep('configure');
     terminal.keys('y', 'Enter');
-    assert.match(flat(await terminal.done()), /Written\. Next: aws sso login --sso-session daypass/);
+    assert.match(flat(await terminal.done()), /Written\. (Next|The AWS CLI has a sign-in of its own\. Next: aws sso login --profile Example-Corp-Administrator|Your AWS CLI is version 1)/);
     assert.match(fs.readFileSync(path.join(terminal.home, '.aws/config'), 'utf8'), /\[profile Example-Corp-Administrator\]/);
 
     await terminal.type('export AWS_ACCESS_KEY_ID=AKIAOLD AWS_CREDENTIAL_EXPIRATION=2020-01-01T00:00:00Z; daypass doctor; echo "code $?"');
@@ -236,7 +248,52 @@ test('sessions are sealed, renewed silently by one process at a time, and gone a
   fs.rmSync(path.join(copy, 'key'));
   assert.match(e2e.run(e2e.daypass, ['whoami'], { env: { ...env, DAYPASS_HOME: copy }, expect: 3 }).stderr, /not signed in/);
   e2e.run(e2e.daypass, ['logout'], { env });
-  assert.deepEqual(fs.readdirSync(env.DAYPASS_HOME).filter((name) => name.startsWith('session.sealed') || name === 'credentials'), []);
+  assert.deepEqual(fs.readdirSync(path.join(env.DAYPASS_HOME, 'sessions')), []);
+  assert.ok(!fs.existsSync(path.join(env.DAYPASS_HOME, 'credentials')));
+});
+
+test('somebody is signed in to two brokers; configure keeps what was chosen, and each profile to its broker', async () => {
+  const home = e2e.folder();
+  const env = { HOME: home, XDG_STATE_HOME: '', DAYPASS_HOME: path.join(home, 'dp'), PATH: process.env.PATH };
+  const other = await e2e.demo();
+  const opened = await launch();
+  try {
+    await e2e.signInByPassword(opened.page, other.broker, 'sam@example.com', other.passwords['sam@example.com']);
+    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+    await e2e.daypassLogin(opened.page, env, '--url', other.broker.url);
+    await e2e.daypassLogin(page, env, broker.url);
+    const say = (...words) => e2e.run(e2e.daypass, words, { env }).stdout;
+    assert.match(say('whoami'), /jane@example\.com[^]*Signed in to /);
+    assert.match(say('whoami', '--url', other.broker.url), /sam@example\.com/);
+    assert.match(e2e.run(e2e.daypass, ['whoami'], { env: { ...env, DAYPASS_URL: 'http://127.0.0.1:9' }, expect: 3 }).stderr, /not signed in to http:\/\/127\.0\.0\.1:9/);
+
+    say('configure', '--yes', '--template', '{session}.{role}.{account}', '--region', 'eu-west-1');
+    say('configure', '--yes', '--session', 'there', '--credential-process', '--url', other.broker.url);
+    const file = path.join(home, '.aws/config');
+    const first = fs.readFileSync(file, 'utf8');
+    assert.match(first, /\[profile daypass\.Administrator\.111122223333\]\nsso_session = daypass\n[^[]*region = eu-west-1\n/);
+    assert.match(first, new RegExp(`\\[profile Sandbox-Developer\\]\ncredential_process = \\S+ credential-process --url ${other.broker.url} --account 333344445555 --role Developer\n`));
+    // Run again, without a word of it: nothing changes.
+    say('configure', '--yes');
+    say('configure', '--yes', '--session', 'there', '--url', other.broker.url);
+    assert.equal(fs.readFileSync(file, 'utf8'), first);
+    assert.equal(JSON.parse(e2e.run('sh', ['-c', /Sandbox-Developer.\ncredential_process = (.*)/.exec(first)[1]], { env }).stdout).AccountId, '333344445555');
+    const wrong = (code, pattern, ...words) => assert.match(e2e.run(e2e.daypass, words, { env, expect: code }).stderr, pattern);
+    wrong(2, /can't name profiles\n {2}it has \{account\}/, 'configure', '--yes', '--template', '{acount}-{role}');
+    wrong(2, /is more than an address\n.*: http:\/\/127\.0\.0\.1:9$/m, 'whoami', '--url', 'http://127.0.0.1:9/prefix');
+    wrong(2, /is more than an address/, 'login', 'https://evil.example/\n[profile x]\ncredential_process = y');
+    wrong(2, /is not https/, 'login', 'http://broker.example');
+    wrong(1, /https:\/\/broker\.corp\.test can't be reached/, 'login', 'broker.corp.test');
+    wrong(1, /there is no broker in \S*no-store\n {2}say where it is/, 'sessions', '--data', path.join(home, 'no-store'));
+    assert.ok(!fs.existsSync(path.join(home, 'no-store')), 'nothing is made');
+    assert.deepEqual(Object.keys(JSON.parse(e2e.run(e2e.daypass, ['exec', '--json', '--nonsense'], { env, expect: 2 }).stderr)).sort(), ['error', 'exit_code', 'hint']);
+    // Signed out of one, not of the other.
+    say('logout');
+    assert.match(say('whoami', '--url', other.broker.url), /sam@example\.com/);
+  } finally {
+    await opened.close();
+    await other.broker.kill('SIGTERM');
+  }
 });
 
 test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', async () => {
@@ -265,12 +322,25 @@ test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', a
   assert.match(config, /\[profile wizard\][^[]*sso_account_id = 111122223333[^[]*sso_role_name = Administrator/);
 });
 
-test('completions work in bash, and there is a man page for every command', () => {
+test('shells complete commands and the names of roles, and there is a man page for every command', async () => {
   const home = e2e.folder();
-  for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /credential-process/);
-  const script = `${e2e.run(e2e.daypass, ['completions', 'bash']).stdout}\nCOMP_WORDS=(daypass log) COMP_CWORD=1\n_daypass daypass log daypass\nprintf '%s\\n' "\${COMPREPLY[@]}"`;
-  assert.deepEqual(e2e.run('bash', ['-c', script]).stdout.trim().split('\n'), ['login', 'logout']);
+  for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /DAYPASS_COMPLETE/);
+  const terminal = new Terminal('completing', 100, {});
+  await e2e.daypassLogin(page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, broker.url);
+  await terminal.type('source <(daypass completions bash); daypass roles | wc -l');
+  assert.match(await terminal.done(), /\n4\n/);
+  const complete = async (typed, pattern) => {
+    await terminal.type('');
+    terminal.keys('-l', typed);
+    terminal.keys('Tab', 'Tab', 'Tab');
+    await terminal.see(pattern);
+    terminal.keys('C-u', 'C-l');
+  };
+  await complete('daypass log', /login +logout/);
+  await complete('daypass exec prod', /Production\/Deployer +Production\/ReadOnly/);
+  await complete('daypass exec 3333', /daypass exec 333344445555\/Developer/);
   e2e.run(e2e.daypass, ['man', home]);
+  assert.match(fs.readFileSync(path.join(home, 'daypass-exec.1'), 'utf8'), /takes the place of daypass/);
   const pages = fs.readdirSync(home);
   for (const command of ['', '-login', '-roles', '-exec', '-configure', '-doctor', '-credential-process']) assert.ok(pages.includes(`daypass${command}.1`), pages.join());
 });

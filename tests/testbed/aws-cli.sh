@@ -38,4 +38,6 @@ if [ ! -e "$home/.ok" ]; then
   "$home/aws" --version >&2
   touch "$home/.ok"
 fi
+# Its data, where the CLI of AWS's own installer has it: beside the program.
+ln -sfn package/usr/lib/python3/dist-packages/awscli "$home/awscli"
 printf '%s\n' "$home/aws"

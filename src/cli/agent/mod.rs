@@ -5,8 +5,9 @@ mod source;
 
 use super::{
     Failure,
+    client::address,
     exec::{KEYS, LEFTOVERS, exported, surroundings},
-    home::Home,
+    home::{BrokerChoice, Home},
     login::now,
     role::{RoleChoice, remember},
     session::SavedSession,
@@ -55,9 +56,8 @@ pub struct Agent {
     #[command(flatten)]
     choice: RoleChoice,
 
-    /// Address of the broker, for a workload.
-    #[arg(long, env = "DAYPASS_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    broker: BrokerChoice,
     /// Role of a workload.
     #[arg(long, value_name = "ARN", conflicts_with_all = ["text", "account"])]
     role_arn: Option<String>,
@@ -148,7 +148,7 @@ impl Agent {
             variables.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{address}/")));
         }
         let role = self.imds.then_some(role_name.clone());
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(surroundings(&url));
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(surroundings(&url, None));
         if let Some((program, words)) = self.command.split_first() {
             let mut command = std::process::Command::new(program);
             command.args(words);
@@ -171,16 +171,17 @@ impl Agent {
     /// How the role is taken, and the broker's address.
     async fn source(&self) -> Result<(Source, String), Failure> {
         if self.choice.is_given() || (self.role_arn.is_none() && terminal::can_ask()) {
-            let home = Home::open()?;
+            let home = Home::open(&self.broker)?;
             let url = SavedSession::load(&home)?.url;
             let (account, role) = self.choice.clone().resolve(&home).await?;
             remember(&home, &account, &role)?;
-            return Ok((Source::Person { account, role }, url));
+            return Ok((Source::Person { home, account, role }, url));
         }
-        Ok((self.workload()?, self.url.trim_end_matches('/').to_owned()))
+        let url = address(self.broker.url.as_deref().unwrap_or("http://127.0.0.1:8080"))?;
+        Ok((self.workload(url.clone())?, url))
     }
 
-    fn workload(&self) -> Result<Source, Failure> {
+    fn workload(&self, url: String) -> Result<Source, Failure> {
         let arn = |what: &str, text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
             Arn::parse(text).map_err(|_| Failure::new(format!("{what}: `{text}` is no ARN")))
@@ -193,7 +194,7 @@ impl Agent {
             return Err(missing());
         }
         let role_arn = arn("--role-arn", &self.role_arn)?;
-        let (url, session_name) = (self.url.clone(), self.role_session_name.clone());
+        let session_name = self.role_session_name.clone();
         if let Some(token_file) = &self.web_identity_token_file {
             return Ok(Source::WebIdentity(WebIdentity { url, role_arn, session_name, token_file: token_file.clone() }));
         }

@@ -57,11 +57,15 @@ pub(super) async fn serve(
     let shared = Shared { keeper, token, role: role.map(Into::into), tokens: Arc::default(), hosts: hosts.into() };
     let mut router = Router::new().route("/credentials", get(credentials));
     if shared.role.is_some() {
-        router = router
-            .route("/latest/api/token", put(metadata_token))
-            .route("/latest/meta-data/iam/security-credentials", get(role_name))
-            .route("/latest/meta-data/iam/security-credentials/", get(role_name))
-            .route("/latest/meta-data/iam/security-credentials/{role}", get(role_credentials));
+        // Some clients put a second slash behind the address that ends with one, and others need that one.
+        for begin in ["", "/"] {
+            let names = format!("{begin}/latest/meta-data/iam/security-credentials");
+            router = router
+                .route(&format!("{begin}/latest/api/token"), put(metadata_token))
+                .route(&names, get(role_name))
+                .route(&format!("{names}/"), get(role_name))
+                .route(&format!("{names}/{{role}}"), get(role_credentials));
+        }
     }
     let router = router.layer(axum::middleware::from_fn_with_state(shared.clone(), guard)).with_state(shared);
     axum::serve(listener, router).with_graceful_shutdown(until).await

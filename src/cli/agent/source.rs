@@ -30,7 +30,7 @@ const RETRY_SECONDS: i64 = 10;
 #[derive(Debug)]
 pub(super) enum Source {
     /// With the session of `daypass login`.
-    Person { account: String, role: String },
+    Person { home: Home, account: String, role: String },
     /// With a workload's ID token.
     WebIdentity(WebIdentity),
     /// With a workload's certificate.
@@ -78,8 +78,8 @@ impl Source {
 
     async fn fetch(&self) -> Result<RoleCredentials, Failure> {
         match self {
-            Self::Person { account, role } => {
-                let session = SavedSession::fresh(&Home::open()?).await?;
+            Self::Person { home, account, role } => {
+                let session = SavedSession::fresh(home).await?;
                 new_role_credentials(&session, account, role).await
             }
             Self::WebIdentity(web_identity) => web_identity.fetch().await,

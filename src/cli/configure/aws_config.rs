@@ -23,7 +23,7 @@ impl Section {
 pub(crate) fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut outer = String::new();
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let bare = line.trim();
         if bare.is_empty() || bare.starts_with(['#', ';']) {
             continue;
@@ -77,6 +77,11 @@ fn split<'t>(text: &'t str, session: &str) -> Result<(&'t str, Option<&'t str>, 
         }
         _ => Err(format!("the marks of the session {session} are not one pair; remove the part between them by hand")),
     }
+}
+
+/// The lines of ours, without their marks.
+pub(super) fn inside<'t>(text: &'t str, session: &str) -> Result<Option<&'t str>, String> {
+    split(text, session).map(|(_, inside, _)| inside)
 }
 
 /// The lines outside of ours.

@@ -6,15 +6,15 @@ pub(crate) mod profiles;
 
 use super::{
     Failure,
-    home::{Home, user_home},
+    home::{BrokerChoice, Home, user_home},
     role::available,
     session::SavedSession,
     terminal::{self, Paint},
 };
 use crate::config::{variable, write_private};
-use aws_config::{others, sections, with_part};
+use aws_config::{inside, others, sections, with_part};
 use clap::Args;
-use profiles::Wish;
+use profiles::{Options, Part, Wish, Written};
 use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 use std::{
@@ -25,26 +25,28 @@ use std::{
 
 /// Write ~/.aws/config: a profile for every role you may take, and where the broker is.
 ///
-/// Only the lines between two marks are written, and written anew each time: roles that you lost are gone, your own lines stay.
-/// The difference is shown before anything is changed.
+/// Only the lines between two marks are written, and written anew each time: roles that you lost are gone, your own lines stay,
+/// a profile keeps its name. What you choose here is remembered there. The difference is shown before anything is changed.
 #[derive(Debug, Args)]
 pub struct Configure {
     /// Name of the session, and of the services section.
     #[arg(long, value_name = "NAME", default_value = "daypass")]
     session: String,
-    /// Names of the profiles, of {account}, {account_name}, {role} and {session}.
-    #[arg(long, value_name = "TEMPLATE", default_value = "{account_name}-{role}")]
-    template: String,
-    /// Region of the profiles.
-    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
-    region: String,
+    /// Names of the profiles, of {account}, {account_name}, {role} and {session} [default: {account_name}-{role}].
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<String>,
+    /// Region of the profiles [default: us-east-1].
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
     /// A certificate authority of your own, PEM.
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
     /// Let profiles call `daypass credential-process`: `daypass login` then signs in all programs, also those that know no
-    /// single sign-on.
-    #[arg(long)]
-    credential_process: bool,
+    /// single sign-on. `--credential-process=false` goes back.
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    credential_process: Option<bool>,
+    #[command(flatten)]
+    broker: BrokerChoice,
     /// Where an AWS CLI before 2.13 has its `botocore/data` [default: found beside the one on the path].
     #[arg(long, value_name = "FOLDER")]
     aws_data: Option<PathBuf>,
@@ -71,29 +73,28 @@ struct Change {
 
 impl Configure {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let in_names = |c: char| c.is_ascii_alphanumeric() || "-_.@+=,{}".contains(c);
-        if self.template.is_empty() || !self.template.chars().all(in_names) {
-            return Err(Failure::new("--template has letters, digits, - _ . @ + = , and names in braces only"));
-        }
         let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !plain(&self.session) || !plain(&self.region) {
-            return Err(Failure::new("--session and --region have letters, digits, - _ and . only"));
+        if !plain(&self.session) || !self.region.as_deref().is_none_or(plain) {
+            return Err(Failure::typed("--session and --region have letters, digits, - _ and . only"));
         }
         let file = config_file()?;
         let old = read(&file)?;
         let text = old.clone().unwrap_or_default();
         let broken = |why: String| Failure::new(format!("{}: {why}", file.display()));
-        let mut left_out = Vec::new();
+        let (mut left_out, mut first) = (Vec::new(), None);
         // botocore looks for them here, wherever the configuration is.
         let folder = user_home().ok_or_else(|| Failure::new("there is no home folder").hint("set HOME"))?.join(".aws/models");
-        let mut data = Vec::new();
+        let data;
         let part = if self.remove {
             data = models::files_without(&folder, self.aws_data.as_deref())?;
             String::new()
         } else {
-            let home = Home::open()?;
+            let home = Home::open(&self.broker)?;
+            let before = Written::read(inside(&text, &self.session).map_err(broken)?.unwrap_or_default());
+            let options = self.options(before.options.clone())?;
+            let url = SavedSession::load(&home)?.url;
             let roles = available(&home).await?;
-            let wish = self.wish(&SavedSession::load(&home)?.url)?;
+            let wish = Wish { session: self.session.clone(), url, process: process(&options)?, options };
             let own = sections(&others(&text, &self.session).map_err(broken)?);
             for name in [format!("sso-session {}", self.session), format!("services {}", self.session)] {
                 if let Some(section) = own.iter().find(|section| section.name == name) {
@@ -103,12 +104,10 @@ impl Configure {
                 }
             }
             let taken: BTreeSet<String> = own.into_iter().map(|section| section.name).collect();
-            let (part, without) = wish.part(&roles, &taken);
-            left_out = without;
-            if models::cli_version().is_some_and(models::needs_models) || self.aws_data.is_some() {
-                data = models::files(&folder, &wish.url, self.aws_data.as_deref())?;
-            }
-            part
+            let Part { text, profiles, left_out: without } = wish.part(&roles, &taken, &before);
+            (left_out, first) = (without, profiles.into_iter().next());
+            data = models::files(&folder, &wish.url, self.aws_data.as_deref())?;
+            text
         };
         let new = with_part(&text, &self.session, &part).map_err(broken)?;
         let mut changes = vec![Change {
@@ -121,45 +120,41 @@ impl Configure {
             changes.push(Change { old: read(&file)?, file, new, data: true });
         }
         changes.retain(|change| change.old != change.new);
-        self.carry_out(&changes, &left_out)
+        self.carry_out(&changes, &left_out, first.as_deref())
     }
 
-    fn wish(&self, url: &str) -> Result<Wish, Failure> {
-        let process = match self.credential_process {
-            true => {
-                let program = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?.display().to_string();
-                if program.contains(['"', '$', '`', '\\', '\n']) {
-                    let message = format!("the path of this program can't stand in a configuration file: {program}");
-                    return Err(Failure::new(message).hint("put it elsewhere, such as /usr/local/bin"));
-                }
-                Some(format!("\"{program}\" credential-process"))
-            }
-            false => None,
-        };
-        Ok(Wish {
-            session: self.session.clone(),
-            url: url.to_owned(),
-            template: self.template.clone(),
-            region: self.region.clone(),
-            ca_bundle: self.ca_bundle.as_ref().map(absolute).transpose()?,
-            process,
-        })
+    /// What was chosen now, else the last time.
+    fn options(&self, before: Option<Options>) -> Result<Options, Failure> {
+        let mut options = before.unwrap_or_default();
+        if let Some(template) = &self.template {
+            options.template.clone_from(template);
+        }
+        if let Some(region) = &self.region {
+            options.region.clone_from(region);
+        }
+        if let Some(file) = &self.ca_bundle {
+            options.ca_bundle = Some(absolute(file)?);
+        }
+        options.credential_process = self.credential_process.unwrap_or(options.credential_process);
+        options.check()?;
+        Ok(options)
     }
 
-    fn carry_out(&self, changes: &[Change], left_out: &[String]) -> Result<(), Failure> {
+    fn carry_out(&self, changes: &[Change], left_out: &[String], first: Option<&str>) -> Result<(), Failure> {
         let asks = !changes.is_empty() && !self.dry_run && !self.yes;
-        if terminal::json() && asks {
-            return Err(Failure::new("nobody is there to ask").hint("add --yes, or --dry-run"));
+        if asks && !terminal::can_ask() {
+            return Err(Failure::new("nobody is there to ask").hint("add --yes, or --dry-run for the difference"));
         }
         if terminal::json() {
-            let files: Vec<_> = changes.iter().map(|change| change.file.display().to_string()).collect();
-            terminal::print_json(&json!({ "changed": files, "left_out": left_out, "dry_run": self.dry_run }))?;
+            let shown = |change: &Change| json!({ "file": change.file.display().to_string(), "difference": change.difference() });
+            let changes: Vec<_> = changes.iter().map(shown).collect();
+            terminal::print_json(&json!({ "changed": changes, "left_out": left_out, "dry_run": self.dry_run }))?;
         } else {
             for change in changes {
                 show(change);
             }
             for name in left_out {
-                terminal::tell(&format!("Left out: you have a profile `{name}` of your own. --template gives other names."));
+                terminal::tell(&format!("Left out: there is a profile `{name}` already. --template gives other names."));
             }
             if changes.is_empty() {
                 eprintln!("Nothing to change.");
@@ -174,20 +169,62 @@ impl Configure {
         for change in changes {
             write(change)?;
         }
-        if !terminal::json() && !self.remove {
-            match self.credential_process {
-                true => terminal::tell("Written. The profiles are signed in by: daypass login"),
-                false => terminal::tell(&format!("Written. Next: aws sso login --sso-session {}", self.session)),
-            }
+        if !terminal::json() {
+            terminal::tell(&self.next(first));
         }
         Ok(())
     }
+
+    /// What to do now that it is written.
+    fn next(&self, first: Option<&str>) -> String {
+        match (first, models::cli_version()) {
+            _ if self.remove => "Removed.".to_owned(),
+            (None, _) => "Written. The profiles are signed in by: daypass login".to_owned(),
+            (Some(_), Some((1, ..))) => {
+                "Written. Your AWS CLI is version 1 and can't sign in by itself: for profiles that `daypass \
+                                         login` signs in, add --credential-process."
+                    .to_owned()
+            }
+            (Some(profile), _) => {
+                format!("Written. The AWS CLI has a sign-in of its own. Next: aws sso login --profile {profile}")
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Line by line; none of what is not written for people.
+    fn difference(&self) -> Option<String> {
+        let (old, new) = (self.old.as_deref().unwrap_or_default(), self.new.as_deref().unwrap_or_default());
+        (!self.data).then(|| TextDiff::from_lines(old, new).unified_diff().to_string())
+    }
+}
+
+/// The command for `credential_process`, in place of the AWS CLI's own sign-in. Some programs take the quotes for a part of its
+/// name: there are none where none are needed.
+fn process(options: &Options) -> Result<Option<String>, Failure> {
+    if !options.credential_process {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?.display().to_string();
+    if program.contains(['"', '$', '`', '\\', '\n']) {
+        let message = format!("the path of this program can't stand in a configuration file: {program}");
+        return Err(Failure::new(message).hint("put it elsewhere, such as /usr/local/bin"));
+    }
+    let plain = program.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.+@".contains(c));
+    let program = if plain { program } else { format!("\"{program}\"") };
+    Ok(Some(format!("{program} credential-process")))
 }
 
 /// `$AWS_CONFIG_FILE`, else `~/.aws/config`.
 pub(super) fn config_file() -> Result<PathBuf, Failure> {
     let usual = || user_home().map(|home| home.join(".aws/config"));
-    let file = variable("AWS_CONFIG_FILE").map(PathBuf::from).or_else(usual);
+    // As the AWS CLI reads it.
+    let said = |text: String| match (text.strip_prefix("~/"), user_home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    };
+    let file = variable("AWS_CONFIG_FILE").map(said).or_else(usual);
     file.ok_or_else(|| Failure::new("there is no home folder").hint("set HOME or AWS_CONFIG_FILE"))
 }
 
@@ -195,6 +232,9 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Failure> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Failure::new(format!("{} is not text in UTF-8", file.display())).hint("the AWS CLI reads no other"))
+        }
         Err(error) => Err(Failure::new(format!("{}: {error}", file.display()))),
     }
 }

@@ -1,5 +1,6 @@
-//! AWS CLIs before 2.13 know no `services` and no `AWS_ENDPOINT_URL`. What they do read is `~/.aws/models`: a copy of a
-//! service's own endpoint rules with one of ours before them, for a region that AWS has not (botocore, `loaders`).
+//! AWS CLIs before 2.13 know no `services` and no `AWS_ENDPOINT_URL`, and newer ones do not look there for `aws sso login
+//! --sso-session` and `aws sso logout`. What all of them read is `~/.aws/models`: a copy of a service's own endpoint rules with
+//! one of ours before them, for a region that AWS has not (botocore, `loaders`).
 
 use super::profiles::SSO_REGION;
 use crate::cli::Failure;
@@ -11,7 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Services of old CLIs that lead to a broker, with their API versions.
+/// How many of these every CLI needs.
+const SIGN_IN: usize = 2;
+/// Services that lead to a broker, with their API versions: those of the sign-in first, and the others for old CLIs.
 const SERVICES: [&str; 9] = [
     "sso-oidc/2019-06-10",
     "sso/2019-06-10",
@@ -57,19 +60,30 @@ fn data() -> Option<PathBuf> {
 /// What is in the way of a file, and what takes its place: none where it goes.
 pub(super) type Replaced = (PathBuf, Option<String>);
 
-/// The files that lead an old CLI to a broker, in their folder: those that are there already, or else the CLI's own, with our
-/// rule before theirs.
+/// The files that lead the CLI on the path to a broker, in their folder: those that are there already, or else the CLI's own,
+/// with our rule before theirs.
 pub(super) fn files(folder: &Path, url: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let missing =
         || Failure::new("the data of the AWS CLI can't be found").hint("say where its `botocore/data` is with --aws-data FOLDER");
-    let data = given.map(Path::to_path_buf).or_else(data).ok_or_else(missing)?;
+    let version = cli_version();
+    let old = given.is_some() || version.is_some_and(needs_models);
+    let data = match given.map(Path::to_path_buf).or_else(data) {
+        Some(data) => data,
+        None if old => return Err(missing()),
+        // A newer one does without for almost everything, and version 1 knows no single sign-on.
+        None => return Ok(Vec::new()),
+    };
+    if !old && version.is_none_or(|version| version.0 < 2) {
+        return Ok(Vec::new());
+    }
+    let wanted = if old { SERVICES.len() } else { SIGN_IN };
     let file = |service: &&str| {
         let file = folder.join(service).join(FILE);
         let text = read(&file).or_else(|| read(&data.join(service).join(FILE))).ok_or_else(missing)?;
         let rules = parsed(&file, &text)?;
         Ok((file, Some(format!("{}\n", with_rule(without_rule(rules), url)))))
     };
-    SERVICES.iter().map(file).collect()
+    SERVICES.iter().take(wanted).map(file).collect()
 }
 
 /// The same files without our rule. One that then says what the CLI itself says goes.

@@ -1,11 +1,86 @@
 //! The part of `~/.aws/config` that leads to a broker: its session, its services, and a profile for every role.
 
-use crate::cli::{exec::SERVICES, role::AvailableRole};
+use super::aws_config::{Section, sections};
+use crate::cli::{
+    Failure,
+    exec::SERVICES,
+    role::{AvailableRole, dashed},
+    terminal,
+};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// A region that AWS has not: a client that loses its endpoint reaches nobody, and leaks nothing.
 pub(crate) const SSO_REGION: &str = "daypass-1";
+
+/// What people choose about their profiles. It stands in the first line of ours, for the next time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Options {
+    /// Name of each profile, with `{account}`, `{account_name}`, `{role}` and `{session}`.
+    pub(super) template: String,
+    /// `region` of each profile.
+    pub(super) region: String,
+    /// `ca_bundle` of each profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_bundle: Option<String>,
+    /// Whether profiles call `daypass credential-process`.
+    pub(super) credential_process: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            template: "{account_name}-{role}".to_owned(),
+            region: "us-east-1".to_owned(),
+            ca_bundle: None,
+            credential_process: false,
+        }
+    }
+}
+
+impl Options {
+    /// How its line begins.
+    const LINE: &str = "# options: ";
+
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let mut rest = self.template.clone();
+        for name in ["{account}", "{account_name}", "{role}", "{session}"] {
+            rest = rest.replace(name, "");
+        }
+        if !rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+=,".contains(c)) || rest == self.template {
+            return Err(Failure::typed(format!("--template: `{}` can't name profiles", terminal::harmless(&self.template)))
+                .hint(
+                    "it has {account}, {account_name}, {role} and {session} in it, and letters, digits, - _ . @ + = , besides",
+                ));
+        }
+        Ok(())
+    }
+}
+
+/// What stands there from the last time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    pub(super) options: Option<Options>,
+    /// Names of profiles, by account and role.
+    names: BTreeMap<(String, String), String>,
+}
+
+impl Written {
+    pub(super) fn read(part: &str) -> Self {
+        let options = part.lines().next().and_then(|line| serde_json::from_str(line.strip_prefix(Options::LINE)?).ok());
+        let named = |section: Section| {
+            let name = section.name.strip_prefix("profile ").unwrap_or(&section.name).to_owned();
+            let process = section.value("credential_process").unwrap_or_default();
+            let word = |option: &str| process.split(' ').skip_while(|word| *word != option).nth(1).map(str::to_owned);
+            let account = section.value("sso_account_id").map(str::to_owned).or_else(|| word("--account"))?;
+            let role = section.value("sso_role_name").map(str::to_owned).or_else(|| word("--role"))?;
+            Some(((account, role), name))
+        };
+        Self { options, names: sections(part).into_iter().filter_map(named).collect() }
+    }
+}
 
 /// What profiles say.
 #[derive(Clone, Debug)]
@@ -14,14 +89,19 @@ pub(super) struct Wish {
     pub(super) session: String,
     /// Address of the broker.
     pub(super) url: String,
-    /// Name of each profile, with `{account}`, `{account_name}`, `{role}` and `{session}`.
-    pub(super) template: String,
-    /// `region` of each profile.
-    pub(super) region: String,
-    /// `ca_bundle` of each profile.
-    pub(super) ca_bundle: Option<String>,
+    pub(super) options: Options,
     /// The command for `credential_process`, in place of the AWS CLI's own sign-in.
     pub(super) process: Option<String>,
+}
+
+/// The lines between the marks.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) text: String,
+    /// Names of the profiles that the AWS CLI signs in.
+    pub(super) profiles: Vec<String>,
+    /// Profiles that are not there, since somebody else's have their names.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Wish {
@@ -30,13 +110,13 @@ impl Wish {
         if self.url.starts_with("https://") {
             return format!("{}/start", self.url);
         }
-        format!("https://{}.awsapps.com/start", word(&self.session).to_lowercase())
+        format!("https://{}.awsapps.com/start", dashed(&self.session).to_lowercase())
     }
 
-    /// The part, and which profiles it leaves out since somebody else's have their names.
-    pub(super) fn part(&self, roles: &[AvailableRole], taken: &BTreeSet<String>) -> (String, Vec<String>) {
+    /// The lines for somebody's roles, beside sections that are taken.
+    pub(super) fn part(&self, roles: &[AvailableRole], taken: &BTreeSet<String>, before: &Written) -> Part {
         let (session, url) = (&self.session, &self.url);
-        let mut part = String::new();
+        let mut part = format!("{}{}\n", Options::LINE, serde_json::to_string(&self.options).unwrap_or_default());
         let mut line = |text: &str| part.push_str(&format!("{text}\n"));
         line(&format!("[sso-session {session}]"));
         line(&format!("sso_start_url = {}", self.start_url()));
@@ -46,8 +126,8 @@ impl Wish {
         for service in SERVICES {
             line(&format!("{service} =\n  endpoint_url = {url}"));
         }
-        let mut left_out = Vec::new();
-        for (name, role) in self.named(roles) {
+        let (mut profiles, mut left_out) = (Vec::new(), Vec::new());
+        for (name, role) in self.named(roles, before) {
             let section = section(&name);
             if taken.contains(&section) {
                 left_out.push(name);
@@ -56,7 +136,8 @@ impl Wish {
             let _ = write!(part, "\n[{section}]\n");
             match &self.process {
                 Some(command) => {
-                    let _ = writeln!(part, "credential_process = {command} --account {} --role {}", role.account, role.role);
+                    let (account, role) = (&role.account, &role.role);
+                    let _ = writeln!(part, "credential_process = {command} --url {url} --account {account} --role {role}");
                 }
                 None => {
                     let _ = write!(
@@ -64,51 +145,59 @@ impl Wish {
                         "sso_session = {session}\nsso_account_id = {}\nsso_role_name = {}\n",
                         role.account, role.role
                     );
+                    profiles.push(name);
                 }
             }
-            let _ = write!(part, "region = {}\nservices = {session}\n", self.region);
-            if let Some(bundle) = &self.ca_bundle {
+            let _ = write!(part, "region = {}\nservices = {session}\n", self.options.region);
+            if let Some(bundle) = &self.options.ca_bundle {
                 let _ = writeln!(part, "ca_bundle = {bundle}");
             }
         }
-        (part, left_out)
+        Part { text: part, profiles, left_out }
     }
 
-    /// Roles by the names of their profiles. Where a name would stand for several, each of them gets what tells them apart:
-    /// none of them changes when the others come or go in another order.
-    fn named<'r>(&self, roles: &'r [AvailableRole]) -> Vec<(String, &'r AvailableRole)> {
+    /// Roles by the names of their profiles: a profile that is there keeps its name while the template stays. Where a name would
+    /// stand for several, each of them gets what tells them apart: none of them changes when the others come or go in another
+    /// order.
+    fn named<'r>(&self, roles: &'r [AvailableRole], before: &Written) -> Vec<(String, &'r AvailableRole)> {
+        let template = &self.options.template;
+        let kept = |role: &AvailableRole| {
+            let known = before.names.get(&(role.account.clone(), role.role.clone()));
+            known.filter(|_| before.options.as_ref().is_some_and(|options| options.template == *template)).cloned()
+        };
+        let used: BTreeSet<String> = roles.iter().filter_map(kept).map(|name| name.to_lowercase()).collect();
         let short = |role: &AvailableRole| {
-            let filled = self.template.replace("{account_name}", &word(&role.account_name)).replace("{account}", &role.account);
-            filled.replace("{role}", &word(&role.role)).replace("{session}", &self.session)
+            // Of a name in another script nothing may be left.
+            let account_name = Some(dashed(&role.account_name)).filter(|name| !name.is_empty());
+            let account_name = account_name.unwrap_or_else(|| role.account.clone());
+            let filled = template.replace("{account_name}", &account_name).replace("{account}", &role.account);
+            let filled = filled.replace("{role}", &dashed(&role.role)).replace("{session}", &self.session);
+            filled.trim_start_matches('-').to_owned()
         };
         // An account's id and a role's name, as it is written, are enough.
         let long = |role: &AvailableRole| {
             let missing = |place: &str, value: &str| {
-                if self.template.contains(place) { String::new() } else { format!("-{value}") }
+                if template.contains(place) { String::new() } else { format!("-{value}") }
             };
-            format!("{}{}{}", short(role), missing("{account}", &role.account), missing("{role}", &word(&role.role)))
+            format!("{}{}{}", short(role), missing("{account}", &role.account), missing("{role}", &dashed(&role.role)))
         };
         let longest = |role: &AvailableRole| format!("{}-{}", role.account, role.role);
         let mut count: BTreeMap<String, usize> = BTreeMap::new();
         for name in roles.iter().flat_map(|role| BTreeSet::from([short(role), long(role)])) {
             *count.entry(name.to_lowercase()).or_default() += 1;
         }
-        let alone = |name: &String| count.get(&name.to_lowercase()).is_none_or(|count| *count < 2);
+        let alone = |name: &String| {
+            let name = name.to_lowercase();
+            count.get(&name).is_none_or(|count| *count < 2) && !used.contains(&name)
+        };
         let unique = |role: &AvailableRole| {
             let names = [short(role), long(role)];
-            names.into_iter().find(alone).unwrap_or_else(|| longest(role))
+            kept(role).or_else(|| names.into_iter().find(alone)).unwrap_or_else(|| longest(role))
         };
         let mut named: Vec<_> = roles.iter().map(|role| (unique(role), role)).collect();
         named.sort();
         named
     }
-}
-
-/// Letters that a profile's name can have without quotes.
-fn word(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "_.@+=,".contains(c) { c } else { '-' }).collect();
-    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
-    words.join("-")
 }
 
 /// How a profile's section is called.
@@ -120,15 +209,11 @@ pub(super) fn section(profile: &str) -> String {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on should stop")]
 mod tests {
     use super::*;
-    use crate::cli::configure::aws_config::sections;
-
     fn wish(template: &str) -> Wish {
         Wish {
             session: "corp".to_owned(),
             url: "http://127.0.0.1:8080".to_owned(),
-            template: template.to_owned(),
-            region: "us-east-1".to_owned(),
-            ca_bundle: None,
+            options: Options { template: template.to_owned(), ..Options::default() },
             process: None,
         }
     }
@@ -147,13 +232,41 @@ mod tests {
         let mut turned = roles.clone();
         turned.reverse();
         let wish = wish("{account_name}-{role}");
-        let (part, left_out) = wish.part(&roles, &BTreeSet::from(["profile Sandbox-Read-Only".to_owned()]));
-        assert_eq!(wish.part(&turned, &BTreeSet::from(["profile Sandbox-Read-Only".to_owned()])).0, part);
-        assert_eq!(left_out, ["Sandbox-Read-Only"]);
-        let names: Vec<String> = sections(&part).into_iter().map(|section| section.name).collect();
-        let expected =
-            ["sso-session corp", "services corp", "profile Prod-EU-Admin-111122223333", "profile Prod-EU-Admin-222233334444"];
-        assert_eq!(names, expected);
+        let taken = BTreeSet::from(["profile Sandbox-Read-Only".to_owned()]);
+        let written = |roles: &[AvailableRole], before: &str| wish.part(roles, &taken, &Written::read(before));
+        let names = |part: &str| sections(part).into_iter().skip(2).map(|section| section.name).collect::<Vec<_>>();
+        let part = written(&roles, "");
+        assert_eq!(written(&turned, "").text, part.text);
+        assert_eq!(part.left_out, ["Sandbox-Read-Only"]);
+        assert_eq!(names(&part.text), ["profile Prod-EU-Admin-111122223333", "profile Prod-EU-Admin-222233334444"]);
+        // Who comes later changes nobody's name; another template changes all.
+        let first = written(&roles[..1], "").text;
+        assert_eq!(names(&first), ["profile Prod-EU-Admin"]);
+        assert_eq!(names(&written(&roles, &first).text), ["profile Prod-EU-Admin", "profile Prod-EU-Admin-222233334444"]);
+        let other = Wish { process: Some("daypass credential-process".to_owned()), ..self::wish("{session}-{account}-{role}") };
+        let part = other.part(&roles[..1], &taken, &Written::read(&first)).text;
+        assert_eq!(names(&part), ["profile corp-111122223333-Admin"]);
+        assert_eq!(names(&other.part(&roles[..1], &taken, &Written::read(&part)).text), names(&part));
+        assert_eq!(Written::read(&part).options.unwrap(), other.options);
+    }
+
+    #[test]
+    fn accounts_of_any_script_have_names_that_can_be_typed() {
+        let roles = [
+            role("111122223333", "Café Zürich", "Admin"),
+            role("222233334444", "日本語", "Admin"),
+            role("333344445555", "- x", "A"),
+        ];
+        let part = wish("{account_name}-{role}").part(&roles, &BTreeSet::new(), &Written::default());
+        assert_eq!(part.profiles, ["222233334444-Admin", "Cafe-Zurich-Admin", "x-A"]);
+    }
+
+    #[test]
+    fn a_template_names_what_there_is() {
+        for template in ["", "x", "{acount}-{role}", "{role}{", "{role} {account}", "a\nb{role}"] {
+            assert!(wish(template).options.check().is_err(), "{template}");
+        }
+        assert!(wish("aws.{session}_{account}-{role}").options.check().is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
         profiles::SSO_REGION,
         read,
     },
-    home::{Home, user_home},
+    home::{BrokerChoice, Home, user_home},
     login::now,
     session::SavedSession,
     terminal::{self, Paint, print},
@@ -27,9 +27,8 @@ use std::{fs, path::Path};
 /// Exit code: 0 nothing is wrong, 1 something is.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Address of the broker [default: the one you are signed in to].
-    #[arg(long, env = "DAYPASS_URL")]
-    url: Option<String>,
+    #[command(flatten)]
+    broker: BrokerChoice,
     /// Look at the broker of this machine instead: settings, keys, store, certificates.
     #[arg(long)]
     server: bool,
@@ -80,14 +79,12 @@ impl Doctor {
             let findings = server::look(&settings).await?;
             return outcome(settings.public_url.as_str(), &findings);
         }
-        let home = Home::open()?;
-        let saved = SavedSession::load(&home).ok();
-        let url = self.url.or_else(|| saved.as_ref().map(|session| session.url.clone()));
-        let url = url.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |url| url.trim_end_matches('/').to_owned());
+        let home = Home::open(&self.broker)?;
+        let url = home.broker().unwrap_or("http://127.0.0.1:8080").to_owned();
         let mut findings = vec![place(&home), proxy(&url)];
         let (reached, more) = terminal::waiting("Asking the broker", broker(&url)).await;
         findings.extend(more);
-        if reached {
+        if reached || SavedSession::load(&home).is_err() {
             findings.push(terminal::waiting("Asking about your session", session(&home)).await);
         }
         findings.extend(environment(&url));

@@ -6,6 +6,7 @@ use crate::{
     domain::{Arn, name::AccountId},
     policy::{
         Context, DocumentKind, Explanation, Identity, Named, Policy, PolicySet, Request, StatementTrace,
+        decision::Layer,
         evaluate::{Guardrails, Layers, ResourcePolicy},
     },
 };
@@ -215,8 +216,10 @@ pub(super) fn in_text(explanation: &Explanation, who: &str, paint: Paint) -> Str
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     text.push_str(&format!("  {first}{}.\n", letters.as_str().trim_end_matches('.')));
     for policy in &explanation.policies {
+        // Who is not let in wants to know what the role's own policy asks for, however far off they are.
+        let whole = !explanation.allowed && policy.layer == Layer::Resource && policy.statements.len() <= MOST_STATEMENTS;
         for statement in &policy.statements {
-            if let Some(line) = about(statement) {
+            if let Some(line) = about(statement, whole) {
                 let effect = if statement.allow { "Allow" } else { "Deny" };
                 let place = format!("{} {}, {} ({effect})", policy.layer, policy.policy, statement.name());
                 text.push_str(&format!("\n  {}\n    {line}\n", paint.bold(&place)));
@@ -237,23 +240,29 @@ pub(super) fn in_text(explanation: &Explanation, who: &str, paint: Paint) -> Str
     text
 }
 
-/// What there is to say about a statement: that it applies, or the one thing it misses by.
-fn about(statement: &StatementTrace) -> Option<String> {
+/// Most statements of a policy that are shown though they are far from applying.
+const MOST_STATEMENTS: usize = 10;
+
+/// What there is to say about a statement: that it applies, or what it misses by. Of one that is far off nothing, unless all is
+/// wanted.
+fn about(statement: &StatementTrace, whole: bool) -> Option<String> {
     if statement.applies {
         return Some("applies".to_owned());
     }
-    if !statement.nearly {
+    if !statement.nearly && !whole {
         return None;
     }
     let listed =
         |negated: bool, values: &[String]| format!("{}{}", if negated { "anything but " } else { "" }, values.join(", "));
-    Some(if !statement.principal_matched {
-        format!("does not apply: it is about {}", listed(statement.not_principal, &statement.principals))
-    } else if !statement.action_matched {
-        format!("does not apply: it is about {}", listed(statement.not_action, &statement.actions))
-    } else if !statement.resource_matched {
-        format!("does not apply: it is about {}", listed(statement.not_resource, &statement.resources))
-    } else {
-        "does not apply: a condition does not hold".to_owned()
+    let parts = [
+        (statement.principal_matched, statement.not_principal, &statement.principals),
+        (statement.action_matched, statement.not_action, &statement.actions),
+        (statement.resource_matched, statement.not_resource, &statement.resources),
+    ];
+    let missed: Vec<String> =
+        parts.into_iter().filter(|(matched, ..)| !matched).map(|(_, negated, values)| listed(negated, values)).collect();
+    Some(match missed.as_slice() {
+        [] => "does not apply: a condition does not hold".to_owned(),
+        missed => format!("does not apply: it is about {}", missed.join("; and about ")),
     })
 }
