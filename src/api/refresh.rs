@@ -63,8 +63,9 @@ pub(super) async fn find<O: Operation<Mode = Issue>>(
     };
     let successor: Option<RefreshSuccessor> = ephemeral.get(SUCCESSOR, token.expose()).await?;
     if successor.as_ref().is_some_and(|next| now.seconds_since(next.at) > GRACE_SECONDS) {
-        call.tx.note(REUSED, "refresh token");
-        ephemeral.put(ENDED, &session.id, &(), session.expires).await?;
+        if ephemeral.put_new(ENDED, &session.id, &(), session.expires).await? {
+            call.tx.note(REUSED, "refresh token");
+        }
         return Err(over("refresh_token_reused: it was renewed before; the session is ended, since one of two is not its owner"));
     }
     let role = grant.bound.as_ref().map(|(role, _)| role.clone());

@@ -70,7 +70,9 @@ pub(super) fn roles(typed: &OsStr) -> Vec<CompletionCandidate> {
     let roles = Home::open(&broker).ok().and_then(|home| known(&home)).unwrap_or_default();
     let typed = folded(&typed.to_string_lossy());
     let candidates = roles.iter().flat_map(|role| {
-        let by_name = format!("{}/{}", dashed(&role.account_name), role.role);
+        // Of a name in another script nothing may be left.
+        let account = Some(dashed(&role.account_name)).filter(|name| !name.is_empty());
+        let by_name = format!("{}/{}", account.unwrap_or_else(|| role.account.clone()), role.role);
         let all = [(by_name, role.account.as_str()), (role.id(), role.account_name.as_str())];
         all.into_iter().map(|(value, help)| (value, help.to_owned()))
     });

@@ -126,12 +126,10 @@ pub(super) fn surroundings(url: &str, region: Option<&str>) -> Vec<(String, Stri
     let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
     let mut variables = Vec::from(SERVICES.map(endpoint));
     // The third says that it came from here.
-    if let Some(region) = region {
-        variables.extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), region.to_owned())));
-    } else if variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some()
-    {
+    let own = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some();
+    if let Some(region) = region.or_else(|| own.then_some("us-east-1")) {
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION", "DAYPASS_REGION"];
-        variables.extend(names.map(|name| (name.to_owned(), "us-east-1".to_owned())));
+        variables.extend(names.map(|name| (name.to_owned(), region.to_owned())));
     }
     variables
 }
@@ -187,11 +185,14 @@ impl Exec {
         for name in LEFTOVERS {
             command.env_remove(name);
         }
-        let error = command.exec();
-        // As shells have it.
-        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-        Err(Failure { code, ..Failure::new(format!("{program}: {error}")) }.hint("is the command installed, and typed right?"))
+        Err(not_started(program, &command.exec()))
     }
+}
+
+/// Why a command does not run, with the code that shells give.
+pub(super) fn not_started(program: &str, error: &std::io::Error) -> Failure {
+    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    Failure { code, ..Failure::new(format!("{program}: {error}")) }.hint("is the command installed, and typed right?")
 }
 
 impl Env {

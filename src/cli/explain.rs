@@ -50,7 +50,7 @@ impl Explain {
         let settings = self.settings.load()?;
         let receipt = match !self.role.is_given() && (self.settings.are_given() || settings.has_store()) {
             true => {
-                let gateway = settings.open().await?;
+                let gateway = self.settings.open().await?;
                 let receipt = Receipt::open(gateway.broker.store.ring(), encoded);
                 gateway.broker.store.close().await;
                 receipt

@@ -81,7 +81,8 @@ fn make(folder: &Path) -> Result<(), Failure> {
 
 impl Home {
     pub(super) fn open(choice: &BrokerChoice) -> Result<Self, Failure> {
-        let broker = choice.url.as_deref().map(address).transpose()?;
+        // A variable that is empty is as good as none.
+        let broker = choice.url.as_deref().filter(|url| !url.is_empty()).map(address).transpose()?;
         let folder = place()?;
         make(&folder).map_err(|failure| failure.hint("set DAYPASS_HOME to a folder that can be written"))?;
         // Two names of one folder have one key.
@@ -91,7 +92,7 @@ impl Home {
             Some(key) => (OF_FILE, key),
             None => match keyring_key(&folder) {
                 Ok(key) => (OF_KEYRING, key),
-                Err(why) if folder.join(SESSIONS).exists() && why.is_some() => {
+                Err(why) if why.is_some() && has_sessions(&folder) => {
                     let message = format!("the keyring of this machine does not open: {}", why.unwrap_or_default());
                     return Err(
                         Failure::new(message).hint(format!("unlock it, or remove {} and sign in again", folder.display()))
@@ -172,6 +173,10 @@ impl Home {
         handle.lock().map_err(wrong)?;
         Ok(Turn { _file: handle })
     }
+}
+
+fn has_sessions(folder: &Path) -> bool {
+    fs::read_dir(folder.join(SESSIONS)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn private() -> fs::OpenOptions {

@@ -27,7 +27,7 @@ use tokio::{
 #[derive(Debug, Args)]
 pub struct Login {
     /// Address of the broker, as --url.
-    #[arg(value_name = "ADDRESS", conflicts_with = "url")]
+    #[arg(value_name = "ADDRESS")]
     address: Option<String>,
     #[command(flatten)]
     broker: BrokerChoice,
@@ -85,7 +85,11 @@ impl Login {
             token,
         };
         home.remember_broker(&url)?;
-        let before = SavedSession::load(&home).ok();
+        // One that can be renewed may have a token that has ended.
+        let before = match SavedSession::load(&home) {
+            Ok(before) => Some(SavedSession::fresh(&home).await.unwrap_or(before)),
+            Err(_) => None,
+        };
         session.begin(&home)?;
         if let Some(before) = before {
             // Nobody can end it from here any more. A broker that is away is not waited for.
@@ -137,7 +141,7 @@ impl Login {
     fn show(&self, address: &str) {
         let opened = !self.no_browser && open_browser(address);
         let lead = if opened { "Your browser opens. If it does not, go to:" } else { "To sign in, open:" };
-        eprintln!("{lead}\n\n    {address}\n");
+        terminal::note!("{lead}\n\n    {address}\n");
     }
 }
 
@@ -156,7 +160,7 @@ async fn with_device_code(client: &BrokerClient, registered: &Registered, url: &
     let code = Paint::error().bold(&terminal::harmless(&started.user_code));
     let address = client.own(&started.verification_uri)?;
     terminal::tell(&format!("Open {address} in a browser on any device and enter the code:"));
-    eprintln!("\n    {code}\n");
+    terminal::note!("\n    {code}\n");
     let body = json!({
         "clientId": registered.client_id, "clientSecret": secret, "deviceCode": started.device_code.expose(),
         "grantType": "urn:ietf:params:oauth:grant-type:device_code",

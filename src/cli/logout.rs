@@ -38,7 +38,7 @@ impl Logout {
         if terminal::json() {
             return terminal::print_json(&json!({ "url": session.url }));
         }
-        eprintln!(
+        terminal::note!(
             "{} of {}. Credentials that were taken live on until they end.",
             Paint::error().green("Signed out"),
             session.url

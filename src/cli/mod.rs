@@ -4,7 +4,7 @@
 //! was typed wrongly, 3 nobody is signed in, 4 the broker refused.
 
 // Whoever reads may stop reading: `terminal` knows.
-#![warn(clippy::print_stdout)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
 pub mod apply;
@@ -52,8 +52,8 @@ use tracing_subscriber::{
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it did not work, 2 the command was typed wrongly, 3 nobody is signed in, 4 the broker refused.
-Variables: DAYPASS_URL (the broker to sign in to), DAYPASS_HOME (where the session is kept), DAYPASS_KEYRING=off (its key in a file),
-BROWSER (the browser to open), NO_COLOR.";
+Variables: DAYPASS_URL (the broker that a command is for), DAYPASS_HOME (where sessions are kept), DAYPASS_KEYRING=off (their key in a
+file), BROWSER (the browser to open), NO_COLOR.";
 
 /// A self-hosted federation identity broker: sign in with your company's identity provider, leave with time-limited credentials.
 #[derive(Debug, Parser)]
@@ -126,12 +126,17 @@ impl SettingsArguments {
 
     /// The broker of this machine, for commands that work with one that is there.
     pub(crate) async fn open(&self) -> Result<Gateway, Failure> {
+        Ok(self.load_with_store()?.open().await?)
+    }
+
+    /// The settings of a broker that is there.
+    pub(crate) fn load_with_store(&self) -> Result<Settings, Failure> {
         let settings = self.load()?;
         if !settings.has_store() {
             return Err(Failure::new(format!("there is no broker in {}", settings.data.display()))
                 .hint("say where it is: --data FOLDER, or --config FILE"));
         }
-        Ok(settings.open().await?)
+        Ok(settings)
     }
 }
 
@@ -234,7 +239,7 @@ pub fn run() -> ExitCode {
         Err(failure) => {
             if terminal::json() && !failure.message.is_empty() {
                 let report = serde_json::json!({ "error": failure.message, "hint": failure.hint, "exit_code": failure.code });
-                eprintln!("{report}");
+                terminal::note!("{report}");
             } else if !failure.message.is_empty() {
                 failure.to_string().lines().for_each(terminal::tell);
             }
@@ -250,13 +255,13 @@ fn mistyped(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && own.clone().any(|word| word == "--json") {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        eprintln!("{}", serde_json::json!({ "error": message, "hint": "daypass --help", "exit_code": 2 }));
+        terminal::note!("{}", serde_json::json!({ "error": message, "hint": "daypass --help", "exit_code": 2 }));
         return ExitCode::from(2);
     }
     let _ = error.print();
     let runs = own.clone().any(|word| matches!(word.as_str(), "exec" | "agent"));
     if error.kind() == clap::error::ErrorKind::UnknownArgument && runs {
-        eprintln!("\nThe command to run comes after two dashes, such as: daypass exec Developer -- aws s3 ls");
+        terminal::note!("\nThe command to run comes after two dashes, such as: daypass exec Developer -- aws s3 ls");
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -27,7 +27,7 @@ use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 const AT_ONCE: usize = 16;
 /// How many are remembered.
 const MOST_RECENT: usize = 20;
-const RECENT: &str = "recent";
+const RECENT: &str = "recent/";
 /// Below this the roles of a session are kept, for each broker: for finding one by its name, and for shells that complete it.
 const KNOWN: &str = "roles/";
 /// How long they are good for that, in seconds. The broker decides about each use in any case.
@@ -106,11 +106,12 @@ struct Recent {
 
 /// Remembers that a role was taken.
 pub(super) fn remember(home: &Home, account: &str, role: &str) -> Result<(), Failure> {
-    let mut recent: Vec<Recent> = home.kept(RECENT).unwrap_or_default();
+    let place = name(RECENT, home.broker().unwrap_or_default());
+    let mut recent: Vec<Recent> = home.kept(&place).unwrap_or_default();
     recent.retain(|known| known.account != account || known.role != role);
     recent.insert(0, Recent { account: account.to_owned(), role: role.to_owned() });
     recent.truncate(MOST_RECENT);
-    home.keep(RECENT, &recent)
+    home.keep(&place, &recent)
 }
 
 #[derive(Deserialize)]
@@ -142,15 +143,14 @@ struct Role {
 
 /// Every role of whoever is signed in, by the accounts' names; those taken of late stand first.
 pub(super) async fn available(home: &Home) -> Result<Vec<AvailableRole>, Failure> {
-    let roles = terminal::waiting("Asking for your roles", all(home)).await?;
-    let session = SavedSession::load(home)?;
+    let (session, roles) = terminal::waiting("Asking for your roles", all(home)).await?;
     home.keep(&name(KNOWN, &session.url), &Known { session: session.id, time: now(), roles: roles.clone() })?;
     Ok(by_use(home, roles))
 }
 
 /// By the accounts' names; those taken of late stand first.
 pub(super) fn by_use(home: &Home, mut roles: Vec<AvailableRole>) -> Vec<AvailableRole> {
-    let recent: Vec<Recent> = home.kept(RECENT).unwrap_or_default();
+    let recent: Vec<Recent> = home.kept(&name(RECENT, home.broker().unwrap_or_default())).unwrap_or_default();
     let place = |role: &AvailableRole| {
         let found = recent.iter().position(|known| known.account == role.account && known.role == role.role);
         found.unwrap_or(usize::MAX)
@@ -161,7 +161,8 @@ pub(super) fn by_use(home: &Home, mut roles: Vec<AvailableRole>) -> Vec<Availabl
     roles
 }
 
-async fn all(home: &Home) -> Result<Vec<AvailableRole>, Failure> {
+/// And the session that they are of.
+async fn all(home: &Home) -> Result<(SavedSession, Vec<AvailableRole>), Failure> {
     let session = SavedSession::fresh(home).await?;
     let (client, turns) = (BrokerClient::new(&session.url)?, Arc::new(Semaphore::new(AT_ONCE)));
     let mut asked = JoinSet::new();
@@ -186,7 +187,7 @@ async fn all(home: &Home) -> Result<Vec<AvailableRole>, Failure> {
     while let Some(answer) = asked.join_next().await {
         roles.extend(answer.map_err(|error| Failure::new(error.to_string()))??);
     }
-    Ok(roles)
+    Ok((session, roles))
 }
 
 async fn of_account(
@@ -225,9 +226,9 @@ impl RoleChoice {
     /// Account and name of the role that is meant.
     pub(super) async fn resolve(self, home: &Home) -> Result<(String, String), Failure> {
         // What says it all needs nobody to be asked.
-        let named = self.account.as_deref().zip(self.role.as_deref());
-        let named = named.or_else(|| self.text.as_deref().and_then(|text| text.split_once('/')));
-        if let Some((account, role)) = named
+        let whole = self.account.as_deref().zip(self.role.as_deref());
+        let whole = whole.or_else(|| self.text.as_deref().and_then(|text| text.split_once('/')));
+        if let Some((account, role)) = whole
             && (self.account.is_some() || AccountId::parse(account).is_ok())
         {
             let wrong = |what: &str| {
@@ -237,9 +238,9 @@ impl RoleChoice {
             let role = RoleName::parse(role).map_err(|_| wrong(role))?;
             return Ok((account.to_string(), role.to_string()));
         }
-        // What was found a while ago and says it all needs nobody to be asked, either.
+        // Nor does a name in whole, of a role that was there a while ago.
         if let (Some(known), Some(text)) = (known(home), &self.text)
-            && let [one] = matching(&known, text).as_slice()
+            && let [one] = named(&known, text).as_slice()
         {
             return Ok((one.account.clone(), one.role.clone()));
         }
@@ -276,19 +277,26 @@ impl RoleChoice {
     }
 }
 
-/// The roles that a text may mean. An exact name wins over words that occur.
+/// The roles that a text may mean. A name in whole wins over words that occur.
 fn matching<'r>(roles: &'r [AvailableRole], text: &str) -> Vec<&'r AvailableRole> {
+    let found = named(roles, text);
+    if found.is_empty() { containing(roles, text) } else { found }
+}
+
+/// The roles that a text names in whole.
+fn named<'r>(roles: &'r [AvailableRole], text: &str) -> Vec<&'r AvailableRole> {
     let text = folded(text);
     let exact = |role: &&AvailableRole| {
         let (name, account) = (folded(&role.role), folded(&role.account_name));
         let whole = [format!("{account}/{name}"), format!("{}/{name}", dashed(&account)), role.id().to_lowercase()];
         name == text || whole.contains(&text)
     };
-    let found: Vec<&AvailableRole> = roles.iter().filter(exact).collect();
-    if !found.is_empty() {
-        return found;
-    }
-    containing(roles, &text)
+    roles.iter().filter(exact).collect()
+}
+
+/// Forgets the roles of a broker's session.
+pub(super) fn forget_known(home: &Home, url: &str) -> Result<(), Failure> {
+    home.forget(&name(KNOWN, url))
 }
 
 /// The roles in which all words of a text stand.

@@ -26,7 +26,7 @@ impl RootKey {
         }
         terminal::line!("aws_access_key_id = {}", key.access_key_id);
         terminal::line!("aws_secret_access_key = {}", key.secret_access_key.expose());
-        eprintln!("The secret is shown only now. Delete the key when you are done: aws iam delete-access-key.");
+        terminal::note!("The secret is shown only now. Delete the key when you are done: aws iam delete-access-key.");
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::{
     client::{BrokerClient, Refused, RoleCredentials},
     home::{Home, SESSIONS},
     login::now,
+    role::forget_known,
 };
 use crate::{
     crypto::sha256_hex,
@@ -13,7 +14,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Credentials, each under a name of its own.
+/// Credentials, for each broker, each under a name of its own.
 const CREDENTIALS: &str = "credentials/";
 /// Profiles of browsers, for each broker, each for a role.
 const BROWSERS: &str = "browsers/";
@@ -88,6 +89,10 @@ impl SavedSession {
         name(SESSIONS, &self.url)
     }
 
+    fn credentials(&self) -> String {
+        name(CREDENTIALS, &self.url)
+    }
+
     /// Where browsers have their profiles that are opened for it.
     pub(super) fn browsers(&self) -> String {
         name(BROWSERS, &self.url)
@@ -99,9 +104,10 @@ impl SavedSession {
         let _turn = home.turn(&self.name())?;
         let before: Option<Self> = home.kept(&self.name());
         home.keep(&self.name(), self)?;
-        home.forget(CREDENTIALS)?;
+        // It is begun, whatever stays of the one before: that one's credentials are not found by this one.
+        let _ = home.forget(&format!("{}/", self.credentials()));
         if before.is_some_and(|before| before.person != self.person) {
-            home.forget(&format!("{}/", self.browsers()))?;
+            let _ = home.forget(&format!("{}/", self.browsers()));
         }
         Ok(())
     }
@@ -148,12 +154,13 @@ impl SavedSession {
     pub(super) fn forget(&self, home: &Home) -> Result<(), Failure> {
         let _turn = home.turn(&self.name())?;
         home.forget(&self.name())?;
-        home.forget(CREDENTIALS)?;
+        forget_known(home, &self.url)?;
+        home.forget(&format!("{}/", self.credentials()))?;
         home.forget(&format!("{}/", self.browsers()))
     }
 
     fn place(&self, account: &str, role: &str) -> String {
-        format!("{CREDENTIALS}{}", sha256_hex(format!("{} {account} {}", self.id, role.to_lowercase())))
+        format!("{}/{}", self.credentials(), sha256_hex(format!("{} {account} {}", self.id, role.to_lowercase())))
     }
 
     /// Credentials that were taken before and live for a while, without asking anybody.

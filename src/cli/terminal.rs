@@ -51,6 +51,15 @@ macro_rules! line {
 }
 pub(super) use line;
 
+/// Says a line to the person, on standard error. Nobody has to listen.
+macro_rules! note {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
+pub(super) use note;
+
 /// Text from elsewhere without what a terminal would obey, or a person not see.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if deceives(c) { '\u{fffd}' } else { c }).collect()
@@ -70,7 +79,7 @@ pub(super) fn wrapped(text: &str, indent: &str, term: &Term) -> String {
 
 /// Tells the person something, on standard error.
 pub(super) fn tell(text: &str) {
-    eprintln!("{}", wrapped(text, "  ", &Term::stderr()));
+    note!("{}", wrapped(text, "  ", &Term::stderr()));
 }
 
 /// Whether somebody can be asked: questions go to standard error, answers come from standard input.

@@ -1,9 +1,9 @@
 //! What strangers may have kept for them: so much a minute from one network, and so much from all. Counted in this process.
 
-use crate::domain::{Timestamp, session::network};
+use crate::domain::Timestamp;
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
 };
 
@@ -11,6 +11,10 @@ use std::{
 const PER_NETWORK: u32 = 300;
 /// From everywhere in one minute.
 const FROM_EVERYWHERE: u32 = 3_000;
+/// What a network still has when the others took all: a few with many addresses lock nobody out.
+const IN_ANY_CASE: u32 = 5;
+/// And then nobody has anything.
+const AT_MOST: u32 = 4 * FROM_EVERYWHERE;
 
 /// A count for each network, and for all, of the minute that runs.
 #[derive(Debug, Default)]
@@ -31,16 +35,23 @@ impl Budget {
         if counts.minute != minute {
             *counts = Counts { minute, ..Counts::default() };
         }
-        if counts.all >= FROM_EVERYWHERE {
-            return false;
-        }
-        let own = counts.networks.entry(network(source)).or_default();
-        if *own >= PER_NETWORK {
+        let all = counts.all;
+        let own = counts.networks.entry(site(source)).or_default();
+        let share = if all < FROM_EVERYWHERE { PER_NETWORK } else { IN_ANY_CASE };
+        if *own >= share || all >= AT_MOST {
             return false;
         }
         *own += 1;
         counts.all += 1;
         true
+    }
+}
+
+/// Whose address it is: of IPv6 a site has 48 bits, and can be anybody in all that is below.
+fn site(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 48)).into(),
     }
 }
 
@@ -54,8 +65,17 @@ mod tests {
         let taken = |address: u32, now| (0..=PER_NETWORK).filter(|_| budget.allows(IpAddr::V4(address.into()), now)).count();
         assert_eq!(taken(1, now), PER_NETWORK as usize);
         assert_eq!(taken(2, now), PER_NETWORK as usize, "others have their own");
-        let all: usize = (3..100).map(|address| taken(address, now)).sum();
-        assert_eq!(all, (FROM_EVERYWHERE - 2 * PER_NETWORK) as usize);
+        (3..=10).for_each(|address| assert_eq!(taken(address, now), PER_NETWORK as usize));
+        assert_eq!(taken(11, now), IN_ANY_CASE as usize, "nobody is locked out");
+        assert_eq!(taken(10, now), 0);
+        let all: usize = (100..10_000).map(|address| taken(address, now)).sum();
+        assert_eq!(all, (AT_MOST - FROM_EVERYWHERE - IN_ANY_CASE) as usize);
+        let later = now.plus_seconds(60);
+        let of_site = (0..=PER_NETWORK).filter(|last| {
+            let address = Ipv6Addr::from_bits((0x2001_0db8_0001_u128 << 80) | (u128::from(*last) << 64));
+            budget.allows(address.into(), later)
+        });
+        assert_eq!(of_site.count(), PER_NETWORK as usize, "one site, whatever is below");
         assert_eq!(taken(1, now.plus_seconds(60)), PER_NETWORK as usize, "a minute later");
     }
 }

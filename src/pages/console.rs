@@ -41,7 +41,7 @@ impl Offered {
 /// Whether nobody else than the console's own person uses this browser.
 async fn is_free_for(pages: &Pages, browser: &Browser, console: &Console) -> Result<bool, PageError> {
     let person = console.session.person.as_deref();
-    let signed_in = browser.person(pages).await?.and_then(|caller| caller.principal.person_behind());
+    let signed_in = browser.person(pages).await?.and_then(|caller| Some(caller.person()?.identity.person()));
     let open = browser.console(pages).await.ok().map(|(caller, _)| caller.principal.person_behind());
     Ok(signed_in.is_none_or(|other| Some(other.as_str()) == person)
         && open.is_none_or(|other| other.is_some() && other.as_deref() == person))
@@ -49,13 +49,13 @@ async fn is_free_for(pages: &Pages, browser: &Browser, console: &Console) -> Res
 
 async fn offered(State(pages): State<Pages>, browser: Browser) -> Page {
     let Some(offered) = browser.session.get::<Offered>(OFFERED).await? else { return Err(over()) };
-    let RoleSession { account, role_name, session_name, .. } = &offered.console.session;
+    let RoleSession { account, role_name, .. } = &offered.console.session;
     Ok(render(&BookmarkPage {
         action: "federation/open",
         id: String::new(),
         role: role_name.to_string(),
         account: account_name(&pages, account),
-        whose: session_name.to_string(),
+        foreign: true,
         destination: String::new(),
     }))
 }

@@ -443,8 +443,8 @@ pub(super) struct BookmarkPage {
     pub(super) id: String,
     pub(super) role: String,
     pub(super) account: String,
-    /// The session's name, where it may be somebody else's.
-    pub(super) whose: String,
+    /// Whether it is somebody else's.
+    pub(super) foreign: bool,
     pub(super) destination: String,
 }
 
@@ -458,7 +458,7 @@ async fn bookmark(State(pages): State<Pages>, browser: Browser, RawQuery(query):
     let line = card.and_then(|card| card.roles.iter().find(|line| line.id == chosen.role));
     Ok(render(&BookmarkPage {
         action: "portal/console",
-        whose: String::new(),
+        foreign: false,
         id: chosen.role,
         role: line.map_or(role, |line| line.name.clone()),
         account: card.map_or_else(|| account.to_string(), |card| format!("{} ({account})", card.name)),

@@ -206,6 +206,7 @@ async fn password(
 async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answer: Answer) -> Page {
     let binding = browser.session.get::<String>(BINDING).await?.map(Secret::new);
     let reset = browser.session.get::<String>(RESET).await?.map(Secret::new);
+    let bound = binding.clone();
     let outcome = pages.gateway.call(&browser.anonymous(), CompleteSignIn { source, binding, answer, reset }).await;
     if browser.session.remove::<bool>(TESTING).await?.unwrap_or_default() {
         // Whatever came of it: the administrator sees every check.
@@ -224,6 +225,10 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
         SignInOutcome::Factor { handle } => {
             // Half signed in is another privilege than not at all.
             browser.rotate(pages).await?;
+            if let Some(binding) = bound {
+                // It may have gone with somebody who was here before.
+                browser.session.insert(BINDING, binding.expose()).await?;
+            }
             browser.session.insert(FACTOR_STEP, handle).await?;
             return Ok(Redirect::to("/second-factor").into_response());
         }
@@ -235,10 +240,13 @@ async fn complete(pages: &Pages, browser: &Browser, source: Option<String>, answ
 }
 
 /// The browser is somebody's from now on: a new id, and nothing of whoever was there before. Their session ends, with the
-/// command lines that it lent itself to: from this browser nobody could end them any more.
+/// command lines that it lent itself to: from this browser nobody could sign those out any more, or give them a second factor.
 pub(super) async fn begin_session(pages: &Pages, browser: &Browser, session: &PortalSession) -> Result<(), PageError> {
     if let Some(before) = browser.person(pages).await? {
-        pages.gateway.call(&before, Logout {}).await?;
+        // Whoever signed in is in, whatever becomes of it.
+        if let Err(error) = pages.gateway.call(&before, Logout {}).await {
+            tracing::warn!(%error, "the session before could not be ended");
+        }
     }
     browser.rotate(pages).await?;
     for key in [BINDING, CONTINUATION, FACTOR_STEP, AFTER_FACTOR, RESET, CONSOLE, OFFERED, trace::KEY] {

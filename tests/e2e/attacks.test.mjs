@@ -245,10 +245,14 @@ test('a link to somebody else\'s console takes no place before a person says so'
   const sams = await attacker();
   const page = await browser();
   await signInWith(page);
+  // No console is open yet.
+  await page.goto(sams.link());
+  await page.getByText('This is not the person who is signed in here').waitFor();
+  await page.goto(`${broker.url}/portal`);
   await page.getByRole('button', { name: /Open the console as Administrator/ }).click();
   await page.getByRole('heading', { name: 'Roles', exact: true }).waitFor();
   await page.goto(sams.link());
-  await page.getByText('As Developer in Sandbox (333344445555), by a link for sam@example.com.').waitFor();
+  await page.getByText('As Developer in Sandbox (333344445555), by a link of somebody else’s.').waitFor();
   await page.goto(`${broker.url}/admin`);
   assert.match(await page.locator('header').innerText(), /Administrator/);
   await page.goto(sams.link());
@@ -260,7 +264,7 @@ test('a link to somebody else\'s console takes no place before a person says so'
   await page.goto(`${broker.url}/portal`);
   await e2e.daypassLogin(page, env);
   await page.goto(e2e.run(e2e.daypass, ['console', 'prod deployer', '--print'], { env }).stdout.trim());
-  await page.getByText('Somebody else is signed in here').waitFor();
+  await page.getByText('This is not the person who is signed in here').waitFor();
   await page.getByRole('button', { name: 'Open the console' }).click();
   await page.goto(e2e.run(e2e.daypass, ['console', 'administrator', '--print'], { env }).stdout.trim());
   await page.waitForURL(/\/admin/);

@@ -211,7 +211,7 @@ async function agent(...words) {
     return running.output.stderr.includes('Serving') && running.output.stdout;
   });
   process.once('exit', () => running.child.kill('SIGKILL'));
-  const env = Object.fromEntries(lines.trim().split('\n').map((line) => line.replace('export ', '').split(/=(.*)/s).slice(0, 2)));
+  const env = Object.fromEntries(lines.trim().split('\n').map((line) => /^export (\w+)='(.*)'$/.exec(line).slice(1)));
   return { env, stop: async () => { running.child.kill('SIGTERM'); await running.ended; } };
 }
 
@@ -259,7 +259,7 @@ test('a program finds its role through the agent: container endpoint and IMDSv2,
   const who = around(0, process.env.E2E_AWS_V1, 'sts', 'get-caller-identity', '--output', 'json', '--endpoint-url', broker.url, '--region', 'eu-west-1');
   assert.equal(JSON.parse(who.stdout).Arn, loop);
   around(7, 'sh', '-c', 'exit 7');
-  assert.match(around(1, 'no-such-program').stderr, /no-such-program: No such file/);
+  assert.match(around(127, 'no-such-program').stderr, /no-such-program: No such file/);
   around(143, 'sh', '-c', 'kill -TERM $$');
   around(0, 'sh', '-c', `test "$AWS_ENDPOINT_URL_STS" = ${broker.url} && test -z "$AWS_WEB_IDENTITY_TOKEN_FILE$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"`);
   // Ctrl-C is for the command to decide on, and what is sent to the agent alone is passed on.

@@ -109,7 +109,7 @@ const OLD_CLI = 'the AWS CLI 2.9.19';
 // It knows no single sign-on but `aws sso login`; and no endpoints, for which it has data files.
 const clientsOfSso = {
   ...clients,
-  [OLD_CLI]: (home, profile) => program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-1', '--output', 'json')({ ...home, env: { ...home.env, AWS_DATA_PATH: dataFiles } }, profile),
+  [OLD_CLI]: (home, profile) => program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-corp-1', '--output', 'json')({ ...home, env: { ...home.env, AWS_DATA_PATH: dataFiles } }, profile),
 };
 
 // Every client, with each sign-in that it knows, when all that they hold has just ended.
@@ -253,7 +253,7 @@ test('the AWS CLI 2.9.19 of Debian 12 signs in by device code, led by data files
   const home = await new Home().configure({ PATH: `/usr/bin:${process.env.PATH}` });
   assert.ok(fs.existsSync(home.file('.aws/models/sso-oidc/2019-06-10/endpoint-rule-set-1.json')));
   await ssoLogin(home, OLD);
-  const old = program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-1', '--output', 'json');
+  const old = program(OLD, 'sts', 'get-caller-identity', '--region', 'daypass-corp-1', '--output', 'json');
   assert.equal(await identity(old, home), ARN);
   assert.match(await refusal(old, home, 'closed'), /No access/);
   const before = home.token(past);

@@ -280,7 +280,7 @@ test('command line: login by browser and by device code, whoami, credential-proc
   await e2e.signInDirectory(page, broker, 'root@e2e.test', passwords['root@e2e.test']);
   const env = { DAYPASS_HOME: path.join(e2e.folder(), 'home'), DAYPASS_URL: broker.url };
 
-  assert.match(e2e.run(e2e.daypass, ['whoami'], { env, expect: 3 }).stderr, /not signed in\n.*daypass login/);
+  assert.match(e2e.run(e2e.daypass, ['whoami'], { env, expect: 3 }).stderr, /not signed in to \S+\n.*daypass login/);
   await e2e.daypassLogin(page, env);
   await page.getByText('Go back to your terminal').waitFor();
 

@@ -249,7 +249,7 @@ test('sessions are sealed, renewed silently by one process at a time, and gone a
   assert.match(e2e.run(e2e.daypass, ['whoami'], { env: { ...env, DAYPASS_HOME: copy }, expect: 3 }).stderr, /not signed in/);
   e2e.run(e2e.daypass, ['logout'], { env });
   assert.deepEqual(fs.readdirSync(path.join(env.DAYPASS_HOME, 'sessions')), []);
-  assert.ok(!fs.existsSync(path.join(env.DAYPASS_HOME, 'credentials')));
+  assert.deepEqual(fs.readdirSync(path.join(env.DAYPASS_HOME, 'credentials')), []);
 });
 
 test('somebody is signed in to two brokers; configure keeps what was chosen, and each profile to its broker', async () => {

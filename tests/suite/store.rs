@@ -227,6 +227,7 @@ async fn what_somebody_owns_is_found_the_last_to_end_first(world: World) {
     assert_eq!(ephemeral.owned::<String>(KIND, "owner", 10).await.unwrap(), ["b", "c", "a"]);
     assert_eq!(ephemeral.owned::<String>(KIND, "owner", 2).await.unwrap(), ["b", "c"]);
     ephemeral.delete(KIND, "c").await.unwrap();
+    assert_eq!(ephemeral.owned::<String>(KIND, "owner", 2).await.unwrap(), ["b", "a"], "what is gone takes nobody's place");
     world.clock.advance(60);
     assert_eq!(ephemeral.owned::<String>(KIND, "owner", 10).await.unwrap(), ["b"]);
     let each = ephemeral.get_each(&[(KIND, "b"), (MARK, "b"), (KIND, "a")]).await.unwrap();

@@ -225,8 +225,10 @@ pub(in crate::api) async fn redeem_code<O: Operation<Mode = Issue>>(
         let spent: Option<Spent> = ephemeral.get(SPENT, code.expose()).await?;
         let Some(spent) = spent.filter(|spent| began(&spent.code_challenge)) else { return Err(wrong()) };
         call.tx.note("session", &spent.session);
-        call.tx.note(REUSED, "authorization code");
-        ephemeral.put(ENDED, &spent.session, &(), spent.expires).await?;
+        if ephemeral.put_new(ENDED, &spent.session, &(), spent.expires).await? {
+            // Once: it can be brought again without end.
+            call.tx.note(REUSED, "authorization code");
+        }
         return Err(wrong().with_private("code_reused: it was used before; what it led to is ended"));
     };
     if grant.client_id != client_id || grant.redirect_uri != redirect_uri || !began(&grant.code_challenge) {

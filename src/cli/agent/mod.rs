@@ -6,7 +6,7 @@ mod source;
 use super::{
     Failure,
     client::address,
-    exec::{KEYS, LEFTOVERS, exported, surroundings},
+    exec::{KEYS, LEFTOVERS, exported, not_started, surroundings},
     home::{BrokerChoice, Home},
     login::now,
     role::{RoleChoice, remember},
@@ -97,24 +97,27 @@ fn passed_on(status: ExitStatus) -> Result<(), Failure> {
     if code == 0 { Ok(()) } else { Err(Failure::silent(u8::try_from(code).unwrap_or(1))) }
 }
 
-/// Waits for a command while the agent serves it. What the terminal sends (Ctrl-C) reaches both, and the command decides what
+/// Waits for a command while the agent serves it. What a terminal sends (Ctrl-C) reaches both, and the command decides what
 /// becomes of it; what is sent to the agent alone is passed on.
 async fn beside(serving: impl Future<Output = std::io::Result<()>>, mut child: Child) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::new(error.to_string());
     let listen = |kind| signal(kind).map_err(wrong);
     let (mut interrupts, mut quits) = (listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
     let (mut ends, mut hangups) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
-    let pid = Pid::from_child(&child);
+    let (pid, terminal) = (Pid::from_child(&child), std::fs::File::open("/dev/tty").is_ok());
+    let pass_on = |signal| {
+        let _ = kill_process(pid, signal);
+    };
     let mut ended = tokio::task::spawn_blocking(move || child.wait());
     let mut serving = std::pin::pin!(serving);
     loop {
         tokio::select! {
             served = &mut serving => return served.map_err(wrong),
             status = &mut ended => return passed_on(status.map_err(|error| Failure::new(error.to_string()))?.map_err(wrong)?),
-            _ = interrupts.recv() => {}
-            _ = quits.recv() => {}
-            _ = ends.recv() => drop(kill_process(pid, Signal::TERM)),
-            _ = hangups.recv() => drop(kill_process(pid, Signal::HUP)),
+            _ = interrupts.recv() => if !terminal { pass_on(Signal::INT) },
+            _ = quits.recv() => if !terminal { pass_on(Signal::QUIT) },
+            _ = ends.recv() => pass_on(Signal::TERM),
+            _ = hangups.recv() => pass_on(Signal::HUP),
         }
     }
 }
@@ -157,13 +160,16 @@ impl Agent {
             }
             // Nor what the person's files say of other credentials.
             command.envs(variables).envs(["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"].map(|name| (name, "/dev/null")));
-            let child = command.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
+            let child = command.spawn().map_err(|error| not_started(program, &error))?;
             return beside(serve::serve(listener, keeper, token, role, std::future::pending()), child).await;
         }
-        for (name, value) in variables {
-            terminal::print(&exported(&name, &value));
+        let variables: Vec<(String, String)> = variables.collect();
+        if terminal::json() {
+            terminal::print_json(&variables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>())?;
+        } else {
+            terminal::print(&variables.iter().map(|(name, value)| exported(name, value)).collect::<String>());
         }
-        eprintln!("Serving credentials of {role_name} on {address}. Stop with Ctrl-C.");
+        terminal::note!("Serving credentials of {role_name} on {address}. Stop with Ctrl-C.");
         let serving = serve::serve(listener, keeper, token, role, super::serve::stop());
         serving.await.map_err(|error| Failure::new(error.to_string()))
     }

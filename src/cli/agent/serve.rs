@@ -91,7 +91,7 @@ fn fault(status: StatusCode, code: &str, message: &str) -> Response {
 
 async fn fresh(shared: &Shared) -> Result<RoleCredentials, Response> {
     shared.keeper.credentials(now()).await.map_err(|failure| {
-        eprintln!("{failure}");
+        super::super::terminal::note!("{failure}");
         fault(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", "the broker gave no credentials; see the agent's output")
     })
 }

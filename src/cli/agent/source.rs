@@ -253,7 +253,7 @@ impl Keeper {
                 kept.patience = Some(now.plus_seconds(RETRY_SECONDS));
                 match left {
                     Some(credentials) => {
-                        eprintln!("{failure}");
+                        super::super::terminal::note!("{failure}");
                         Ok(credentials)
                     }
                     None => Err(failure),

@@ -71,6 +71,7 @@ fn split<'t>(text: &'t str, session: &str) -> Result<(&'t str, Option<&'t str>, 
         ((None, _), (None, _)) => Ok((text, None, "")),
         ((Some(first), false), (Some(last), false)) if first < last => {
             let inside = text.get(first + begin.len()..last).unwrap_or_default();
+            let inside = inside.strip_prefix('\r').unwrap_or(inside);
             let after = text.get(last + end.len()..).unwrap_or_default();
             let inside = inside.strip_prefix('\n').unwrap_or(inside);
             Ok((text.get(..first).unwrap_or_default(), Some(inside), after.strip_prefix('\n').unwrap_or(after)))

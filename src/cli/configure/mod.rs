@@ -81,12 +81,15 @@ impl Configure {
         let old = read(&file)?;
         let text = old.clone().unwrap_or_default();
         let broken = |why: String| Failure::new(format!("{}: {why}", file.display()));
-        let (mut left_out, mut first) = (Vec::new(), None);
+        let (mut left_out, mut first, mut no_roles) = (Vec::new(), None, false);
         // botocore looks for them here, wherever the configuration is.
-        let folder = user_home().ok_or_else(|| Failure::new("there is no home folder").hint("set HOME"))?.join(".aws/models");
+        let folder = user_home().map(|home| home.join(".aws/models"));
         let data;
         let part = if self.remove {
-            data = models::files_without(&folder, self.aws_data.as_deref())?;
+            data = folder.map_or_else(
+                || Ok(Vec::new()),
+                |folder| models::files_without(&folder, &self.session, self.aws_data.as_deref()),
+            )?;
             String::new()
         } else {
             let home = Home::open(&self.broker)?;
@@ -106,7 +109,11 @@ impl Configure {
             let taken: BTreeSet<String> = own.into_iter().map(|section| section.name).collect();
             let Part { text, profiles, left_out: without } = wish.part(&roles, &taken, &before);
             (left_out, first) = (without, profiles.into_iter().next());
-            data = models::files(&folder, &wish.url, self.aws_data.as_deref())?;
+            no_roles = roles.is_empty();
+            data = folder.map_or_else(
+                || Ok(Vec::new()),
+                |folder| models::files(&folder, &self.session, &wish.url, self.aws_data.as_deref()),
+            )?;
             text
         };
         let new = with_part(&text, &self.session, &part).map_err(broken)?;
@@ -120,7 +127,8 @@ impl Configure {
             changes.push(Change { old: read(&file)?, file, new, data: true });
         }
         changes.retain(|change| change.old != change.new);
-        self.carry_out(&changes, &left_out, first.as_deref())
+        let next = self.next(first.as_deref(), no_roles);
+        self.carry_out(&changes, &left_out, &next)
     }
 
     /// What was chosen now, else the last time.
@@ -140,7 +148,7 @@ impl Configure {
         Ok(options)
     }
 
-    fn carry_out(&self, changes: &[Change], left_out: &[String], first: Option<&str>) -> Result<(), Failure> {
+    fn carry_out(&self, changes: &[Change], left_out: &[String], next: &str) -> Result<(), Failure> {
         let asks = !changes.is_empty() && !self.dry_run && !self.yes;
         if asks && !terminal::can_ask() {
             return Err(Failure::new("nobody is there to ask").hint("add --yes, or --dry-run for the difference"));
@@ -157,7 +165,7 @@ impl Configure {
                 terminal::tell(&format!("Left out: there is a profile `{name}` already. --template gives other names."));
             }
             if changes.is_empty() {
-                eprintln!("Nothing to change.");
+                terminal::note!("Nothing to change.");
             }
         }
         if changes.is_empty() || self.dry_run {
@@ -170,15 +178,16 @@ impl Configure {
             write(change)?;
         }
         if !terminal::json() {
-            terminal::tell(&self.next(first));
+            terminal::tell(next);
         }
         Ok(())
     }
 
     /// What to do now that it is written.
-    fn next(&self, first: Option<&str>) -> String {
+    fn next(&self, first: Option<&str>, no_roles: bool) -> String {
         match (first, models::cli_version()) {
             _ if self.remove => "Removed.".to_owned(),
+            _ if no_roles => "Written. No role lets you in: there are no profiles.".to_owned(),
             (None, _) => "Written. The profiles are signed in by: daypass login".to_owned(),
             (Some(_), Some((1, ..))) => {
                 "Written. Your AWS CLI is version 1 and can't sign in by itself: for profiles that `daypass \
@@ -251,26 +260,26 @@ fn absolute(file: &PathBuf) -> Result<String, Failure> {
 /// The lines that go and come, with some around them. What a person's file says to a terminal is not said.
 fn show(change: &Change) {
     let (paint, old) = (Paint::error(), change.old.as_deref().unwrap_or_default());
-    eprintln!("{}", paint.bold(&change.file.display().to_string()));
+    terminal::note!("{}", paint.bold(&change.file.display().to_string()));
     let Some(new) = &change.new else {
-        eprintln!("  removed");
+        terminal::note!("  removed");
         return;
     };
     if change.data {
-        eprintln!("  {}", if old.is_empty() { "written" } else { "written anew, with a rule of ours before the others" });
+        terminal::note!("  {}", if old.is_empty() { "written" } else { "written anew, with a rule of ours before the others" });
         return;
     }
     let diff = TextDiff::from_lines(old, new);
     for (number, group) in diff.grouped_ops(2).iter().enumerate() {
         if number > 0 {
-            eprintln!("  …");
+            terminal::note!("  …");
         }
         for line in group.iter().flat_map(|op| diff.iter_changes(op)) {
             let text = terminal::harmless(line.value().trim_end_matches('\n'));
             match line.tag() {
-                ChangeTag::Delete => eprintln!("{}", paint.red(&format!("- {text}"))),
-                ChangeTag::Insert => eprintln!("{}", paint.green(&format!("+ {text}"))),
-                ChangeTag::Equal => eprintln!("  {text}"),
+                ChangeTag::Delete => terminal::note!("{}", paint.red(&format!("- {text}"))),
+                ChangeTag::Insert => terminal::note!("{}", paint.green(&format!("+ {text}"))),
+                ChangeTag::Equal => terminal::note!("  {text}"),
             }
         }
     }
@@ -285,6 +294,9 @@ fn write(change: &Change) -> Result<(), Failure> {
         Err(_) => change.file.clone(),
     };
     let file = fs::canonicalize(&file).unwrap_or(file);
+    if fs::metadata(&file).is_ok_and(|data| !data.is_file()) {
+        return Err(Failure::new(format!("{} is no file", file.display())).hint("is AWS_CONFIG_FILE set right?"));
+    }
     if read(&file)? != change.old {
         return Err(Failure::new(format!("{} has changed meanwhile", file.display())).hint("try again"));
     }

@@ -2,7 +2,7 @@
 //! --sso-session` and `aws sso logout`. What all of them read is `~/.aws/models`: a copy of a service's own endpoint rules with
 //! one of ours before them, for a region that AWS has not (botocore, `loaders`).
 
-use super::profiles::SSO_REGION;
+use super::profiles::sso_region;
 use crate::cli::Failure;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -27,8 +27,10 @@ const SERVICES: [&str; 9] = [
     "rolesanywhere/2018-05-10",
 ];
 const FILE: &str = "endpoint-rule-set-1.json";
-/// Marks the rule as ours.
-const DOCUMENTATION: &str = "daypass configure";
+/// Marks the rule as ours, and whose.
+fn documentation(session: &str) -> String {
+    format!("daypass configure, session {session}")
+}
 
 /// The version of the AWS CLI on the path; none where there is no CLI.
 pub(crate) fn cli_version() -> Option<(u32, u32, u32)> {
@@ -62,7 +64,7 @@ pub(super) type Replaced = (PathBuf, Option<String>);
 
 /// The files that lead the CLI on the path to a broker, in their folder: those that are there already, or else the CLI's own,
 /// with our rule before theirs.
-pub(super) fn files(folder: &Path, url: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
+pub(super) fn files(folder: &Path, session: &str, url: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let missing =
         || Failure::new("the data of the AWS CLI can't be found").hint("say where its `botocore/data` is with --aws-data FOLDER");
     let version = cli_version();
@@ -81,19 +83,19 @@ pub(super) fn files(folder: &Path, url: &str, given: Option<&Path>) -> Result<Ve
         let file = folder.join(service).join(FILE);
         let text = read(&file).or_else(|| read(&data.join(service).join(FILE))).ok_or_else(missing)?;
         let rules = parsed(&file, &text)?;
-        Ok((file, Some(format!("{}\n", with_rule(without_rule(rules), url)))))
+        Ok((file, Some(format!("{}\n", with_rule(without_rule(rules, session), session, url)))))
     };
     SERVICES.iter().take(wanted).map(file).collect()
 }
 
 /// The same files without our rule. One that then says what the CLI itself says goes.
-pub(super) fn files_without(folder: &Path, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
+pub(super) fn files_without(folder: &Path, session: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let data = given.map(Path::to_path_buf).or_else(data);
     let mut left = Vec::new();
     for service in SERVICES {
         let file = folder.join(service).join(FILE);
         let Some(text) = read(&file) else { continue };
-        let (rules, rest) = (parsed(&file, &text)?, without_rule(parsed(&file, &text)?));
+        let (rules, rest) = (parsed(&file, &text)?, without_rule(parsed(&file, &text)?, session));
         if rules == rest {
             continue;
         }
@@ -119,12 +121,12 @@ fn read(file: &Path) -> Option<String> {
 }
 
 /// The rules with ours before all others.
-fn with_rule(mut rules: Value, url: &str) -> Value {
+fn with_rule(mut rules: Value, session: &str, url: &str) -> Value {
     let rule = json!({
-        "documentation": DOCUMENTATION,
+        "documentation": documentation(session),
         "conditions": [
             { "fn": "isSet", "argv": [{ "ref": "Region" }] },
-            { "fn": "stringEquals", "argv": [{ "ref": "Region" }, SSO_REGION] },
+            { "fn": "stringEquals", "argv": [{ "ref": "Region" }, sso_region(session)] },
         ],
         "endpoint": { "url": url, "properties": {}, "headers": {} },
         "type": "endpoint",
@@ -135,9 +137,10 @@ fn with_rule(mut rules: Value, url: &str) -> Value {
     rules
 }
 
-fn without_rule(mut rules: Value) -> Value {
+fn without_rule(mut rules: Value, session: &str) -> Value {
+    let ours = documentation(session);
     if let Some(all) = rules.get_mut("rules").and_then(Value::as_array_mut) {
-        all.retain(|rule| rule.get("documentation").and_then(Value::as_str) != Some(DOCUMENTATION));
+        all.retain(|rule| rule.get("documentation").and_then(Value::as_str) != Some(ours.as_str()));
     }
     rules
 }
@@ -169,14 +172,23 @@ mod tests {
         // Somebody has rules of their own for one service.
         write(&at(folder.path(), SERVICES[0]), &rules("own"));
         for url in ["http://127.0.0.1:1", "http://127.0.0.1:2"] {
-            for (file, new) in files(folder.path(), url, Some(data.path())).unwrap() {
+            for (file, new) in files(folder.path(), "corp", url, Some(data.path())).unwrap() {
                 let new: Value = serde_json::from_str(&new.unwrap()).unwrap();
                 assert_eq!(new["rules"].as_array().unwrap().len(), 2);
                 assert_eq!(new["rules"][0]["endpoint"]["url"], url);
                 write(&file, &new);
             }
         }
-        let left = files_without(folder.path(), Some(data.path())).unwrap();
+        // Another session has a rule of its own, which stays when this one goes.
+        for (file, new) in files(folder.path(), "other", "http://127.0.0.1:3", Some(data.path())).unwrap() {
+            write(&file, &serde_json::from_str(&new.unwrap()).unwrap());
+        }
+        for (file, new) in files_without(folder.path(), "corp", Some(data.path())).unwrap() {
+            let new: Value = serde_json::from_str(&new.unwrap()).unwrap();
+            assert_eq!(new["rules"][0]["conditions"][1]["argv"][1], "daypass-other-1");
+            write(&file, &new);
+        }
+        let left = files_without(folder.path(), "other", Some(data.path())).unwrap();
         assert_eq!(left.len(), SERVICES.len());
         let own: Value = serde_json::from_str(left[0].1.as_ref().unwrap()).unwrap();
         assert_eq!(own, rules("own"), "theirs stays");

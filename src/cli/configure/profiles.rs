@@ -11,8 +11,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// A region that AWS has not: a client that loses its endpoint reaches nobody, and leaks nothing.
-pub(crate) const SSO_REGION: &str = "daypass-1";
+/// How regions of ours begin, which AWS has not: a client that loses its endpoint reaches nobody, and leaks nothing.
+pub(crate) const SSO_REGION: &str = "daypass-";
+
+/// The region of a session: each leads to a broker of its own.
+pub(super) fn sso_region(session: &str) -> String {
+    let label: String =
+        session.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    match label.trim_matches('-') {
+        "daypass" | "" => format!("{SSO_REGION}1"),
+        label => format!("{SSO_REGION}{label}-1"),
+    }
+}
 
 /// What people choose about their profiles. It stands in the first line of ours, for the next time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +59,15 @@ impl Options {
         for name in ["{account}", "{account_name}", "{role}", "{session}"] {
             rest = rest.replace(name, "");
         }
-        if !rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+=,".contains(c)) || rest == self.template {
+        let plain = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+        // They were read from a file.
+        if self.region.is_empty()
+            || !plain(&self.region, "-_.")
+            || self.ca_bundle.iter().any(|file| file.contains(char::is_control))
+        {
+            return Err(Failure::typed("--region has letters, digits, - _ and . only, and --ca-bundle is a path"));
+        }
+        if !plain(&rest, "-_.@+=,") || rest == self.template {
             return Err(Failure::typed(format!("--template: `{}` can't name profiles", terminal::harmless(&self.template)))
                 .hint(
                     "it has {account}, {account_name}, {role} and {session} in it, and letters, digits, - _ . @ + = , besides",
@@ -69,7 +87,8 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn read(part: &str) -> Self {
-        let options = part.lines().next().and_then(|line| serde_json::from_str(line.strip_prefix(Options::LINE)?).ok());
+        let options =
+            part.trim_start().lines().next().and_then(|line| serde_json::from_str(line.strip_prefix(Options::LINE)?).ok());
         let named = |section: Section| {
             let name = section.name.strip_prefix("profile ").unwrap_or(&section.name).to_owned();
             let process = section.value("credential_process").unwrap_or_default();
@@ -120,7 +139,7 @@ impl Wish {
         let mut line = |text: &str| part.push_str(&format!("{text}\n"));
         line(&format!("[sso-session {session}]"));
         line(&format!("sso_start_url = {}", self.start_url()));
-        line(&format!("sso_region = {SSO_REGION}"));
+        line(&format!("sso_region = {}", sso_region(session)));
         line("sso_registration_scopes = sso:account:access");
         line(&format!("\n[services {session}]"));
         for service in SERVICES {

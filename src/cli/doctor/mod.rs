@@ -75,7 +75,7 @@ impl Finding {
 impl Doctor {
     pub(super) async fn run(self) -> Result<(), Failure> {
         if self.server {
-            let settings = self.settings.load()?;
+            let settings = self.settings.load_with_store()?;
             let findings = server::look(&settings).await?;
             return outcome(settings.public_url.as_str(), &findings);
         }
@@ -321,7 +321,7 @@ fn profiles(file: &Path, config: &[Section], url: &str) -> Finding {
     // Sessions of AWS itself are none of ours.
     let sessions: Vec<String> = config
         .iter()
-        .filter(|section| section.value("sso_region") == Some(SSO_REGION))
+        .filter(|section| section.value("sso_region").is_some_and(|region| region.starts_with(SSO_REGION)))
         .filter_map(|section| section.name.strip_prefix("sso-session ").map(str::to_owned))
         .collect();
     let single = |section: &&Section| section.value("sso_session").is_some_and(|name| sessions.iter().any(|known| known == name));

@@ -294,10 +294,20 @@ impl Backend for Redis {
     }
 
     async fn owned(&self, owner: &str, most: u32, now: Timestamp) -> Result<Vec<Kept>, Error> {
-        let mut command = redis::cmd("ZREVRANGEBYSCORE");
-        command.arg(key(owner)).arg("+inf").arg(format!("({}", now.0)).arg("LIMIT").arg(0).arg(most);
-        let names: Vec<String> = self.send(&command).await?;
-        self.get(&names, now).await
+        let (mut all, mut from) = (Vec::new(), 0);
+        // What was taken or deleted before its time has left its name here.
+        while all.len() < most as usize {
+            let mut command = redis::cmd("ZREVRANGEBYSCORE");
+            command.arg(key(owner)).arg("+inf").arg(format!("({}", now.0)).arg("LIMIT").arg(from).arg(most);
+            let names: Vec<String> = self.send(&command).await?;
+            if names.is_empty() {
+                break;
+            }
+            from += names.len();
+            all.extend(self.get(&names, now).await?);
+        }
+        all.truncate(most as usize);
+        Ok(all)
     }
 
     async fn sweep(&self, _now: Timestamp) -> Result<u64, Error> {
