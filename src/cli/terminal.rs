@@ -38,7 +38,7 @@ pub(super) fn print(text: &str) {
     let mut output = std::io::stdout();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("daypass: {error}");
+            note!("daypass: {error}");
             std::process::exit(1);
         }
         _ => {}
@@ -92,7 +92,8 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     if !can_ask() {
         return Err(Failure::new("nobody is there to ask").hint("add --yes to go on without asking"));
     }
-    eprint!("{question} [y/N] ");
+    let mut asked = std::io::stderr();
+    let _ = write!(asked, "{question} [y/N] ").and_then(|()| asked.flush());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| Failure::new(error.to_string()))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
