@@ -263,7 +263,7 @@ test('a program finds its role through the agent: container endpoint and IMDSv2,
   around(143, 'sh', '-c', 'kill -TERM $$');
   around(0, 'sh', '-c', `test "$AWS_ENDPOINT_URL_STS" = ${broker.url} && test -z "$AWS_WEB_IDENTITY_TOKEN_FILE$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"`);
   // Ctrl-C is for the command to decide on, and what is sent to the agent alone is passed on.
-  const script = 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done';
+  const script = 'trap "echo interrupted" INT; trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done';
   const running = e2e.start(e2e.daypass, ['agent', '--url', broker.url, '--role-arn', `arn:aws:iam::${MANAGEMENT}:role/Loop`, '--web-identity-token-file', inside('token'), '--', 'sh', '-c', script], { env: clean });
   await e2e.until('the command runs', () => running.output.stdout.includes('ready'));
   running.child.kill('SIGINT');
