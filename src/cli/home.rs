@@ -38,6 +38,13 @@ pub(super) struct BrokerChoice {
     pub(super) url: Option<String>,
 }
 
+impl BrokerChoice {
+    /// What was said; a variable that is empty says nothing.
+    pub(super) fn said(&self) -> Option<&str> {
+        self.url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
 impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Home({})", self.folder.display())
@@ -81,8 +88,7 @@ fn make(folder: &Path) -> Result<(), Failure> {
 
 impl Home {
     pub(super) fn open(choice: &BrokerChoice) -> Result<Self, Failure> {
-        // A variable that is empty is as good as none.
-        let broker = choice.url.as_deref().filter(|url| !url.is_empty()).map(address).transpose()?;
+        let broker = choice.said().map(address).transpose()?;
         let folder = place()?;
         make(&folder).map_err(|failure| failure.hint("set DAYPASS_HOME to a folder that can be written"))?;
         // Two names of one folder have one key.

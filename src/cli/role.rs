@@ -149,7 +149,7 @@ pub(super) async fn available(home: &Home) -> Result<Vec<AvailableRole>, Failure
 }
 
 /// By the accounts' names; those taken of late stand first.
-pub(super) fn by_use(home: &Home, mut roles: Vec<AvailableRole>) -> Vec<AvailableRole> {
+fn by_use(home: &Home, mut roles: Vec<AvailableRole>) -> Vec<AvailableRole> {
     let recent: Vec<Recent> = home.kept(&name(RECENT, home.broker().unwrap_or_default())).unwrap_or_default();
     let place = |role: &AvailableRole| {
         let found = recent.iter().position(|known| known.account == role.account && known.role == role.role);

@@ -183,7 +183,7 @@ impl Agent {
             remember(&home, &account, &role)?;
             return Ok((Source::Person { home, account, role }, url));
         }
-        let url = address(self.broker.url.as_deref().unwrap_or("http://127.0.0.1:8080"))?;
+        let url = address(self.broker.said().unwrap_or("http://127.0.0.1:8080"))?;
         Ok((self.workload(url.clone())?, url))
     }
 

@@ -74,8 +74,8 @@ struct Change {
 impl Configure {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !plain(&self.session) || !self.region.as_deref().is_none_or(plain) {
-            return Err(Failure::typed("--session and --region have letters, digits, - _ and . only"));
+        if !plain(&self.session) {
+            return Err(Failure::typed("--session has letters, digits, - _ and . only"));
         }
         let file = config_file()?;
         let old = read(&file)?;
