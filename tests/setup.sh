@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TB_NAME=setup
 
 tb_apt pkg-config gcc g++ make clang libclang-dev libxmlsec1-dev libssl-dev \
-  chromium fonts-dejavu-core python3 python3-venv awscli libfaketime curl jq openssl procps perl tmux prometheus haproxy >&2
+  chromium fonts-dejavu-core python3 python3-venv awscli libfaketime curl jq openssl procps perl tmux zsh fish prometheus haproxy >&2
 tb_have npm || tb_apt nodejs npm >&2
 bash "$here/testbed/idp-simplesamlphp.sh" install >&2
 bash "$here/testbed/op-panva.sh" install >&2

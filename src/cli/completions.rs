@@ -18,6 +18,11 @@ use std::{ffi::OsStr, fs, path::PathBuf};
 /// Set by the shells' scripts when they ask.
 const VARIABLE: &str = "DAYPASS_COMPLETE";
 
+/// A fresh zsh has no completions at all yet; and roles begin with capitals, which nobody types.
+const ZSH: &str = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+zstyle ':completion:*:*:daypass:*' matcher 'm:{[:lower:]}={[:upper:]}'
+";
+
 /// Print completions for a shell: commands, options, and the names of your roles.
 ///
 /// bash: echo 'source <(daypass completions bash)' >> ~/.bashrc
@@ -54,7 +59,13 @@ impl Completions {
         let mut text = Vec::new();
         let written = shell.write_registration(VARIABLE, "daypass", "daypass", "daypass", &mut text);
         written.map_err(|error| Failure::new(error.to_string()))?;
-        print(&String::from_utf8_lossy(&text));
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        if matches!(self.shell, Shell::Zsh) {
+            // Below the line that names the command.
+            let head = text.find('\n').map_or(0, |end| end + 1);
+            text.insert_str(head, ZSH);
+        }
+        print(&text);
         Ok(())
     }
 }

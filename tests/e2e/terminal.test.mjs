@@ -13,11 +13,12 @@ let broker, passwords, browser, page;
 const terminals = [];
 
 class Terminal {
-  constructor(name, columns, env) {
+  constructor(name, columns, env, ...program) {
     Object.assign(this, { name, columns, socket: `daypass-${process.pid}-${name}`, home: e2e.folder() });
     const clean = { HOME: this.home, PATH: `${path.dirname(e2e.daypass)}:${process.env.PATH}`, TERM: 'xterm-256color', LANG: 'C.UTF-8', ...env };
     // Nothing of this process is left in it: a person's shell.
-    const shell = ['env', '-i', ...Object.entries(clean).map(([key, value]) => `${key}=${value}`), 'PS1=$ ', 'bash', '--norc', '--noprofile'];
+    if (program.length === 0) program = ['bash', '--norc', '--noprofile'];
+    const shell = ['env', '-i', ...Object.entries(clean).map(([key, value]) => `${key}=${value}`), 'PS1=$ ', ...program];
     this.tmux('new-session', '-d', '-x', columns, '-y', 50, ...shell);
     terminals.push(this);
   }
@@ -132,6 +133,13 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     terminal.keys('-l', 'echo "as $DAYPASS_ROLE"; exit');
     terminal.keys('Enter');
     await terminal.see(/^as 111122223333\/Administrator/m);
+    // Ctrl-C reaches the command of an agent by the terminal: once.
+    await terminal.type('daypass agent Administrator -- sh -c \'n=0; trap "n=\\$((n+1)); echo stopped" INT; echo ready; until read line; do :; done; echo "times: $n"\'; echo "code $?"');
+    await terminal.see(/^ready/m);
+    terminal.keys('C-c');
+    await terminal.see(/^(\^C)?stopped/m);
+    terminal.keys('Enter');
+    assert.match(await terminal.done(), /times: 1\ncode 0/);
     await terminal.type('daypass roles prod | cat; echo a < /dev/null | daypass exec; echo "code $?"');
     assert.match(await terminal.done(), /ReadOnly[^]*Deployer[^]*say which command to run[^]*code 2/);
 
@@ -325,20 +333,27 @@ test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', a
 test('shells complete commands and the names of roles, and there is a man page for every command', async () => {
   const home = e2e.folder();
   for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /DAYPASS_COMPLETE/);
-  const terminal = new Terminal('completing', 100, {});
-  await e2e.daypassLogin(page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, broker.url);
-  await terminal.type('source <(daypass completions bash); daypass roles | wc -l');
-  assert.match(await terminal.done(), /\n4\n/);
-  const complete = async (typed, pattern) => {
-    await terminal.type('');
-    terminal.keys('-l', typed);
-    terminal.keys('Tab', 'Tab', 'Tab');
-    await terminal.see(pattern);
-    terminal.keys('C-u', 'C-l');
+  const shells = {
+    bash: ['source <(daypass completions bash)'],
+    zsh: ['source <(daypass completions zsh)', 'zsh', '-f'],
+    fish: ['daypass completions fish | source', 'fish', '--no-config', '--init-command', "function fish_prompt; echo '$ '; end"],
   };
-  await complete('daypass log', /login +logout/);
-  await complete('daypass exec prod', /Production\/Deployer +Production\/ReadOnly/);
-  await complete('daypass exec 3333', /daypass exec 333344445555\/Developer/);
+  for (const [shell, [source, ...program]] of Object.entries(shells)) {
+    const terminal = new Terminal(`completing-${shell}`, 100, {}, ...program);
+    await e2e.daypassLogin(page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, broker.url);
+    await terminal.type(`${source}; daypass roles | wc -l`);
+    assert.match(await terminal.done(), /\n4\n/);
+    const complete = async (typed, pattern) => {
+      await terminal.type('');
+      terminal.keys('-l', typed);
+      terminal.keys('Tab', 'Tab', 'Tab');
+      await terminal.see(pattern);
+      terminal.keys('C-u');
+    };
+    await complete('daypass log', /login\b[^]*\blogout/);
+    await complete('daypass exec prod', /Production\/(ReadOnly|Deployer)\b[^]* +Production\/(ReadOnly|Deployer)/);
+    await complete('daypass exec 3333', /daypass exec 333344445555\/Developer/);
+  }
   e2e.run(e2e.daypass, ['man', home]);
   assert.match(fs.readFileSync(path.join(home, 'daypass-exec.1'), 'utf8'), /takes the place of daypass/);
   const pages = fs.readdirSync(home);
