@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { axe, fillLogin, launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
@@ -14,6 +15,8 @@ const PASSING = ['hand_over.html', 'onward.html'];
 // Titles that say nothing of the page: one that it has in these tests.
 const NAMED = { 'admin/role.html': 'Administrator', 'error.html': 'Not found', 'admin/guardrail.html': 'Guardrail KeepTheAudit-light' };
 let broker, saml, passwords;
+// The command line of somebody else.
+const sams = { DAYPASS_HOME: e2e.folder() };
 
 before(async () => {
   fs.mkdirSync(out, { recursive: true });
@@ -28,6 +31,11 @@ before(async () => {
   await broker.start();
   fs.writeFileSync(path.join(out, 'sp.xml'), await (await fetch(`${broker.url}/saml/metadata`)).text());
   saml.command('add-sp', path.join(out, 'sp.xml'));
+  const { page, close } = await launch();
+  sams.DAYPASS_URL = broker.url;
+  await e2e.signInDirectory(page, broker, 'sam@example.com', passwords['sam@example.com']);
+  await e2e.daypassLogin(page, sams);
+  await close();
 });
 
 after(async () => {
@@ -40,6 +48,16 @@ async function register() {
   const client = await post('/client/register', { clientName: 'aws-cli', clientType: 'public', redirectUris: ['http://127.0.0.1/oauth/callback'], grantTypes: ['authorization_code', 'refresh_token'], issuerUrl: broker.url, scopes: ['sso:account:access'] });
   const device = await post('/device_authorization', { clientId: client.clientId, clientSecret: client.clientSecret, startUrl: broker.url });
   return { client, device };
+}
+
+// A device code that is asked for from another address of this machine.
+function askFromElsewhere({ clientId, clientSecret }) {
+  return new Promise((resolve, reject) => {
+    const asked = http.request({ host: '127.0.0.1', port: broker.port, path: '/device_authorization', method: 'POST', localAddress: '127.0.0.2' }, async (answer) => {
+      resolve(JSON.parse((await answer.toArray()).join('')));
+    });
+    asked.on('error', reject).end(JSON.stringify({ clientId, clientSecret, startUrl: broker.url }));
+  });
 }
 
 // Each look is clicked through at its first width, and each page of it looked at in the others, too. 640 is what a window of
@@ -88,6 +106,9 @@ for (const [look, colors, widths] of looks) test(`every page in ${look}`, async 
   const { client, device } = await register();
   await page.goto(`${broker.url}/device`); await shot('5-device');
   await page.goto(`${broker.url}/device?user_code=${device.userCode}`); await shot('5-device-asked');
+  assert.equal(await page.getByText('That is another network').count(), 0);
+  await page.goto(`${broker.url}/device?user_code=${(await askFromElsewhere(client)).userCode}`);
+  await page.getByText('That is another network than this browser’s').waitFor(); await shot('5-device-elsewhere');
   const query = new URLSearchParams({ response_type: 'code', client_id: client.clientId, redirect_uri: 'http://127.0.0.1:1/oauth/callback', state: 'x', code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256', scopes: 'sso:account:access' });
   await page.goto(`${broker.url}/authorize?${query}`); await shot('5-authorize');
   const login = new URLSearchParams({ response_type: 'code', client_id: 'arn:aws:signin:::devtools/cross-device', redirect_uri: `${broker.url}/v1/sessions/confirmation`, state: 'x', code_challenge: query.get('code_challenge'), code_challenge_method: 'SHA-256', scope: 'openid' });
@@ -186,6 +207,8 @@ for (const [look, colors, widths] of looks) test(`every page in ${look}`, async 
   await page.goto(`${broker.url}/admin/audit`); await shot('10-refused');
   await page.goto(`${broker.url}/admin/roles/ReadOnly`); await shot('10-not-allowed');
   await page.goto(`${broker.url}/portal/console?role=222233334444%2FReadOnly`); await shot('11-bookmark');
+  await page.goto(e2e.run(e2e.daypass, ['console', 'sandbox', '--print'], { env: sams }).stdout.trim());
+  await page.getByText('by a link of somebody else’s').waitFor(); await shot('11-bookmark-offered');
   await page.goto(`${broker.url}/nowhere`); await shot('11-not-found');
   await page.goto(`${broker.url}/sign-in-with-passkey`); await shot('13-passkey');
   await page.goto(`${broker.url}/security`); await shot('13-security-none');
