@@ -16,24 +16,19 @@ use std::os::unix::process::CommandExt as _;
 /// Services of the broker, as the AWS CLI's configuration spells them: programs find them there and nothing else.
 pub(super) const SERVICES: [&str; 10] =
     ["sts", "sso", "sso_oidc", "sso_admin", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
-/// What would win over the credentials, or stand beside them from another time.
-pub(super) const LEFTOVERS: [&str; 7] = [
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
+/// Which profile is meant: some programs put it above credentials in the environment.
+const PROFILE: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
+/// Other ways in, and what would lead past the broker, left from another time.
+const OTHER_WAYS: [&str; 9] = [
     "AWS_SECURITY_TOKEN",
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_ROLE_SESSION_NAME",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-];
-/// Other ways in that come before profiles: they go with `--unset`.
-const OTHERS: [&str; 6] = [
-    "AWS_SECURITY_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
 /// The credentials themselves, and when they end.
 pub(super) const KEYS: [&str; 4] =
@@ -182,11 +177,16 @@ impl Exec {
         }
         let mut command = std::process::Command::new(program);
         command.args(words).envs(variables);
-        for name in LEFTOVERS {
+        for name in leftovers() {
             command.env_remove(name);
         }
         Err(not_started(program, &command.exec()))
     }
+}
+
+/// What would win over the credentials of a role, or stand beside them.
+pub(super) fn leftovers() -> impl Iterator<Item = &'static str> {
+    PROFILE.into_iter().chain(OTHER_WAYS)
 }
 
 /// Why a command does not run, with the code that shells give.
@@ -200,7 +200,7 @@ impl Env {
         let shell = self.shell.unwrap_or_else(Shell::of_person);
         if self.unset {
             let set = variables(&RoleCredentials::default(), "", "", "", None);
-            let names = set.iter().map(|(name, _)| name.as_str()).chain(OTHERS);
+            let names = set.iter().map(|(name, _)| name.as_str()).chain(OTHER_WAYS);
             print(&names.map(|name| shell.unset(name)).collect::<String>());
             return Ok(());
         }
@@ -208,7 +208,7 @@ impl Env {
         if terminal::json() {
             return terminal::print_json(&json!(variables.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
         }
-        print(&LEFTOVERS.iter().map(|name| shell.unset(name)).collect::<String>());
+        print(&leftovers().map(|name| shell.unset(name)).collect::<String>());
         print(&variables.iter().map(|(name, value)| shell.set(name, value)).collect::<String>());
         Ok(())
     }

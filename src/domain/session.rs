@@ -403,9 +403,19 @@ pub struct RequestOrigin {
 /// The network that an address stands for: who has one IPv6 address has all of its 64 bits.
 #[must_use]
 pub fn network(source: IpAddr) -> IpAddr {
+    prefix(source, 64)
+}
+
+/// The site of an address: of IPv6 it has 48 bits, and can be anybody in all that is below.
+#[must_use]
+pub fn site(source: IpAddr) -> IpAddr {
+    prefix(source, 48)
+}
+
+fn prefix(source: IpAddr, bits: u32) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
-        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> bits)).into(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What strangers may have kept for them: so much a minute from one network, and so much from all. Counted in this process.
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, session::site};
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
@@ -47,17 +47,10 @@ impl Budget {
     }
 }
 
-/// Whose address it is: of IPv6 a site has 48 bits, and can be anybody in all that is below.
-fn site(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 48)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn one_network_has_its_share_and_all_have_theirs() {

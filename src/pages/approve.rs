@@ -46,7 +46,7 @@ async fn start(method: Method, State(pages): State<Pages>) -> Response {
     Redirect::to(&format!("https://{}.awsapps.com/start", name.trim_matches('-'))).into_response()
 }
 
-#[derive(Template)]
+#[derive(Template, Default)]
 #[template(path = "device.html")]
 struct DevicePage {
     person: String,
@@ -104,15 +104,7 @@ async fn device(State(pages): State<Pages>, browser: Browser, Query(code): Query
     let back = Continuation::Device { user_code: code.user_code.clone() };
     let caller = browser.person_or_sign_in(&pages, back).await?;
     let (person, until) = lender(&pages, &caller)?;
-    let mut page = DevicePage {
-        person,
-        until,
-        user_code: code.user_code.clone(),
-        request: None,
-        elsewhere: false,
-        problem: String::new(),
-        done: "",
-    };
+    let mut page = DevicePage { person, until, user_code: code.user_code.clone(), ..DevicePage::default() };
     if !code.user_code.is_empty() {
         match pages.gateway.call(&caller, LookUpDevice { user_code: code.user_code }).await {
             Ok(request) => {
@@ -139,15 +131,7 @@ async fn decide_device(State(pages): State<Pages>, browser: Browser, Form(form):
     pages.gateway.call(&caller, DecideDevice { user_code: form.user_code, approve }).await?;
     let (person, until) = lender(&pages, &caller)?;
     let done = if approve { "approved" } else { "refused" };
-    Ok(render(&DevicePage {
-        person,
-        until,
-        user_code: String::new(),
-        request: None,
-        elsewhere: false,
-        problem: String::new(),
-        done,
-    }))
+    Ok(render(&DevicePage { person, until, done, ..DevicePage::default() }))
 }
 
 /// Exactly one of each parameter; unknown ones (`scopes`) are left alone (RFC 6749 section 3.1).

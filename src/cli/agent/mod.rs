@@ -6,7 +6,7 @@ mod source;
 use super::{
     Failure,
     client::address,
-    exec::{KEYS, LEFTOVERS, exported, not_started, surroundings},
+    exec::{KEYS, exported, leftovers, not_started, surroundings},
     home::{BrokerChoice, Home},
     login::now,
     role::{RoleChoice, remember},
@@ -31,10 +31,6 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-
-/// What another server of credentials left: it would win over ours.
-const OF_OTHERS: [&str; 3] =
-    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
 
 /// Serve credentials of a role to programs on this machine, renewed before they end.
 ///
@@ -155,7 +151,7 @@ impl Agent {
         if let Some((program, words)) = self.command.split_first() {
             let mut command = std::process::Command::new(program);
             command.args(words);
-            for name in LEFTOVERS.iter().chain(&KEYS).chain(&OF_OTHERS) {
+            for name in leftovers().chain(KEYS) {
                 command.env_remove(name);
             }
             // Nor what the person's files say of other credentials.
