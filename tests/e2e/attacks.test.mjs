@@ -266,6 +266,7 @@ test('a link to somebody else\'s console takes no place before a person says so'
   await page.goto(e2e.run(e2e.daypass, ['console', 'prod deployer', '--print'], { env }).stdout.trim());
   await page.getByText('This is not the person who is signed in here').waitFor();
   await page.getByRole('button', { name: 'Open the console' }).click();
+  await page.waitForURL(/\/admin/);
   await page.goto(e2e.run(e2e.daypass, ['console', 'administrator', '--print'], { env }).stdout.trim());
   await page.waitForURL(/\/admin/);
   assert.match(await page.locator('header').innerText(), /Administrator/);

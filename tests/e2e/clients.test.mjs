@@ -144,7 +144,7 @@ async function refusal(client, home, profile = 'Main-Reader', who = '') {
 }
 
 // Opens the address that a program shows, and approves.
-async function approve(running, stream = 'stdout', press = (page) => page.getByRole('button', { name: 'Approve' }).click()) {
+async function approve(running, stream = 'stdout', press = e2e.approve) {
   const address = await e2e.until('the address', () => {
     if (running.child.exitCode !== null) throw new Error(running.output.stdout + running.output.stderr);
     return /http:\S+[?]\S+(?=\s)/.exec(running.output[stream])?.[0];
@@ -259,7 +259,7 @@ let elsewhere;
 async function otherLogin(home) {
   elsewhere ??= (async () => {
     const login = e2e.start(process.env.E2E_AWS_CURRENT, ['login', '--profile', 'other', '--region', 'us-east-1', '--endpoint-url', broker.url], { env: { ...home.env, BROWSER: 'true' } });
-    await approve(login, 'stdout', (page) => page.getByRole('button', { name: 'Use this role: Reader in Main' }).click());
+    await approve(login, 'stdout', (page) => e2e.approve(page, 'Use this role: Reader in Main'));
     const done = await login.ended;
     assert.equal(done.code, 0, done.stdout + done.stderr);
     return home.loginToken();
@@ -313,7 +313,7 @@ test('the broker is killed between login and approval, and while a session lives
   await approve(login, 'stdout', async (page) => {
     await broker.kill();
     await broker.start();
-    await page.getByRole('button', { name: 'Approve' }).click();
+    await e2e.approve(page);
   });
   const done = await login.ended;
   assert.equal(done.code, 0, done.stdout + done.stderr);

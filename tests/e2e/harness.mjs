@@ -94,7 +94,7 @@ export function start(program, words, options = {}) {
   return { child, output, ended };
 }
 
-export async function until(what, attempt, milliseconds = 20_000) {
+export async function until(what, attempt, milliseconds = 30_000) {
   const end = Date.now() + milliseconds;
   for (;;) {
     const value = await attempt();
@@ -329,10 +329,16 @@ export function totp(base32, now = Date.now()) {
   return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
 }
 
+// Presses what signs a command line in, and waits until the browser is where that ends: it goes on by itself till then.
+export async function approve(page, button = 'Approve') {
+  await page.getByRole('button', { name: button }).click();
+  await page.waitForURL(/\/device$|\/oauth\/callback\?/, { waitUntil: 'commit' });
+}
+
 // `daypass login`, approved in a browser where somebody is signed in.
 export async function daypassLogin(page, env, ...words) {
   const login = start(daypass, ['login', '--no-browser', ...words], { env });
   await page.goto(await until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]));
-  await page.getByRole('button', { name: 'Approve' }).click();
+  await approve(page);
   assert.equal((await login.ended).code, 0, login.output.stderr);
 }

@@ -204,6 +204,7 @@ for (const [look, colors, widths] of looks) test(`every page in ${look}`, async 
   await page.getByRole('heading', { name: 'Decision' }).waitFor(); await shot('9-event');
   await page.getByRole('button', { name: 'Leave console' }).click();
   await page.getByRole('button', { name: /Open the console as ReadOnly/ }).click();
+  await page.waitForURL(/\/admin/);
   await page.goto(`${broker.url}/admin/audit`); await shot('10-refused');
   await page.goto(`${broker.url}/admin/roles/ReadOnly`); await shot('10-not-allowed');
   await page.goto(`${broker.url}/portal/console?role=222233334444%2FReadOnly`); await shot('11-bookmark');

@@ -16,6 +16,7 @@ try {
   await page.locator('[data-pinned]').waitFor();
   await take(path.join(e2e.root, '.readme/portal.png'));
   await page.getByRole('button', { name: /^Open the console as Administrator/ }).click();
+  await page.waitForURL(/\/admin/);
   await page.goto(`${broker.url}/admin/mapping`);
   await take(path.join(help, 'mapping.png'));
   fs.copyFileSync(path.join(help, 'mapping.png'), path.join(e2e.root, '.readme/mapping.png'));

@@ -44,7 +44,7 @@ class Terminal {
   }
 
   async see(pattern) {
-    return e2e.until(`${this.name}: ${pattern}\n`, () => pattern.exec(this.text()), 15_000).catch((error) => { throw new Error(`${error.message}\n${this.text()}`); });
+    return e2e.until(`${this.name}: ${pattern}\n`, () => pattern.exec(this.text()), 30_000).catch((error) => { throw new Error(`${error.message}\n${this.text()}`); });
   }
 
   // The command ended: the prompt is back below what it printed.
@@ -93,7 +93,7 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     await terminal.see(/Waiting for you to approve \([1-9]s\)/);
     terminal.keep('login');
     await page.goto(`${broker.url}/device?user_code=${code}`);
-    await page.getByRole('button', { name: 'Approve' }).click();
+    await e2e.approve(page);
     assert.match(flat(await terminal.done()), /Signed in to http:\S+ as Jane Doe \(jane@example\.com\) until 20\S+Z\./);
     assert.doesNotMatch(terminal.text(), /Waiting for you/, 'the spinner is gone');
     colours();
@@ -318,7 +318,7 @@ test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', a
   await answer(/SSO registration scopes/, '');
   const [code] = await terminal.see(/[A-Z]{4}-[A-Z]{4}/);
   await page.goto(`${broker.url}/device?user_code=${code}`);
-  await page.getByRole('button', { name: 'Approve' }).click();
+  await e2e.approve(page);
   await terminal.see(/There are 3 AWS accounts available/);
   // The first one is marked; it has one role.
   await answer(/Sandbox, .*333344445555/, '');
