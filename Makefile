@@ -59,8 +59,8 @@ sbom:
 	for p in libxml2 libxmlsec1 libxslt1.1 libssl3; do dpkg-query -W -f='{"type":"library","name":"$${Package}","version":"$${Version}","purl":"pkg:deb/debian/$${Package}@$${Version}"}\n' $$p; done > target/system.jsonl
 	jq --slurpfile system target/system.jsonl '.components += $$system' target/crates.cdx.json > target/daypass.cdx.json
 
-bench:
-	cargo bench --locked
+bench: test-env
+	. target/test-env && cargo bench --locked
 
 # Fifteen minutes for each fuzz target; wants a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz).
 FUZZ_SECONDS = 900

@@ -211,9 +211,11 @@ async fn main() {
             theirs.1,
             theirs.0 / cached.0
         );
+    } else {
+        println!("aws configure export-credentials: not compared, since E2E_AWS_CURRENT is not set (make bench sets it)");
     }
 
-    // Every account, and the roles of each, one call after the other, as the AWS CLI asks.
+    // Every account, and the roles of each, one call after the other, as `daypass roles` asks.
     let server = broker(&data, port);
     let mut session = Command::new(env!("CARGO_BIN_EXE_daypass"));
     session.args(["--json", "roles"]).env("DAYPASS_HOME", &home);

@@ -45,14 +45,15 @@ impl Apply {
         for (key, entry) in sources.chain(providers.map(|(i, entry)| (format!("identity_providers[{i}]"), entry))) {
             resolve(&key, entry, folder)?;
         }
-        let gateway = self.settings.load()?.open().await?;
+        let settings = self.settings.load()?;
+        let gateway = terminal::waiting("Opening the store", settings.open()).await?;
         let sources = file.identity_sources.iter_mut().enumerate().map(|(i, entry)| (format!("identity_sources[{i}]"), entry));
         let providers = file.identity_providers.iter_mut().enumerate();
         for (key, entry) in sources.chain(providers.map(|(i, entry)| (format!("identity_providers[{i}]"), entry))) {
-            fetch(&gateway, &key, entry).await?;
+            terminal::waiting("Fetching metadata", fetch(&gateway, &key, entry)).await?;
         }
         let wish = PlanOrganization { file: file.clone(), prune: self.prune, new_passwords: self.new_passwords };
-        let plan = gateway.call(&gateway.operator(), wish).await.map_err(|error| {
+        let plan = terminal::waiting("Planning", gateway.call(&gateway.operator(), wish)).await.map_err(|error| {
             let line = line_of(&text, &error.public).map(|line| format!("line {line}, ")).unwrap_or_default();
             Failure::from(Error { public: format!("{}: {line}{}", self.file.display(), error.public), ..error })
         })?;
@@ -68,7 +69,7 @@ impl Apply {
         if !self.yes && !terminal::confirmed("Apply?")? {
             return Err(Failure::new("nothing was changed"));
         }
-        let applied = apply(&gateway, file, self.prune, self.new_passwords).await?;
+        let applied = terminal::waiting("Applying", apply(&gateway, file, self.prune, self.new_passwords)).await?;
         gateway.broker.store.close().await;
         if terminal::json() {
             let passwords = applied.passwords.iter().map(|(user, password)| (user.to_string(), password.expose().clone()));

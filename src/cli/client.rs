@@ -1,6 +1,9 @@
 //! A broker as the command line sees it.
 
-use super::{Failure, terminal::harmless};
+use super::{
+    Failure,
+    terminal::{harmless, waiting},
+};
 use crate::domain::Secret;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -128,7 +131,7 @@ impl BrokerClient {
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let request = self.http.get(format!("{}{path}?{query}", self.url)).header("x-amz-sso_bearer_token", token.expose());
         self.send(request).await?.map_err(|refused| match refused.status {
-            401 => Failure::signed_out("your session has ended"),
+            401 => Failure::signed_out_of(&self.url, "your session has ended"),
             // Where a second factor is missing, the broker says where to give it.
             403 if refused.message != NO_ACCESS => Failure::refused(refused.message),
             403 => Failure::refused("you may not take this role, or there is no such role").hint("run: daypass roles"),
@@ -166,11 +169,13 @@ impl BrokerClient {
             Failure::new(format!("{} can't be reached: {}", self.url, cause(&error)))
                 .hint("is the address right, and the broker running?")
         };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let code =
-            response.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let body = response.bytes().await.map_err(unreachable)?;
+        let answer = async {
+            let response = request.send().await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            Ok((status, headers, response.bytes().await?))
+        };
+        let (status, headers, body) = waiting("Asking the broker", answer).await.map_err(unreachable)?;
+        let code = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         if (200..300).contains(&status) {
             let strange = |_| Failure::new(format!("{} does not answer like a Daypass broker", self.url));
             let body: &[u8] = if body.is_empty() { b"null" } else { &body };

@@ -4,7 +4,7 @@ use super::{
     Arguments, Failure,
     home::{BrokerChoice, Home},
     role::{dashed, folded, known},
-    terminal::print,
+    terminal::{self, print},
 };
 use crate::config::variable;
 use clap::{Args, CommandFactory as _, ValueEnum};
@@ -106,6 +106,10 @@ impl Man {
     pub(super) fn run(self) -> Result<(), Failure> {
         let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", self.folder.display()));
         fs::create_dir_all(&self.folder).map_err(wrong)?;
-        clap_mangen::generate_to(Arguments::command(), &self.folder).map_err(wrong)
+        clap_mangen::generate_to(Arguments::command(), &self.folder).map_err(wrong)?;
+        if terminal::json() {
+            return terminal::print_json(&serde_json::json!({ "folder": self.folder }));
+        }
+        Ok(())
     }
 }

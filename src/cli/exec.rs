@@ -16,6 +16,10 @@ use std::os::unix::process::CommandExt as _;
 /// Services of the broker, as the AWS CLI's configuration spells them: programs find them there and nothing else.
 pub(super) const SERVICES: [&str; 10] =
     ["sts", "sso", "sso_oidc", "sso_admin", "signin", "iam", "organizations", "cloudtrail", "accessanalyzer", "rolesanywhere"];
+/// The region of a command.
+const REGION: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// The one that came from here: it goes with `--unset`.
+const OUR_REGION: &str = "DAYPASS_REGION";
 /// Which profile is meant: some programs put it above credentials in the environment.
 const PROFILE: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
 /// Other ways in, and what would lead past the broker, left from another time.
@@ -120,10 +124,9 @@ impl Shell {
 pub(super) fn surroundings(url: &str, region: Option<&str>) -> Vec<(String, String)> {
     let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.to_owned());
     let mut variables = Vec::from(SERVICES.map(endpoint));
-    // The third says that it came from here.
-    let own = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).is_none() || variable("DAYPASS_REGION").is_some();
-    if let Some(region) = region.or_else(|| own.then_some("us-east-1")) {
-        let names = ["AWS_REGION", "AWS_DEFAULT_REGION", "DAYPASS_REGION"];
+    let none = REGION.iter().all(|name| variable(name).is_none());
+    if let Some(region) = region.or_else(|| none.then_some("us-east-1")) {
+        let names = REGION.into_iter().chain([OUR_REGION]);
         variables.extend(names.map(|name| (name.to_owned(), region.to_owned())));
     }
     variables
@@ -199,8 +202,12 @@ impl Env {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let shell = self.shell.unwrap_or_else(Shell::of_person);
         if self.unset {
-            let set = variables(&RoleCredentials::default(), "", "", "", None);
-            let names = set.iter().map(|(name, _)| name.as_str()).chain(OTHER_WAYS);
+            let set = variables(&RoleCredentials::default(), "", "", "", Some(""));
+            let foreign = |name: &str| REGION.contains(&name) && variable(name) != variable(OUR_REGION);
+            let names = set.iter().map(|(name, _)| name.as_str()).filter(|name| !foreign(name)).chain(OTHER_WAYS);
+            if terminal::json() {
+                return terminal::print_json(&json!({ "unset": names.collect::<Vec<_>>() }));
+            }
             print(&names.map(|name| shell.unset(name)).collect::<String>());
             return Ok(());
         }

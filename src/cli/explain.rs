@@ -106,7 +106,7 @@ async fn of_broker(broker: &BrokerChoice, choice: RoleChoice, encoded: &str) -> 
         let client = BrokerClient::new(&SavedSession::load(&home)?.url)?;
         draft.send_as::<Answer>(&client, &credentials).await
     };
-    let answer = terminal::waiting("Asking the broker", asking).await?.map_err(|refused| match refused.code.as_str() {
+    let answer = asking.await?.map_err(|refused| match refused.code.as_str() {
         "InvalidAuthorizationMessageException" => unknown("that this role may read"),
         "AccessDenied" => Failure::refused(format!("{account}/{role} may not sts:DecodeAuthorizationMessage"))
             .hint("say another ROLE: daypass roles"),

@@ -27,7 +27,8 @@ const OF_FILE: u32 = 2;
 const KEY_FILE: &str = "key";
 /// Below this sessions are kept, one for each broker: what is lost first when a key is.
 pub(super) const SESSIONS: &str = "sessions/";
-/// Under this name the address of the broker of the last sign-in is kept.
+/// In this file the address of the broker of the last sign-in is kept. It is not sealed: where the key is lost, people sign in
+/// again where they were.
 const LAST: &str = "broker";
 
 /// The broker that a command is for.
@@ -109,11 +110,9 @@ impl Home {
         };
         let ring = KeyRing::new(&[RingKey { id, key, seals: true }], Arc::new(SystemRandom));
         let ring = ring.map_err(|error| Failure::new(error.to_string()))?;
-        let mut home = Self { folder, ring, broker, keyring: id == OF_KEYRING };
-        if home.broker.is_none() {
-            home.broker = home.kept(LAST);
-        }
-        Ok(home)
+        let last = || fs::read_to_string(folder.join(LAST)).ok().and_then(|text| address(text.trim()).ok());
+        let broker = broker.or_else(last);
+        Ok(Self { folder, ring, broker, keyring: id == OF_KEYRING })
     }
 
     /// Address of the broker, where one is known.
@@ -124,7 +123,7 @@ impl Home {
     /// The broker to go to from now on.
     pub(super) fn remember_broker(&mut self, url: &str) -> Result<(), Failure> {
         self.broker = Some(url.to_owned());
-        self.keep(LAST, &url)
+        write_private(&self.folder.join(LAST), &format!("{url}\n")).map_err(Failure::from)
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -170,14 +169,29 @@ impl Home {
 
     /// Waits for its turn: of many processes that need the same, one asks the broker.
     pub(super) fn turn(&self, name: &str) -> Result<Turn, Failure> {
+        let (handle, file) = self.lock(name)?;
+        handle.lock().map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+        Ok(Turn { _file: handle })
+    }
+
+    /// The same, without waiting; none where another process has it.
+    pub(super) fn turn_if_free(&self, name: &str) -> Result<Option<Turn>, Failure> {
+        let (handle, file) = self.lock(name)?;
+        match handle.try_lock() {
+            Ok(()) => Ok(Some(Turn { _file: handle })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(Failure::new(format!("{}: {error}", file.display()))),
+        }
+    }
+
+    fn lock(&self, name: &str) -> Result<(fs::File, PathBuf), Failure> {
         let file = self.folder.join("locks").join(format!("{name}.lock"));
         if let Some(folder) = file.parent() {
             make(folder)?;
         }
-        let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", file.display()));
-        let handle = private().create(true).truncate(false).write(true).open(&file).map_err(wrong)?;
-        handle.lock().map_err(wrong)?;
-        Ok(Turn { _file: handle })
+        let opened = private().create(true).truncate(false).write(true).open(&file);
+        let opened = opened.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+        Ok((opened, file))
     }
 }
 

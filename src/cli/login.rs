@@ -64,7 +64,7 @@ impl Login {
             "clientName": "daypass command line", "clientType": "public", "scopes": ["sso:account:access"],
             "redirectUris": [format!("http://127.0.0.1{CALLBACK}")],
         });
-        let registered = terminal::waiting("Asking the broker", client.post("/client/register", &registration)).await;
+        let registered = client.post("/client/register", &registration).await;
         let registered: Registered = match registered {
             Err(failure) if unknown => return Err(failure.hint("no broker is known here yet: daypass login ADDRESS")),
             registered => registered?.map_err(told)?,

@@ -126,7 +126,8 @@ impl SettingsArguments {
 
     /// The broker of this machine, for commands that work with one that is there.
     pub(crate) async fn open(&self) -> Result<Gateway, Failure> {
-        Ok(self.load_with_store()?.open().await?)
+        let settings = self.load_with_store()?;
+        Ok(terminal::waiting("Opening the store", settings.open()).await?)
     }
 
     /// The settings of a broker that is there.
@@ -141,7 +142,7 @@ impl SettingsArguments {
 }
 
 /// Why a command did not work: one sentence, perhaps what to do about it, and an exit code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     code: u8,
     message: String,
@@ -158,6 +159,14 @@ impl Failure {
     }
     pub(crate) fn signed_out(message: impl Into<String>) -> Self {
         Self { code: 3, message: message.into(), hint: Some("run: daypass login".to_owned()) }
+    }
+    /// The same, where it is known of what.
+    pub(crate) fn signed_out_of(url: &str, message: impl Into<String>) -> Self {
+        Self::signed_out(message).hint(format!("run: daypass login {url}"))
+    }
+    /// Whether the broker, or the want of a session, said no: trying again changes nothing.
+    pub(crate) const fn is_of_the_session(&self) -> bool {
+        matches!(self.code, 3 | 4)
     }
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self { code: 4, message: message.into(), hint: None }

@@ -14,6 +14,7 @@ use crate::domain::{
 };
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use console::{Term, measure_text_width, truncate_str};
 use dialoguer::{
     FuzzySelect,
     theme::{ColorfulTheme, SimpleTheme, Theme},
@@ -42,7 +43,7 @@ pub(crate) struct RoleArguments {
     #[arg(long, value_name = "ID")]
     pub(crate) account: String,
     /// Name of the role.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) role: String,
 }
 
@@ -56,7 +57,7 @@ pub(super) struct RoleChoice {
     #[arg(long, value_name = "ID", requires = "role")]
     account: Option<String>,
     /// Name of the role.
-    #[arg(long, value_name = "NAME", requires = "account", conflicts_with = "text")]
+    #[arg(long, value_name = "NAME", requires = "account", conflicts_with = "text", allow_hyphen_values = true)]
     role: Option<String>,
 }
 
@@ -76,6 +77,12 @@ impl AvailableRole {
     /// In the list to choose from, in the order in which people type parts of it.
     fn line(&self) -> String {
         format!("{}  {}  {}", self.account_name, self.role, self.account)
+    }
+    /// The same in so many columns: the account's name gives way first.
+    fn short_line(&self, columns: usize) -> String {
+        let rest = format!("  {}  {}", self.role, self.account);
+        let name = truncate_str(&self.account_name, columns.saturating_sub(measure_text_width(&rest)).max(8), "…");
+        truncate_str(&format!("{name}{rest}"), columns, "…").into_owned()
     }
     /// As a message names it.
     fn named(&self) -> String {
@@ -335,7 +342,9 @@ fn alike<'r>(roles: &'r [AvailableRole], text: &str) -> Option<&'r AvailableRole
 
 /// Lets the person choose: typing narrows the list.
 pub(super) fn pick(roles: &[&AvailableRole]) -> Result<AvailableRole, Failure> {
-    let lines: Vec<String> = roles.iter().map(|role| role.line()).collect();
+    // The list is drawn anew for every key: a line that the terminal breaks in two would stay behind. A mark stands before each.
+    let columns = terminal::columns(&Term::stderr()).map_or(usize::MAX, |columns| columns - 4);
+    let lines: Vec<String> = roles.iter().map(|role| role.short_line(columns)).collect();
     let (colourful, plain) = (ColorfulTheme::default(), SimpleTheme);
     let theme: &dyn Theme = if Paint::error().is_on() { &colourful } else { &plain };
     let chosen = FuzzySelect::with_theme(theme).with_prompt("Role").items(&lines).default(0).max_length(12).interact_opt();
@@ -377,6 +386,10 @@ mod tests {
         assert_eq!(meant("adminstrator").as_deref(), Some("111122223333/Administrator"));
         assert_eq!(meant("sandbx/admin").as_deref(), Some("222233334444/Admin"));
         assert_eq!(meant("nobody"), None);
+        let line = AvailableRole::short_line;
+        assert_eq!(line(&roles[1], 80), "Production  Administrator  111122223333");
+        assert_eq!(line(&roles[1], 37), "Product…  Administrator  111122223333");
+        assert_eq!(line(&roles[1], 30), "Product…  Administrator  1111…");
         let cafe = [role("333344445555", "Café Zürich", "Admin")];
         assert_eq!(matching(&cafe, "cafe zurich").len(), 1);
         assert_eq!(matching(&cafe, "CAFÉ").len(), 1);

@@ -13,6 +13,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::time::Duration;
 
 /// Credentials, for each broker, each under a name of its own.
 const CREDENTIALS: &str = "credentials/";
@@ -20,6 +21,8 @@ const CREDENTIALS: &str = "credentials/";
 const BROWSERS: &str = "browsers/";
 /// What has less than this left is taken anew, in seconds.
 const FRESH_SECONDS: i64 = 300;
+/// How long a broker is waited for while something is left.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who is signed in where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,7 +84,7 @@ impl SavedSession {
     /// As it was kept, whether it still lives or not.
     pub(super) fn load(home: &Home) -> Result<Self, Failure> {
         let url = home.broker().ok_or_else(|| Failure::signed_out("you are not signed in"))?;
-        home.kept(&name(SESSIONS, url)).ok_or_else(|| Failure::signed_out(format!("you are not signed in to {url}")))
+        home.kept(&name(SESSIONS, url)).ok_or_else(|| Failure::signed_out_of(url, format!("you are not signed in to {url}")))
     }
 
     /// Under this name it is kept.
@@ -132,7 +135,7 @@ impl SavedSession {
             }
             // What can't be renewed is good to its end.
             _ if session.token.lives(0) => Ok(session),
-            Ok(Err(_)) => Err(Failure::signed_out("your session has ended")),
+            Ok(Err(_)) => Err(Failure::signed_out_of(&session.url, "your session has ended")),
             Err(failure) => Err(failure),
         }
     }
@@ -165,8 +168,12 @@ impl SavedSession {
 
     /// Credentials that were taken before and live for a while, without asking anybody.
     pub(super) fn cached(&self, home: &Home, account: &str, role: &str) -> Option<RoleCredentials> {
+        self.left(home, account, role, FRESH_SECONDS)
+    }
+
+    fn left(&self, home: &Home, account: &str, role: &str, seconds: i64) -> Option<RoleCredentials> {
         let kept: Option<RoleCredentials> = home.kept(&self.place(account, role));
-        kept.filter(|kept| Timestamp(kept.expiration) > now().plus_seconds(FRESH_SECONDS))
+        kept.filter(|kept| Timestamp(kept.expiration) > now().plus_seconds(seconds))
     }
 }
 
@@ -176,14 +183,33 @@ pub(super) async fn role_credentials(home: &Home, account: &str, role: &str) -> 
     if let Some(cached) = session.cached(home, account, role) {
         return Ok(cached);
     }
-    let _turn = home.turn(&session.place(account, role))?;
+    let place = session.place(account, role);
+    // What is left of those before is good while nobody refuses: a broker that is slow, or away, is not waited for then.
+    let left = session.left(home, account, role, 0);
+    let _turn = match &left {
+        Some(left) => match home.turn_if_free(&place)? {
+            Some(turn) => turn,
+            None => return Ok(left.clone()),
+        },
+        None => home.turn(&place)?,
+    };
     if let Some(cached) = session.cached(home, account, role) {
         return Ok(cached);
     }
-    let session = SavedSession::fresh(home).await?;
-    let credentials = new_role_credentials(&session, account, role).await?;
-    home.keep(&session.place(account, role), &credentials)?;
-    Ok(credentials)
+    let renewal = async {
+        let session = SavedSession::fresh(home).await?;
+        new_role_credentials(&session, account, role).await
+    };
+    let renewed = match left {
+        None => renewal.await?,
+        Some(left) => match tokio::time::timeout(PATIENCE, renewal).await {
+            Ok(Err(failure)) if failure.is_of_the_session() => return Err(failure),
+            Ok(Ok(renewed)) => renewed,
+            Ok(Err(_)) | Err(_) => return Ok(left),
+        },
+    };
+    home.keep(&place, &renewed)?;
+    Ok(renewed)
 }
 
 /// New credentials of a role.

@@ -8,7 +8,10 @@ use serde::Serialize;
 use std::{
     future::Future,
     io::{IsTerminal as _, Write as _},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,13 +71,14 @@ pub(super) fn harmless(text: &str) -> String {
 /// A sentence in lines that are not wider than the terminal; those after the first begin with the indent. Nothing is broken
 /// where no terminal is, and no word (an address) anywhere.
 pub(super) fn wrapped(text: &str, indent: &str, term: &Term) -> String {
-    match term.size_checked() {
-        Some((_, columns)) if columns >= 30 => {
-            let options = textwrap::Options::new(usize::from(columns)).subsequent_indent(indent).break_words(false);
-            textwrap::fill(text, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
-        }
-        _ => text.to_owned(),
-    }
+    let Some(columns) = columns(term) else { return text.to_owned() };
+    let options = textwrap::Options::new(columns).subsequent_indent(indent).break_words(false);
+    textwrap::fill(text, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+}
+
+/// How many columns a terminal has, where there is one that is not too narrow for anything.
+pub(super) fn columns(term: &Term) -> Option<usize> {
+    term.size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns >= 30)
 }
 
 /// Tells the person something, on standard error.
@@ -99,21 +103,51 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Waits; after a second it says for what, where somebody sees it.
+/// Waits; after a second it says for what, where somebody sees it. What is waited for within is not said besides.
 pub(super) async fn waiting<T>(what: &'static str, future: impl Future<Output = T>) -> T {
+    let Some(_taken) = Taken::new() else { return future.await };
     let mut future = std::pin::pin!(future);
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut future).await {
         return done;
     }
-    let spinner = ProgressBar::new_spinner().with_elapsed(PATIENCE);
+    let spinner = Cleared(ProgressBar::new_spinner().with_elapsed(PATIENCE));
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        spinner.set_style(style);
+        spinner.0.set_style(style);
     }
-    spinner.set_message(what);
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    let done = future.await;
-    spinner.finish_and_clear();
-    done
+    spinner.0.set_message(what);
+    spinner.0.enable_steady_tick(Duration::from_millis(120));
+    future.await
+}
+
+/// Says nothing of waiting any more: the terminal is another program's now.
+pub(super) fn say_no_waiting() {
+    PROGRESS.store(true, Ordering::Relaxed);
+}
+
+/// Whether progress has its one line already.
+static PROGRESS: AtomicBool = AtomicBool::new(false);
+
+struct Taken;
+
+impl Taken {
+    fn new() -> Option<Self> {
+        (!PROGRESS.swap(true, Ordering::Relaxed)).then_some(Self)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        PROGRESS.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Progress that leaves nothing behind, also where nobody waits any longer.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// Colours, where somebody sees them (no-color.org).

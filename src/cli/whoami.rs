@@ -10,6 +10,7 @@ use super::{
 };
 use crate::domain::Timestamp;
 use clap::Args;
+use console::{Term, measure_text_width};
 use serde::Serialize;
 
 /// Say who is signed in where, and which roles they may take.
@@ -70,9 +71,13 @@ pub(super) fn list(roles: &[AvailableRole]) -> String {
     }
     let paint = Paint::output();
     let width = roles.iter().map(|role| role.role.chars().count()).max().unwrap_or_default();
+    // A terminal that is too narrow for it would break names in two: there they have lines of their own.
+    let longest = roles.iter().map(|role| measure_text_width(&role.account_name)).max().unwrap_or_default();
+    let narrow = terminal::columns(&Term::stdout()).is_some_and(|columns| 2 + 12 + 2 + width + 2 + longest > columns);
     let line = |role: &AvailableRole| {
-        let name = paint.bold(&format!("{:<width$}", role.role));
-        format!("  {}  {name}  {}\n", role.account, role.account_name)
+        let name = paint.bold(&if narrow { role.role.clone() } else { format!("{:<width$}", role.role) });
+        let between = if narrow { "\n                " } else { "  " };
+        format!("  {}  {name}{between}{}\n", role.account, role.account_name)
     };
     roles.iter().map(line).collect()
 }

@@ -308,9 +308,9 @@ test('a program finds its role through the agent: container endpoint and IMDSv2,
 
 test('the agent says what is wrong with what it was given', () => {
   const say = (expect, ...words) => e2e.run(e2e.daypass, ['agent', '--url', broker.url, ...words], { expect }).stderr;
-  assert.match(say(1), /say how to take the role/);
-  assert.match(say(1, '--listen', '0.0.0.0:0', '--account', MANAGEMENT, '--role', 'x'), /not a loopback address/);
-  assert.match(say(1, '--role-arn', 'x', '--web-identity-token-file', '/dev/null'), /`x` is no ARN/);
+  assert.match(say(2), /say how to take the role/);
+  assert.match(say(2, '--listen', '0.0.0.0:0', '--account', MANAGEMENT, '--role', 'x'), /not a loopback address/);
+  assert.match(say(2, '--role-arn', 'x', '--web-identity-token-file', '/dev/null'), /`x` is no ARN/);
   assert.match(say(1, '--role-arn', role, '--web-identity-token-file', '/no/such'), /\/no\/such: No such file/);
   assert.match(say(4, '--role-arn', role, '--web-identity-token-file', '/dev/null'), /\(ValidationError\)|InvalidIdentityToken/);
   assert.match(say(2, '--role-arn', role, '--certificate', 'c.pem'), /--private-key/);

@@ -282,9 +282,9 @@ export async function samlAssertion(browser, saml, broker, sp = `${broker.url}/s
 
 // Signs a directory person in, in a browser page that shows our sign-in page or nothing yet.
 // A broker with the demo organization and its new passwords.
-export async function demo() {
+export async function demo(change = (document) => document) {
   const broker = new Broker(await freePort());
-  const { passwords } = broker.apply(fs.readFileSync(path.join(root, 'config/demo.toml'), 'utf8'), '--new-passwords');
+  const { passwords } = broker.apply(change(fs.readFileSync(path.join(root, 'config/demo.toml'), 'utf8')), '--new-passwords');
   await broker.start();
   return { broker, passwords };
 }

@@ -106,13 +106,17 @@ for (const [look, colors, widths] of looks) test(`every page in ${look}`, async 
   const { client, device } = await register();
   await page.goto(`${broker.url}/device`); await shot('5-device');
   await page.goto(`${broker.url}/device?user_code=${device.userCode}`); await shot('5-device-asked');
+  const says = async (...words) => { for (const text of words) assert.ok((await page.locator('main').innerText()).includes(text), text); };
+  await says('aws-cli', '127.0.0.1', 'Jane Doe', 'every role you can take', device.userCode);
   assert.equal(await page.getByText('That is another network').count(), 0);
   await page.goto(`${broker.url}/device?user_code=${(await askFromElsewhere(client)).userCode}`);
   await page.getByText('That is another network than this browser’s').waitFor(); await shot('5-device-elsewhere');
   const query = new URLSearchParams({ response_type: 'code', client_id: client.clientId, redirect_uri: 'http://127.0.0.1:1/oauth/callback', state: 'x', code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256', scopes: 'sso:account:access' });
   await page.goto(`${broker.url}/authorize?${query}`); await shot('5-authorize');
+  await says('aws-cli', 'Jane Doe', 'every role you can take');
   const login = new URLSearchParams({ response_type: 'code', client_id: 'arn:aws:signin:::devtools/cross-device', redirect_uri: `${broker.url}/v1/sessions/confirmation`, state: 'x', code_challenge: query.get('code_challenge'), code_challenge_method: 'SHA-256', scope: 'openid' });
   await page.goto(`${broker.url}/v1/authorize?${login}`); await shot('5-login');
+  await says('aws login', 'Jane Doe', 'in one role');
   await page.getByRole('button', { name: 'Use this role: Developer' }).click();
   await page.locator('#code').waitFor(); await shot('5-login-code');
   await page.goto(`${broker.url}/portal`);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import { createServer } from 'node:http';
 import path from 'node:path';
 import { launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
@@ -143,6 +144,10 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     await terminal.type('daypass roles prod | cat; echo a < /dev/null | daypass exec; echo "code $?"');
     assert.match(await terminal.done(), /ReadOnly[^]*Deployer[^]*say which command to run[^]*code 2/);
 
+    await terminal.type('daypass configure; ls ~/.aws');
+    await terminal.see(/^\+ \[profile Example-Corp-Administrator\]$[^]*Write this\? \[y\/N\]/m);
+    terminal.keys('n', 'Enter');
+    assert.match(await terminal.done(), /nothing was changed[^]*No such file/);
     await terminal.type('daypass configure');
     await terminal.see(/Write this\? \[y\/N\]/);
     colours();
@@ -163,6 +168,52 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
     assert.match(flat(await terminal.done()), /Signed out of http[^]*not signed in[^]*code 3/);
   });
 }
+
+test('names that are longer than the terminal is wide are not broken in two', async () => {
+  const wide = await e2e.demo((document) => document.replaceAll('name = "Production"', 'name = "Acme Corporation Production Workloads EU"'));
+  const opened = await launch();
+  const terminal = new Terminal('long-names', 60, {});
+  try {
+    await e2e.signInByPassword(opened.page, wide.broker, 'jane@example.com', wide.passwords['jane@example.com']);
+    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+    await e2e.daypassLogin(opened.page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, wide.broker.url);
+    // Lines that the terminal broke are joined in the one, and not in the other.
+    const unbroken = () => {
+      const [shown, joined] = [['-p'], ['-p', '-J']].map((words) => terminal.tmux('capture-pane', ...words).split('\n').map((line) => line.trimEnd()).join('\n'));
+      assert.equal(shown, joined);
+    };
+    await terminal.type('daypass roles');
+    assert.match(await terminal.done(), /Deployer\n +Acme Corporation Production Workloads EU\n/);
+    unbroken();
+    await terminal.type('daypass exec -- true; echo "code $?"');
+    await terminal.see(/Acme Corpor\S* .*…  Deployer  222233334444/);
+    unbroken();
+    terminal.keep('exec-long-names');
+    terminal.keys('-l', 'deploy');
+    await e2e.until('the list is short', () => !/ReadOnly/.test(terminal.text()));
+    terminal.keys('Enter');
+    const left = await terminal.done();
+    assert.match(left, /code 0/);
+    assert.doesNotMatch(left, /Administrator|ReadOnly/, 'nothing of the list stays');
+  } finally {
+    await opened.close();
+    await wide.broker.kill('SIGTERM');
+  }
+});
+
+test('a broker that takes its time: after a second it is said, and then it is gone', async () => {
+  const terminal = new Terminal('slow', 80, {});
+  const slow = createServer((_, response) => setTimeout(() => response.end('{}'), 2500)).listen(0, '127.0.0.1');
+  try {
+    await new Promise((listening) => slow.on('listening', listening));
+    await terminal.type(`daypass login http://127.0.0.1:${slow.address().port}`);
+    await terminal.see(/Asking the broker \([1-9]s\)/);
+    assert.match(await terminal.done(), /does not answer like a Daypass broker/);
+    assert.doesNotMatch(terminal.text(), /Asking the broker/);
+  } finally {
+    slow.close();
+  }
+});
 
 // What `daypass doctor` says of the trouble that people have.
 test('doctor finds the usual problems, and says what to do', async () => {
@@ -189,7 +240,6 @@ test('doctor finds the usual problems, and says what to do', async () => {
   await sees('session', 'ok', /signed in/);
   await sees('address', 'problem', /can't be reached[^]*VPN/, {}, '--url', 'http://127.0.0.1:9');
   const port = await e2e.freePort();
-  const { createServer } = await import('node:http');
   const other = createServer((_, response) => response.end('hello')).listen(port, '127.0.0.1');
   await sees('address', 'problem', /not like a Daypass broker/, {}, '--url', `http://127.0.0.1:${port}`);
   other.close();
@@ -291,6 +341,7 @@ test('somebody is signed in to two brokers; configure keeps what was chosen, and
     wrong(2, /is more than an address\n.*: http:\/\/127\.0\.0\.1:9$/m, 'whoami', '--url', 'http://127.0.0.1:9/prefix');
     wrong(2, /is more than an address/, 'login', 'https://evil.example/\n[profile x]\ncredential_process = y');
     wrong(2, /is not https/, 'login', 'http://broker.example');
+    wrong(1, /the session `daypass` leads to http:\S+\n {2}choose another name with --session/, 'configure', '--yes', '--url', other.broker.url);
     wrong(1, /https:\/\/broker\.corp\.test can't be reached/, 'login', 'broker.corp.test');
     wrong(1, /there is no broker in \S*no-store\n {2}say where it is/, 'sessions', '--data', path.join(home, 'no-store'));
     assert.ok(!fs.existsSync(path.join(home, 'no-store')), 'nothing is made');
@@ -332,7 +383,7 @@ test('the AWS CLI\'s own wizard, aws configure sso, finds accounts and roles', a
 
 test('shells complete commands and the names of roles, and there is a man page for every command', async () => {
   const home = e2e.folder();
-  for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, /DAYPASS_COMPLETE/);
+  for (const shell of ['bash', 'zsh', 'fish', 'powershell', 'elvish']) assert.match(e2e.run(e2e.daypass, ['completions', shell]).stdout, shell === 'powershell' ? /Register-ArgumentCompleter -Native -CommandName daypass/ : /DAYPASS_COMPLETE/);
   const shells = {
     bash: ['source <(daypass completions bash)'],
     zsh: ['source <(daypass completions zsh)', 'zsh', '-f'],

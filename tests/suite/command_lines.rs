@@ -5,10 +5,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daypass::{
     api::{
         signin::{
-            AuthorizationRequest, Authorize, Authorized, CROSS_DEVICE, CreateOAuth2Token, LookUpDevice, OAuth2Token, SAME_DEVICE,
-            own_sessions::EndOwnSession,
+            AuthorizationRequest, Authorize, Authorized, CROSS_DEVICE, CreateOAuth2Token, DecideDevice, LookUpDevice,
+            OAuth2Token, SAME_DEVICE, own_sessions::EndOwnSession,
         },
-        sso::{ListAccounts, Logout},
+        sso::{ListAccountRoles, ListAccounts, Logout},
         sso_oidc::{CreateToken, CreateTokenWithIAM, RegisterClient, RegisteredClient, StartDeviceAuthorization, Token},
         sts::sessions::{RevokeSessions, Revoked},
     },
@@ -252,6 +252,76 @@ async fn a_client_can_not_deceive_by_its_name_nor_fill_the_store() {
     assert_eq!(more().await, (300, ErrorKind::SlowDown));
     world.clock.advance(60);
     start().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_is_told_to_wait_to_slow_down_and_that_it_is_over() {
+    let world = World::demo().await;
+    let client = register(&world, &["sso:account:access"]).await;
+    let start = async || {
+        let start = json!({ "clientId": client.client_id, "clientSecret": client.client_secret.expose(), "startUrl": "x" });
+        world.nobody().call(read::<StartDeviceAuthorization>(start)).await.unwrap()
+    };
+    let poll = async |code: &Secret<String>| {
+        let fields = json!({ "grantType": "urn:ietf:params:oauth:grant-type:device_code", "deviceCode": code.expose() });
+        create(&world, &client, fields).await.map_err(|error| error.kind)
+    };
+    let started = start().await;
+    assert_eq!(poll(&started.device_code).await.unwrap_err(), ErrorKind::AuthorizationPending);
+    assert_eq!(poll(&started.device_code).await.unwrap_err(), ErrorKind::SlowDown);
+    world.clock.advance(started.interval);
+    assert_eq!(poll(&started.device_code).await.unwrap_err(), ErrorKind::AuthorizationPending);
+    let decide = |user_code: String, approve| DecideDevice { user_code, approve };
+    jane(&world, "browser").await.call(decide(started.user_code, true)).await.unwrap();
+    // Who is told the answer asks no more: however soon.
+    let token = poll(&started.device_code).await.unwrap();
+    assert!(opens(&world, &token).await);
+    assert_eq!(poll(&started.device_code).await.unwrap_err(), ErrorKind::ExpiredCode, "it is good once");
+
+    let refused = start().await;
+    jane(&world, "browser").await.call(decide(refused.user_code, false)).await.unwrap();
+    assert_eq!(poll(&refused.device_code).await.unwrap_err(), ErrorKind::AccessDenied);
+
+    let late = start().await;
+    world.clock.advance(late.expires_in);
+    assert_eq!(poll(&late.device_code).await.unwrap_err(), ErrorKind::ExpiredCode);
+    let decided = jane(&world, "browser").await.call(decide(late.user_code, true)).await;
+    assert_eq!(decided.unwrap_err().kind, ErrorKind::NoSuchEntity);
+}
+
+#[tokio::test]
+async fn accounts_and_roles_come_in_pages() {
+    let world = World::demo().await;
+    let admin = world.person(&["admins", "developers"]);
+    let accounts = async |page: Value| {
+        let listed = admin.call(read::<ListAccounts>(page)).await.unwrap();
+        let names: Vec<String> = listed.account_list.iter().map(|account| account.account_id.to_string()).collect();
+        (names, listed.next_token)
+    };
+    let (all, none) = accounts(json!({})).await;
+    assert!(all.len() > 1 && none.is_none(), "{all:?}");
+    let (mut paged, mut next) = (Vec::new(), None);
+    loop {
+        let (page, more) = accounts(json!({ "max_result": 1, "next_token": next })).await;
+        assert_eq!(page.len(), 1);
+        paged.extend(page);
+        next = more;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(paged, all);
+
+    let roles = async |page: Value| {
+        let mut fields = page;
+        fields["account_id"] = "222233334444".into();
+        let listed = admin.call(read::<ListAccountRoles>(fields)).await.unwrap();
+        (listed.role_list.into_iter().map(|role| role.role_name).collect::<Vec<_>>(), listed.next_token)
+    };
+    let (all, _) = roles(json!({})).await;
+    let (first, next) = roles(json!({ "max_result": 1 })).await;
+    let (second, _) = roles(json!({ "max_result": 1, "next_token": next })).await;
+    assert_eq!([first, second].concat(), all[..2]);
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use super::{
     client::address,
     exec::{KEYS, exported, leftovers, not_started, surroundings},
     home::{BrokerChoice, Home},
-    login::now,
     role::{RoleChoice, remember},
     session::SavedSession,
     terminal,
@@ -118,24 +117,31 @@ async fn beside(serving: impl Future<Output = std::io::Result<()>>, mut child: C
     }
 }
 
+fn missing() -> Failure {
+    Failure::typed("say how to take the role")
+        .hint("a ROLE of yours, or --role-arn with --web-identity-token-file or --certificate")
+}
+
 impl Agent {
     pub(super) async fn run(self) -> Result<(), Failure> {
         if !self.listen.ip().is_loopback() {
-            return Err(Failure::new(format!("{} is not a loopback address", self.listen))
+            return Err(Failure::typed(format!("{} is not a loopback address", self.listen))
                 .hint("who can reach the agent can have the role: it serves this machine alone"));
         }
         let (source, url) = self.source().await?;
         let role_name = source.role_name();
         let keeper = Arc::new(source::Keeper::new(source));
         // Wrong settings are found now, not by the first program that asks.
-        terminal::waiting("Asking for credentials", keeper.credentials(now())).await?;
+        terminal::waiting("Asking for credentials", keeper.credentials()).await?;
+        terminal::say_no_waiting();
         let random: &dyn Random = &SystemRandom;
         let token = Secret::new(random.token());
+        let listener = TcpListener::bind(self.listen).await;
+        let listener = listener.map_err(|error| Failure::new(format!("can't listen on {}: {error}", self.listen)))?;
+        // Now that it is the only one there: the file may be another agent's.
         if let Some(file) = &self.token_file {
             write_private(file, token.expose()).map_err(Failure::from)?;
         }
-        let listener = TcpListener::bind(self.listen).await;
-        let listener = listener.map_err(|error| Failure::new(format!("can't listen on {}: {error}", self.listen)))?;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
         // These exist to hand the token to programs of the same person.
         let mut variables = vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{address}/credentials"))];
@@ -174,27 +180,25 @@ impl Agent {
     async fn source(&self) -> Result<(Source, String), Failure> {
         if self.choice.is_given() || (self.role_arn.is_none() && terminal::can_ask()) {
             let home = Home::open(&self.broker)?;
-            let url = SavedSession::load(&home)?.url;
+            let SavedSession { url, person, .. } = SavedSession::load(&home)?;
             let (account, role) = self.choice.clone().resolve(&home).await?;
             remember(&home, &account, &role)?;
-            return Ok((Source::Person { home, account, role }, url));
+            return Ok((Source::Person { home, person, account, role }, url));
         }
-        let url = address(self.broker.said().unwrap_or("http://127.0.0.1:8080"))?;
+        if self.role_arn.is_none() {
+            return Err(missing());
+        }
+        // A secret goes there: no address is guessed.
+        let unsaid = || Failure::typed("say which broker").hint("--url https://daypass.example.com, or DAYPASS_URL");
+        let url = address(self.broker.said().ok_or_else(unsaid)?)?;
         Ok((self.workload(url.clone())?, url))
     }
 
     fn workload(&self, url: String) -> Result<Source, Failure> {
         let arn = |what: &str, text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
-            Arn::parse(text).map_err(|_| Failure::new(format!("{what}: `{text}` is no ARN")))
+            Arn::parse(text).map_err(|_| Failure::typed(format!("{what}: `{text}` is no ARN")))
         };
-        let missing = || {
-            Failure::new("say how to take the role")
-                .hint("a ROLE of yours, or --role-arn with --web-identity-token-file or --certificate")
-        };
-        if self.role_arn.is_none() {
-            return Err(missing());
-        }
         let role_arn = arn("--role-arn", &self.role_arn)?;
         let session_name = self.role_session_name.clone();
         if let Some(token_file) = &self.web_identity_token_file {

@@ -90,7 +90,7 @@ fn fault(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 async fn fresh(shared: &Shared) -> Result<RoleCredentials, Response> {
-    shared.keeper.credentials(now()).await.map_err(|failure| {
+    shared.keeper.credentials().await.map_err(|failure| {
         super::super::terminal::note!("{failure}");
         fault(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", "the broker gave no credentials; see the agent's output")
     })

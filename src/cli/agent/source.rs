@@ -18,19 +18,22 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::Mutex;
 
 /// Credentials are renewed when they have less than this left, in seconds: SDKs ask again five minutes before the end.
 const RENEW_SECONDS: i64 = 600;
 /// After a failure the next attempt waits this long, in seconds: programs are served what is left meanwhile.
 const RETRY_SECONDS: i64 = 10;
+/// How long a program waits for a renewal while something is left: SDKs give up after a second or two.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How the role is taken.
 #[derive(Debug)]
 pub(super) enum Source {
     /// With the session of `daypass login`.
-    Person { home: Home, account: String, role: String },
+    Person { home: Home, person: String, account: String, role: String },
     /// With a workload's ID token.
     WebIdentity(WebIdentity),
     /// With a workload's certificate.
@@ -78,8 +81,11 @@ impl Source {
 
     async fn fetch(&self) -> Result<RoleCredentials, Failure> {
         match self {
-            Self::Person { home, account, role } => {
+            Self::Person { home, person, account, role } => {
                 let session = SavedSession::fresh(home).await?;
+                if session.person != *person {
+                    return Err(Failure::refused("somebody else has signed in since: what they may is not for this agent"));
+                }
                 new_role_credentials(&session, account, role).await
             }
             Self::WebIdentity(web_identity) => web_identity.fetch().await,
@@ -215,18 +221,33 @@ pub(super) struct Keeper {
     source: Source,
     account: String,
     kept: Mutex<Kept>,
+    /// Whose turn it is to renew.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Kept {
     credentials: Option<RoleCredentials>,
-    /// No attempt before this.
-    patience: Option<Timestamp>,
+    /// The last attempt, if it did not go well.
+    failed: Option<(Timestamp, Failure)>,
+}
+
+impl Kept {
+    fn left(&self, seconds: i64) -> Option<RoleCredentials> {
+        let lives = |credentials: &RoleCredentials| Timestamp(credentials.expiration) > now().plus_seconds(seconds);
+        self.credentials.clone().filter(lives)
+    }
+
+    /// What there is to give without an attempt: fresh ones, or, shortly after a failure, what is left.
+    fn at_hand(&self) -> Option<RoleCredentials> {
+        let lately = self.failed.as_ref().is_some_and(|(when, _)| now() < when.plus_seconds(RETRY_SECONDS));
+        self.left(RENEW_SECONDS).or_else(|| self.left(0).filter(|_| lately))
+    }
 }
 
 impl Keeper {
     pub(super) fn new(source: Source) -> Self {
-        Self { account: source.account(), source, kept: Mutex::default() }
+        Self { account: source.account(), source, kept: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// The role's account, twelve digits.
@@ -234,31 +255,54 @@ impl Keeper {
         &self.account
     }
 
-    /// Fresh ones; when they can't be renewed, those that are left while they are good.
-    pub(super) async fn credentials(&self, now: Timestamp) -> Result<RoleCredentials, Failure> {
-        let mut kept = self.kept.lock().await;
-        let lives = |credentials: &RoleCredentials, seconds: i64| Timestamp(credentials.expiration) > now.plus_seconds(seconds);
-        let left = kept.credentials.clone().filter(|credentials| lives(credentials, 0));
-        if let Some(credentials) = &left
-            && (lives(credentials, RENEW_SECONDS) || kept.patience.is_some_and(|until| now < until))
+    /// Fresh ones; when they can't be renewed, or not soon, those that are left while they are good.
+    pub(super) async fn credentials(self: &Arc<Self>) -> Result<RoleCredentials, Failure> {
+        let (at_hand, left) = {
+            let kept = self.kept();
+            (kept.at_hand(), kept.left(0))
+        };
+        if let Some(credentials) = at_hand {
+            return Ok(credentials);
+        }
+        // It goes on when nobody waits for it any more.
+        let keeper = Arc::clone(self);
+        let renewal = tokio::spawn(async move { keeper.renewed(now()).await });
+        let gone = |error: tokio::task::JoinError| Failure::new(error.to_string());
+        match left {
+            Some(left) => Ok(tokio::time::timeout(PATIENCE, renewal).await.ok().and_then(|done| done.ok()?.ok()).unwrap_or(left)),
+            None => renewal.await.map_err(gone)?,
+        }
+    }
+
+    async fn renewed(&self, asked: Timestamp) -> Result<RoleCredentials, Failure> {
+        let _turn = self.turn.lock().await;
         {
-            return Ok(credentials.clone());
-        }
-        match self.source.fetch().await {
-            Ok(credentials) => {
-                *kept = Kept { credentials: Some(credentials.clone()), patience: None };
-                Ok(credentials)
+            let kept = self.kept();
+            if let Some(credentials) = kept.at_hand() {
+                return Ok(credentials);
             }
+            // What failed for the one before fails for who waited behind it.
+            if let Some((when, failure)) = &kept.failed
+                && *when >= asked
+            {
+                return Err(failure.clone());
+            }
+        }
+        let fetched = self.source.fetch().await;
+        let mut kept = self.kept();
+        match &fetched {
+            Ok(credentials) => *kept = Kept { credentials: Some(credentials.clone()), failed: None },
             Err(failure) => {
-                kept.patience = Some(now.plus_seconds(RETRY_SECONDS));
-                match left {
-                    Some(credentials) => {
-                        super::super::terminal::note!("{failure}");
-                        Ok(credentials)
-                    }
-                    None => Err(failure),
+                if kept.left(0).is_some() {
+                    super::super::terminal::note!("{failure}");
                 }
+                kept.failed = Some((now(), failure.clone()));
             }
         }
+        fetched
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,7 +35,7 @@ pub struct Configure {
     /// Names of the profiles, of {account}, {account_name}, {role} and {session} [default: {account_name}-{role}].
     #[arg(long, value_name = "TEMPLATE")]
     template: Option<String>,
-    /// Region of the profiles [default: us-east-1].
+    /// Region of the profiles [default: us-east-1; for an AWS CLI before 2.13 the one that leads it to the broker].
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
     /// A certificate authority of your own, PEM.
@@ -93,11 +93,21 @@ impl Configure {
             String::new()
         } else {
             let home = Home::open(&self.broker)?;
-            let before = Written::read(inside(&text, &self.session).map_err(broken)?.unwrap_or_default());
+            let mut before = Written::read(inside(&text, &self.session).map_err(broken)?.unwrap_or_default());
             let options = self.options(before.options.clone())?;
             let url = SavedSession::load(&home)?.url;
             let roles = available(&home).await?;
-            let wish = Wish { session: self.session.clone(), url, process: process(&options)?, options };
+            if let Some(other) = before.url.take().filter(|other| *other != url) {
+                // The AWS CLI keeps tokens by the session's name alone: it would show those of one broker to the other.
+                let message = format!("{}: the session `{}` leads to {other}", file.display(), self.session);
+                return Err(Failure::new(message).hint(format!(
+                    "choose another name with --session; or, if the broker has moved, first: daypass configure --session {} \
+                     --remove",
+                    self.session
+                )));
+            }
+            let by_region = models::are_needed(self.aws_data.as_deref());
+            let wish = Wish { session: self.session.clone(), url, process: process(&options)?, options, by_region };
             let own = sections(&others(&text, &self.session).map_err(broken)?);
             for name in [format!("sso-session {}", self.session), format!("services {}", self.session)] {
                 if let Some(section) = own.iter().find(|section| section.name == name) {
@@ -106,7 +116,10 @@ impl Configure {
                     return Err(Failure::new(message).hint("choose another name with --session"));
                 }
             }
-            let taken: BTreeSet<String> = own.into_iter().map(|section| section.name).collect();
+            let mut taken: BTreeSet<String> = own.into_iter().map(|section| section.name).collect();
+            // Keys of their own stand there under the profile's bare name.
+            let keys = credentials_file().map(|file| read(&file)).transpose()?.flatten().unwrap_or_default();
+            taken.extend(sections(&keys).into_iter().map(|section| profiles::section(&section.name)));
             let Part { text, profiles, left_out: without } = wish.part(&roles, &taken, &before);
             (left_out, first) = (without, profiles.into_iter().next());
             no_roles = roles.is_empty();
@@ -126,6 +139,9 @@ impl Configure {
         for (file, new) in data {
             changes.push(Change { old: read(&file)?, file, new, data: true });
         }
+        if let Some(file) = token_file(&self.session).filter(|_| self.remove) {
+            changes.push(Change { old: read(&file)?, file, new: None, data: true });
+        }
         changes.retain(|change| change.old != change.new);
         let next = self.next(first.as_deref(), no_roles);
         self.carry_out(&changes, &left_out, &next)
@@ -138,7 +154,7 @@ impl Configure {
             options.template.clone_from(template);
         }
         if let Some(region) = &self.region {
-            options.region.clone_from(region);
+            options.region = Some(region.clone());
         }
         if let Some(file) = &self.ca_bundle {
             options.ca_bundle = Some(absolute(file)?);
@@ -228,13 +244,28 @@ fn process(options: &Options) -> Result<Option<String>, Failure> {
 /// `$AWS_CONFIG_FILE`, else `~/.aws/config`.
 pub(super) fn config_file() -> Result<PathBuf, Failure> {
     let usual = || user_home().map(|home| home.join(".aws/config"));
-    // As the AWS CLI reads it.
-    let said = |text: String| match (text.strip_prefix("~/"), user_home()) {
+    let file = variable("AWS_CONFIG_FILE").map(as_the_cli_reads).or_else(usual);
+    file.ok_or_else(|| Failure::new("there is no home folder").hint("set HOME or AWS_CONFIG_FILE"))
+}
+
+/// `$AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`.
+fn credentials_file() -> Option<PathBuf> {
+    let usual = || user_home().map(|home| home.join(".aws/credentials"));
+    variable("AWS_SHARED_CREDENTIALS_FILE").map(as_the_cli_reads).or_else(usual)
+}
+
+/// Where the AWS CLI keeps the token of a session: of one that is taken away it would find it again in another of its name.
+fn token_file(session: &str) -> Option<PathBuf> {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    let name = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, session.as_bytes()));
+    user_home().map(|home| home.join(".aws/sso/cache").join(format!("{name}.json")))
+}
+
+fn as_the_cli_reads(text: String) -> PathBuf {
+    match (text.strip_prefix("~/"), user_home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
-    };
-    let file = variable("AWS_CONFIG_FILE").map(said).or_else(usual);
-    file.ok_or_else(|| Failure::new("there is no home folder").hint("set HOME or AWS_CONFIG_FILE"))
+    }
 }
 
 pub(super) fn read(file: &Path) -> Result<Option<String>, Failure> {

@@ -3,7 +3,7 @@
 //! one of ours before them, for a region that AWS has not (botocore, `loaders`).
 
 use super::profiles::sso_region;
-use crate::cli::Failure;
+use crate::{cli::Failure, crypto::sha256_hex};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use std::{
@@ -27,9 +27,13 @@ const SERVICES: [&str; 9] = [
     "rolesanywhere/2018-05-10",
 ];
 const FILE: &str = "endpoint-rule-set-1.json";
-/// Marks the rule as ours, and whose.
+/// Marks a rule as ours, and whose; the hash of the rules it was put before follows. While those still have it, the file is a copy
+/// of ours, and nobody's own.
+const OURS: &str = "daypass configure, session ";
+const RULES: &str = ", rules ";
+
 fn documentation(session: &str) -> String {
-    format!("daypass configure, session {session}")
+    format!("{OURS}{session}{RULES}")
 }
 
 /// The version of the AWS CLI on the path; none where there is no CLI.
@@ -46,6 +50,11 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 /// Whether a version of the CLI reads no endpoints from its configuration.
 pub(crate) fn needs_models(version: (u32, u32, u32)) -> bool {
     version.0 == 2 && version < (2, 13, 0)
+}
+
+/// Whether the CLI on the path, or the one whose data was given, is one of them.
+pub(super) fn are_needed(given: Option<&Path>) -> bool {
+    given.is_some() || cli_version().is_some_and(needs_models)
 }
 
 /// The folder of botocore's data that the CLI on the path brings along.
@@ -80,30 +89,89 @@ pub(super) fn files(folder: &Path, session: &str, url: &str, given: Option<&Path
     }
     let wanted = if old { SERVICES.len() } else { SIGN_IN };
     let file = |service: &&str| {
-        let file = folder.join(service).join(FILE);
-        let text = read(&file).or_else(|| read(&data.join(service).join(FILE))).ok_or_else(missing)?;
-        let rules = parsed(&file, &text)?;
-        Ok((file, Some(format!("{}\n", with_rule(without_rule(rules, session), session, url)))))
+        let (file, original) = (folder.join(service).join(FILE), data.join(service).join(FILE));
+        let there = read(&file).map(|text| parsed(&file, &text)).transpose()?.map(Rules::of);
+        let mut rules = match there {
+            // Somebody's own, or those of a CLI that has no rules of its own any more.
+            Some(there) if !there.copied => there,
+            there => {
+                let text = read(&original).ok_or_else(missing)?;
+                let ours = there.map(|there| there.ours).unwrap_or_default();
+                Rules { ours, rest: parsed(&original, &text)?, copied: true }
+            }
+        };
+        rules.ours.retain(|rule| !is_of(rule, session));
+        rules.ours.push(rule(session, url));
+        Ok((file, Some(rules.text())))
     };
     SERVICES.iter().take(wanted).map(file).collect()
 }
 
-/// The same files without our rule. One that then says what the CLI itself says goes.
+/// The same files without our rule. A copy in which none of our rules is left goes.
 pub(super) fn files_without(folder: &Path, session: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let data = given.map(Path::to_path_buf).or_else(data);
     let mut left = Vec::new();
     for service in SERVICES {
         let file = folder.join(service).join(FILE);
         let Some(text) = read(&file) else { continue };
-        let (rules, rest) = (parsed(&file, &text)?, without_rule(parsed(&file, &text)?, session));
-        if rules == rest {
+        let mut rules = Rules::of(parsed(&file, &text)?);
+        let before = rules.ours.len();
+        rules.ours.retain(|rule| !is_of(rule, session));
+        if rules.ours.len() == before {
             continue;
         }
-        let own = data.as_ref().and_then(|data| read(&data.join(service).join(FILE)));
-        let own = own.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        left.push((file, (own.as_ref() != Some(&rest)).then(|| format!("{rest}\n"))));
+        let original = data.as_ref().and_then(|data| read(&data.join(service).join(FILE)));
+        let original = original.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let copied = rules.copied || original.as_ref() == Some(&rules.rest);
+        left.push((file, (!copied || !rules.ours.is_empty()).then(|| rules.text())));
     }
     Ok(left)
+}
+
+/// The rules of a service: ours, which stand before the others.
+struct Rules {
+    ours: Vec<Value>,
+    rest: Value,
+    /// Whether the rest is what one of ours was put before: a copy of the CLI's own, however old.
+    copied: bool,
+}
+
+impl Rules {
+    fn of(mut all: Value) -> Self {
+        let mut ours = Vec::new();
+        if let Some(rules) = all.get_mut("rules").and_then(Value::as_array_mut) {
+            ours = rules.extract_if(.., |rule| said(rule).starts_with(OURS)).collect();
+        }
+        let hash = hash(&all);
+        let copied = ours.iter().any(|rule| said(rule).ends_with(&hash));
+        Self { ours, rest: all, copied }
+    }
+
+    fn text(mut self) -> String {
+        let hash = if self.copied { hash(&self.rest) } else { "of their own".to_owned() };
+        for rule in &mut self.ours {
+            let start = said(rule).split_once(RULES).map(|(start, _)| format!("{start}{RULES}{hash}"));
+            if let (Some(text), Some(place)) = (start, rule.get_mut("documentation")) {
+                *place = text.into();
+            }
+        }
+        if let Some(rules) = self.rest.get_mut("rules").and_then(Value::as_array_mut) {
+            rules.splice(0..0, self.ours);
+        }
+        format!("{}\n", self.rest)
+    }
+}
+
+fn said(rule: &Value) -> &str {
+    rule.get("documentation").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_of(rule: &Value, session: &str) -> bool {
+    said(rule).starts_with(&documentation(session))
+}
+
+fn hash(rules: &Value) -> String {
+    sha256_hex(rules.to_string()).get(..16).unwrap_or_default().to_owned()
 }
 
 fn parsed(file: &Path, text: &str) -> Result<Value, Failure> {
@@ -120,9 +188,9 @@ fn read(file: &Path) -> Option<String> {
     Some(text)
 }
 
-/// The rules with ours before all others.
-fn with_rule(mut rules: Value, session: &str, url: &str) -> Value {
-    let rule = json!({
+/// Ours; the hash is written with the others.
+fn rule(session: &str, url: &str) -> Value {
+    json!({
         "documentation": documentation(session),
         "conditions": [
             { "fn": "isSet", "argv": [{ "ref": "Region" }] },
@@ -130,19 +198,7 @@ fn with_rule(mut rules: Value, session: &str, url: &str) -> Value {
         ],
         "endpoint": { "url": url, "properties": {}, "headers": {} },
         "type": "endpoint",
-    });
-    if let Some(all) = rules.get_mut("rules").and_then(Value::as_array_mut) {
-        all.insert(0, rule);
-    }
-    rules
-}
-
-fn without_rule(mut rules: Value, session: &str) -> Value {
-    let ours = documentation(session);
-    if let Some(all) = rules.get_mut("rules").and_then(Value::as_array_mut) {
-        all.retain(|rule| rule.get("documentation").and_then(Value::as_str) != Some(ours.as_str()));
-    }
-    rules
+    })
 }
 
 #[cfg(test)]
@@ -193,5 +249,16 @@ mod tests {
         let own: Value = serde_json::from_str(left[0].1.as_ref().unwrap()).unwrap();
         assert_eq!(own, rules("own"), "theirs stays");
         assert!(left[1..].iter().all(|(_, new)| new.is_none()), "ours goes");
+
+        // The CLI is another one now: what was copied from the one before is renewed, and goes all the same.
+        SERVICES.iter().for_each(|service| write(&at(data.path(), service), &rules("newer")));
+        let gone = files_without(folder.path(), "other", Some(data.path())).unwrap();
+        assert!(gone[1..].iter().all(|(_, new)| new.is_none()), "an old copy is ours, too");
+        for (number, (file, new)) in
+            files(folder.path(), "other", "http://127.0.0.1:3", Some(data.path())).unwrap().iter().enumerate()
+        {
+            let new: Value = serde_json::from_str(new.as_ref().unwrap()).unwrap();
+            assert_eq!(new["rules"][1]["type"], if number == 0 { "own" } else { "newer" }, "{}", file.display());
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The part of `~/.aws/config` that leads to a broker: its session, its services, and a profile for every role.
 
 use super::aws_config::{Section, sections};
-use crate::cli::{
-    Failure,
-    exec::SERVICES,
-    role::{AvailableRole, dashed},
-    terminal,
+use crate::{
+    cli::{
+        Failure,
+        exec::SERVICES,
+        role::{AvailableRole, dashed},
+        terminal,
+    },
+    crypto::sha256_hex,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +17,16 @@ use std::fmt::Write as _;
 /// How regions of ours begin, which AWS has not: a client that loses its endpoint reaches nobody, and leaks nothing.
 pub(crate) const SSO_REGION: &str = "daypass-";
 
-/// The region of a session: each leads to a broker of its own.
-pub(super) fn sso_region(session: &str) -> String {
+/// The region of a session: each leads to a broker of its own. Where a name can't stand in it as it is, a part of its hash tells
+/// it from others like it.
+pub(crate) fn sso_region(session: &str) -> String {
     let label: String =
         session.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
-    match label.trim_matches('-') {
-        "daypass" | "" => format!("{SSO_REGION}1"),
-        label => format!("{SSO_REGION}{label}-1"),
+    let label = label.trim_matches('-');
+    match session {
+        "daypass" => format!("{SSO_REGION}1"),
+        _ if label == session => format!("{SSO_REGION}{label}-1"),
+        _ => format!("{SSO_REGION}{label}-{}-1", sha256_hex(session).get(..6).unwrap_or_default()).replace("--", "-"),
     }
 }
 
@@ -31,7 +37,8 @@ pub(super) struct Options {
     /// Name of each profile, with `{account}`, `{account_name}`, `{role}` and `{session}`.
     pub(super) template: String,
     /// `region` of each profile.
-    pub(super) region: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
     /// `ca_bundle` of each profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ca_bundle: Option<String>,
@@ -41,12 +48,7 @@ pub(super) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            template: "{account_name}-{role}".to_owned(),
-            region: "us-east-1".to_owned(),
-            ca_bundle: None,
-            credential_process: false,
-        }
+        Self { template: "{account_name}-{role}".to_owned(), region: None, ca_bundle: None, credential_process: false }
     }
 }
 
@@ -61,8 +63,7 @@ impl Options {
         }
         let plain = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
         // They were read from a file.
-        if self.region.is_empty()
-            || !plain(&self.region, "-_.")
+        if self.region.as_ref().is_some_and(|region| region.is_empty() || !plain(region, "-_."))
             || self.ca_bundle.iter().any(|file| file.contains(char::is_control))
         {
             return Err(Failure::typed("--region has letters, digits, - _ and . only, and --ca-bundle is a path"));
@@ -83,6 +84,8 @@ pub(super) struct Written {
     pub(super) options: Option<Options>,
     /// Names of profiles, by account and role.
     names: BTreeMap<(String, String), String>,
+    /// Address of the broker.
+    pub(super) url: Option<String>,
 }
 
 impl Written {
@@ -97,7 +100,9 @@ impl Written {
             let role = section.value("sso_role_name").map(str::to_owned).or_else(|| word("--role"))?;
             Some(((account, role), name))
         };
-        Self { options, names: sections(part).into_iter().filter_map(named).collect() }
+        // Of any service: all lead to one broker.
+        let url = part.lines().find_map(|line| line.trim().strip_prefix("endpoint_url = ")).map(str::to_owned);
+        Self { options, names: sections(part).into_iter().filter_map(named).collect(), url }
     }
 }
 
@@ -111,6 +116,8 @@ pub(super) struct Wish {
     pub(super) options: Options,
     /// The command for `credential_process`, in place of the AWS CLI's own sign-in.
     pub(super) process: Option<String>,
+    /// Whether the AWS CLI finds the broker by its region alone.
+    pub(super) by_region: bool,
 }
 
 /// The lines between the marks.
@@ -167,7 +174,9 @@ impl Wish {
                     profiles.push(name);
                 }
             }
-            let _ = write!(part, "region = {}\nservices = {session}\n", self.options.region);
+            let usual = if self.by_region { sso_region(session) } else { "us-east-1".to_owned() };
+            let region = self.options.region.as_ref().unwrap_or(&usual);
+            let _ = write!(part, "region = {region}\nservices = {session}\n");
             if let Some(bundle) = &self.options.ca_bundle {
                 let _ = writeln!(part, "ca_bundle = {bundle}");
             }
@@ -234,7 +243,31 @@ mod tests {
             url: "http://127.0.0.1:8080".to_owned(),
             options: Options { template: template.to_owned(), ..Options::default() },
             process: None,
+            by_region: false,
         }
+    }
+
+    #[test]
+    fn every_session_has_a_region_of_its_own() {
+        let sessions = ["daypass", "Daypass", "corp", "Corp", "corp.eu", "corp-eu", "corp_eu", "-", "1"];
+        let regions: BTreeSet<String> = sessions.into_iter().map(sso_region).collect();
+        assert_eq!(regions.len(), sessions.len(), "{regions:?}");
+        assert!(regions.iter().all(|region| region.starts_with(SSO_REGION)
+            && region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')));
+        assert_eq!(sso_region("corp"), "daypass-corp-1");
+    }
+
+    #[test]
+    fn a_cli_that_knows_no_endpoints_finds_the_broker_by_the_region() {
+        let roles = [role("111122223333", "Prod", "Admin")];
+        let region = |wish: &Wish| {
+            let part = wish.part(&roles, &BTreeSet::new(), &Written::default()).text;
+            sections(&part).last().unwrap().value("region").unwrap().to_owned()
+        };
+        let mut wish = Wish { by_region: true, ..wish("{role}") };
+        assert_eq!(region(&wish), "daypass-corp-1");
+        wish.options.region = Some("eu-west-1".to_owned());
+        assert_eq!(region(&wish), "eu-west-1");
     }
 
     fn role(account: &str, account_name: &str, role: &str) -> AvailableRole {

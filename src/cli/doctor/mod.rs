@@ -91,7 +91,7 @@ impl Doctor {
         let file = config_file()?;
         let config = sections(&read(&file)?.unwrap_or_default());
         findings.push(profiles(&file, &config, &url));
-        findings.push(aws_cli());
+        findings.push(aws_cli(&config));
         findings.push(caches(&config));
         outcome(&url, &findings)
     }
@@ -243,7 +243,9 @@ async fn session(home: &Home) -> Finding {
     };
     match found {
         Ok(session) => Finding::ok("session", format!("signed in to {}", session.url)),
-        Err(failure) => Finding::problem("session", failure.message, "run: daypass login"),
+        Err(failure) => {
+            Finding::problem("session", failure.message, failure.hint.unwrap_or_else(|| "run: daypass login".to_owned()))
+        }
     }
 }
 
@@ -340,7 +342,7 @@ fn profiles(file: &Path, config: &[Section], url: &str) -> Finding {
 }
 
 /// 10. A CLI that is too old to be told where the broker is.
-fn aws_cli() -> Finding {
+fn aws_cli(config: &[Section]) -> Finding {
     let Some(version) = cli_version() else {
         return Finding::warning(
             "AWS CLI",
@@ -350,6 +352,16 @@ fn aws_cli() -> Finding {
     };
     let text = format!("{}.{}.{}", version.0, version.1, version.2);
     let has_models = user_home().is_some_and(|home| home.join(".aws/models/sso-oidc").is_dir());
+    if needs_models(version)
+        && has_models
+        && let Some((profile, region)) = led_astray(config)
+    {
+        return Finding::problem(
+            "AWS CLI",
+            format!("version {text} finds the broker by the region {region} alone, and [{profile}] has another: it calls AWS"),
+            format!("run: daypass configure; or say --region {region}"),
+        );
+    }
     match (needs_models(version), has_models) {
         (true, false) => Finding::problem(
             "AWS CLI",
@@ -363,6 +375,19 @@ fn aws_cli() -> Finding {
         ),
         _ => Finding::ok("AWS CLI", format!("version {text}")),
     }
+}
+
+/// A profile of a broker's session whose region is not the one that leads there, and that one.
+fn led_astray(config: &[Section]) -> Option<(&str, &str)> {
+    let regions: std::collections::BTreeMap<&str, &str> = config
+        .iter()
+        .filter_map(|section| Some((section.name.strip_prefix("sso-session ")?, section.value("sso_region")?)))
+        .filter(|(_, region)| region.starts_with(SSO_REGION))
+        .collect();
+    config.iter().find_map(|section| {
+        let region = regions.get(section.value("sso_session")?)?;
+        (section.value("region") != Some(region)).then_some((section.name.as_str(), *region))
+    })
 }
 
 /// And tokens of the AWS CLI that have ended.
