@@ -3,7 +3,7 @@
 use super::{
     Failure, RoleArguments,
     home::{BrokerChoice, Home},
-    session::{SavedSession, role_credentials},
+    session::{SavedSession, role_credentials_or_left},
     terminal::print,
     wait,
 };
@@ -25,7 +25,7 @@ impl CredentialProcess {
         let (home, RoleArguments { account, role }) = (Home::open(&self.broker)?, self.role);
         let credentials = match SavedSession::load(&home)?.cached(&home, &account, &role) {
             Some(cached) => cached,
-            None => wait(role_credentials(&home, &account, &role))?,
+            None => wait(role_credentials_or_left(&home, &account, &role))?,
         };
         // This command exists to hand these out; SDKs read them from its standard output.
         let answer = serde_json::json!({

@@ -18,6 +18,7 @@ use std::{
     io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Who sealed: the key of the keyring.
@@ -27,6 +28,8 @@ const OF_FILE: u32 = 2;
 const KEY_FILE: &str = "key";
 /// Below this sessions are kept, one for each broker: what is lost first when a key is.
 pub(super) const SESSIONS: &str = "sessions/";
+/// How often somebody who waits looks whether it is their turn.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// In this file the address of the broker of the last sign-in is kept. It is not sealed: where the key is lost, people sign in
 /// again where they were.
 const LAST: &str = "broker";
@@ -167,31 +170,21 @@ impl Home {
         }
     }
 
-    /// Waits for its turn: of many processes that need the same, one asks the broker.
-    pub(super) fn turn(&self, name: &str) -> Result<Turn, Failure> {
-        let (handle, file) = self.lock(name)?;
-        handle.lock().map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
-        Ok(Turn { _file: handle })
-    }
-
-    /// The same, without waiting; none where another process has it.
-    pub(super) fn turn_if_free(&self, name: &str) -> Result<Option<Turn>, Failure> {
-        let (handle, file) = self.lock(name)?;
-        match handle.try_lock() {
-            Ok(()) => Ok(Some(Turn { _file: handle })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(Failure::new(format!("{}: {error}", file.display()))),
-        }
-    }
-
-    fn lock(&self, name: &str) -> Result<(fs::File, PathBuf), Failure> {
+    /// Waits for its turn: of many processes that need the same, one asks the broker. Who waits no longer hangs up.
+    pub(super) async fn turn(&self, name: &str) -> Result<Turn, Failure> {
         let file = self.folder.join("locks").join(format!("{name}.lock"));
         if let Some(folder) = file.parent() {
             make(folder)?;
         }
-        let opened = private().create(true).truncate(false).write(true).open(&file);
-        let opened = opened.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
-        Ok((opened, file))
+        let wrong = |error: std::io::Error| Failure::new(format!("{}: {error}", file.display()));
+        let handle = private().create(true).truncate(false).write(true).open(&file).map_err(wrong)?;
+        loop {
+            match handle.try_lock() {
+                Ok(()) => return Ok(Turn { _file: handle }),
+                Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(fs::TryLockError::Error(error)) => return Err(wrong(error)),
+            }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Login {
             Ok(before) => Some(SavedSession::fresh(&home).await.unwrap_or(before)),
             Err(_) => None,
         };
-        session.begin(&home)?;
+        session.begin(&home).await?;
         if let Some(before) = before {
             // Nobody can end it from here any more. A broker that is away is not waited for.
             let ended = async { BrokerClient::new(&before.url)?.log_out(&before.token.access_token).await };

@@ -25,7 +25,7 @@ impl Logout {
         let session = SavedSession::fresh(&home).await.unwrap_or(session);
         let ended = BrokerClient::new(&session.url)?.log_out(&session.token.access_token).await;
         // It goes from this machine in any case.
-        session.forget(&home)?;
+        session.forget(&home).await?;
         match ended {
             Ok(Err(refused)) if refused.status != 401 => return Err(Failure::new(refused.message)),
             Err(failure) => {

@@ -21,6 +21,8 @@ const CREDENTIALS: &str = "credentials/";
 const BROWSERS: &str = "browsers/";
 /// What has less than this left is taken anew, in seconds.
 const FRESH_SECONDS: i64 = 300;
+/// What has less than this left is not given out instead of new ones, in seconds.
+const LEFT_SECONDS: i64 = 60;
 /// How long a broker is waited for while something is left.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -102,9 +104,9 @@ impl SavedSession {
     }
 
     /// Takes the place of the session before. What that one took is not for this one.
-    pub(super) fn begin(&self, home: &Home) -> Result<(), Failure> {
+    pub(super) async fn begin(&self, home: &Home) -> Result<(), Failure> {
         // A process that renews the old one now must not bring it back.
-        let _turn = home.turn(&self.name())?;
+        let _turn = home.turn(&self.name()).await?;
         let before: Option<Self> = home.kept(&self.name());
         home.keep(&self.name(), self)?;
         // It is begun, whatever stays of the one before: that one's credentials are not found by this one.
@@ -115,13 +117,19 @@ impl SavedSession {
         Ok(())
     }
 
+    /// One whose token lives, however short.
+    async fn living(home: &Home) -> Result<Self, Failure> {
+        let session = Self::load(home)?;
+        if session.token.lives(0) { Ok(session) } else { Self::fresh(home).await }
+    }
+
     /// One whose token lives for a while: renewed where it has to be.
     pub(super) async fn fresh(home: &Home) -> Result<Self, Failure> {
         let session = Self::load(home)?;
         if session.token.lives(FRESH_SECONDS) {
             return Ok(session);
         }
-        let _turn = home.turn(&session.name())?;
+        let _turn = home.turn(&session.name()).await?;
         // Another process may have renewed it while this one waited.
         let session = Self::load(home)?;
         if session.token.lives(FRESH_SECONDS) {
@@ -154,8 +162,8 @@ impl SavedSession {
     }
 
     /// Ends it here, with what it took and the browsers that were opened for it.
-    pub(super) fn forget(&self, home: &Home) -> Result<(), Failure> {
-        let _turn = home.turn(&self.name())?;
+    pub(super) async fn forget(&self, home: &Home) -> Result<(), Failure> {
+        let _turn = home.turn(&self.name()).await?;
         home.forget(&self.name())?;
         forget_known(home, &self.url)?;
         home.forget(&format!("{}/", self.credentials()))?;
@@ -184,32 +192,45 @@ pub(super) async fn role_credentials(home: &Home, account: &str, role: &str) -> 
         return Ok(cached);
     }
     let place = session.place(account, role);
-    // What is left of those before is good while nobody refuses: a broker that is slow, or away, is not waited for then.
-    let left = session.left(home, account, role, 0);
-    let _turn = match &left {
-        Some(left) => match home.turn_if_free(&place)? {
-            Some(turn) => turn,
-            None => return Ok(left.clone()),
-        },
-        None => home.turn(&place)?,
-    };
+    let _turn = home.turn(&place).await?;
     if let Some(cached) = session.cached(home, account, role) {
         return Ok(cached);
     }
-    let renewal = async {
-        let session = SavedSession::fresh(home).await?;
-        new_role_credentials(&session, account, role).await
+    let session = SavedSession::fresh(home).await?;
+    let credentials = new_role_credentials(&session, account, role).await?;
+    home.keep(&place, &credentials)?;
+    Ok(credentials)
+}
+
+/// The same for programs that ask again by themselves: while something is left of those before, a broker that is slow, or away, is
+/// not waited for.
+pub(super) async fn role_credentials_or_left(home: &Home, account: &str, role: &str) -> Result<RoleCredentials, Failure> {
+    let session = SavedSession::load(home)?;
+    if let Some(cached) = session.cached(home, account, role) {
+        return Ok(cached);
+    }
+    let Some(left) = session.left(home, account, role, LEFT_SECONDS) else {
+        return role_credentials(home, account, role).await;
     };
-    let renewed = match left {
-        None => renewal.await?,
-        Some(left) => match tokio::time::timeout(PATIENCE, renewal).await {
-            Ok(Err(failure)) if failure.is_of_the_session() => return Err(failure),
-            Ok(Ok(renewed)) => renewed,
-            Ok(Err(_)) | Err(_) => return Ok(left),
-        },
+    let place = session.place(account, role);
+    let Ok(turn) = tokio::time::timeout(PATIENCE, home.turn(&place)).await else { return Ok(left) };
+    let _turn = turn?;
+    if let Some(cached) = session.cached(home, account, role) {
+        return Ok(cached);
+    }
+    // A token is renewed only where it has to be, and then to the end: who hangs up loses the next one, and the old is used up.
+    let session = match SavedSession::living(home).await {
+        Err(failure) if !failure.is_of_the_session() => return Ok(left),
+        session => session?,
     };
-    home.keep(&place, &renewed)?;
-    Ok(renewed)
+    match tokio::time::timeout(PATIENCE, new_role_credentials(&session, account, role)).await {
+        Ok(Err(failure)) if failure.is_of_the_session() => Err(failure),
+        Ok(Ok(credentials)) => {
+            home.keep(&place, &credentials)?;
+            Ok(credentials)
+        }
+        Ok(Err(_)) | Err(_) => Ok(left),
+    }
 }
 
 /// New credentials of a role.

@@ -131,7 +131,8 @@ struct Taken;
 
 impl Taken {
     fn new() -> Option<Self> {
-        (!PROGRESS.swap(true, Ordering::Relaxed)).then_some(Self)
+        // Not `then_some`: what it made in vain would be dropped, and free the line.
+        (!PROGRESS.swap(true, Ordering::Relaxed)).then(|| Self)
     }
 }
 
@@ -191,4 +192,21 @@ impl Paint {
 
 fn wanted() -> bool {
     !json() && variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_has_one_line_whoever_else_wants_it() {
+        let first = Taken::new();
+        assert!(first.is_some());
+        assert!(Taken::new().is_none());
+        assert!(Taken::new().is_none(), "who got none frees none");
+        drop(first);
+        assert!(Taken::new().is_some());
+        say_no_waiting();
+        assert!(Taken::new().is_none() && Taken::new().is_none());
+    }
 }

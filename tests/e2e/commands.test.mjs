@@ -199,6 +199,25 @@ test('configure leaves profiles alone that have keys of their own; --remove take
   fs.mkdirSync(at('sso/cache'), { recursive: true });
   const token = at('sso/cache', `${e2e.run('sh', ['-c', 'printf daypass | sha1sum']).stdout.slice(0, 40)}.json`);
   fs.writeFileSync(token, '{}');
+  // A session that is none of ours keeps its token.
+  const own = at('sso/cache', `${e2e.run('sh', ['-c', 'printf mine | sha1sum']).stdout.slice(0, 40)}.json`);
+  fs.writeFileSync(own, '{}');
+  run(env, ['configure', '--remove', '--yes', '--session', 'mine']);
+  assert.ok(fs.existsSync(own));
+  // Nor leads another configuration file the same session to another broker.
+  fs.writeFileSync(at('other'), '');
+  const elsewhere = await e2e.demo();
+  try {
+    const there = { ...env, DAYPASS_URL: elsewhere.broker.url, AWS_CONFIG_FILE: at('other') };
+    const opened = await launch();
+    await e2e.signInByPassword(opened.page, elsewhere.broker, 'sam@example.com', elsewhere.passwords['sam@example.com']);
+    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+    await e2e.daypassLogin(opened.page, there);
+    await opened.close();
+    assert.match(run(there, ['configure', '--yes'], 1).stderr, new RegExp(`the session .daypass. leads to ${broker.url}`));
+  } finally {
+    await elsewhere.broker.kill('SIGTERM');
+  }
   // Without the CLI, too.
   run({ ...env, PATH: '/nowhere' }, ['configure', '--remove', '--yes']);
   assert.ok(!fs.existsSync(token), 'a session of its name would show its token to another broker');

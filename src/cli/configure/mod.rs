@@ -97,7 +97,8 @@ impl Configure {
             let options = self.options(before.options.clone())?;
             let url = SavedSession::load(&home)?.url;
             let roles = available(&home).await?;
-            if let Some(other) = before.url.take().filter(|other| *other != url) {
+            let by_rule = || folder.as_deref().and_then(|folder| models::leads(folder, &self.session));
+            if let Some(other) = before.url.take().or_else(by_rule).filter(|other| *other != url) {
                 // The AWS CLI keeps tokens by the session's name alone: it would show those of one broker to the other.
                 let message = format!("{}: the session `{}` leads to {other}", file.display(), self.session);
                 return Err(Failure::new(message).hint(format!(
@@ -136,10 +137,11 @@ impl Configure {
             old,
             data: false,
         }];
+        let ours = !data.is_empty() || inside(&text, &self.session).map_err(broken)?.is_some();
         for (file, new) in data {
             changes.push(Change { old: read(&file)?, file, new, data: true });
         }
-        if let Some(file) = token_file(&self.session).filter(|_| self.remove) {
+        if let Some(file) = token_file(&self.session).filter(|_| self.remove && ours) {
             changes.push(Change { old: read(&file)?, file, new: None, data: true });
         }
         changes.retain(|change| change.old != change.new);

@@ -91,14 +91,15 @@ pub(super) fn files(folder: &Path, session: &str, url: &str, given: Option<&Path
     let file = |service: &&str| {
         let (file, original) = (folder.join(service).join(FILE), data.join(service).join(FILE));
         let there = read(&file).map(|text| parsed(&file, &text)).transpose()?.map(Rules::of);
-        let mut rules = match there {
-            // Somebody's own, or those of a CLI that has no rules of its own any more.
-            Some(there) if !there.copied => there,
-            there => {
-                let text = read(&original).ok_or_else(missing)?;
+        let mut rules = match (there, read(&original)) {
+            // Somebody's own stay what they are.
+            (Some(there), _) if !there.copied => there,
+            (there, Some(text)) => {
                 let ours = there.map(|there| there.ours).unwrap_or_default();
                 Rules { ours, rest: parsed(&original, &text)?, copied: true }
             }
+            (Some(there), None) => there,
+            (None, None) => return Err(missing()),
         };
         rules.ours.retain(|rule| !is_of(rule, session));
         rules.ours.push(rule(session, url));
@@ -126,6 +127,14 @@ pub(super) fn files_without(folder: &Path, session: &str, given: Option<&Path>) 
         left.push((file, (!copied || !rules.ours.is_empty()).then(|| rules.text())));
     }
     Ok(left)
+}
+
+/// Where the rule of a session leads, whichever configuration it was written for.
+pub(super) fn leads(folder: &Path, session: &str) -> Option<String> {
+    let text = read(&folder.join(SERVICES.first()?).join(FILE))?;
+    let rules = Rules::of(serde_json::from_str(&text).ok()?);
+    let rule = rules.ours.iter().find(|rule| is_of(rule, session))?;
+    rule.pointer("/endpoint/url").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// The rules of a service: ours, which stand before the others.
@@ -235,6 +244,8 @@ mod tests {
                 write(&file, &new);
             }
         }
+        assert_eq!(leads(folder.path(), "corp").as_deref(), Some("http://127.0.0.1:2"));
+        assert_eq!(leads(folder.path(), "other"), None);
         // Another session has a rule of its own, which stays when this one goes.
         for (file, new) in files(folder.path(), "other", "http://127.0.0.1:3", Some(data.path())).unwrap() {
             write(&file, &serde_json::from_str(&new.unwrap()).unwrap());

@@ -34,7 +34,7 @@ pub(super) fn profiles(file: &Path, config: &[Section], url: &str) -> Finding {
         return Finding::problem(
             "profiles",
             format!("{shown}: [{}] leads to {}, not to {url}", section.unwrap_or_default(), address.unwrap_or_default()),
-            "run: daypass configure",
+            "daypass configure --session NAME for another broker; if it has moved, --remove first",
         );
     }
     let mut seen = BTreeSet::new();
@@ -79,12 +79,12 @@ pub(super) fn cli(config: &[Section]) -> Finding {
     let has_models = user_home().is_some_and(|home| home.join(".aws/models/sso-oidc").is_dir());
     if needs_models(version)
         && has_models
-        && let Some((profile, region)) = led_astray(config)
+        && let Some((profile, session, region)) = led_astray(config)
     {
         return Finding::problem(
             "AWS CLI",
             format!("version {text} finds the broker by the region {region} alone, and [{profile}] has another: it calls AWS"),
-            format!("run: daypass configure; or say --region {region}"),
+            format!("run: daypass configure --session {session} --region {region}"),
         );
     }
     match (needs_models(version), has_models) {
@@ -102,16 +102,17 @@ pub(super) fn cli(config: &[Section]) -> Finding {
     }
 }
 
-/// A profile of a broker's session whose region is not the one that leads there, and that one.
-fn led_astray(config: &[Section]) -> Option<(&str, &str)> {
+/// A profile of a broker's session whose region is not the one that leads there; the session, and its region.
+fn led_astray(config: &[Section]) -> Option<(&str, &str, &str)> {
     let regions: BTreeMap<&str, &str> = config
         .iter()
         .filter_map(|section| Some((section.name.strip_prefix("sso-session ")?, section.value("sso_region")?)))
         .filter(|(_, region)| region.starts_with(SSO_REGION))
         .collect();
     config.iter().find_map(|section| {
-        let region = regions.get(section.value("sso_session")?)?;
-        (section.value("region") != Some(region)).then_some((section.name.as_str(), *region))
+        let session = section.value("sso_session")?;
+        let region = regions.get(session)?;
+        (section.value("region") != Some(region)).then_some((section.name.as_str(), session, *region))
     })
 }
 
