@@ -66,7 +66,7 @@ test('instance metadata: every client finds it', async () => {
   const serving = await agent(await person(), 'Administrator', '--imds');
   try {
     const { AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_ENDPOINT_URL_STS } = serving.variables;
-    const bare = aws.clean(e2e.folder(), { AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-west-1', AWS_EC2_METADATA_DISABLED: 'false', AWS_MAX_ATTEMPTS: '3' });
+    const bare = aws.clean(e2e.folder(), { AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-west-1', AWS_EC2_METADATA_DISABLED: 'false', AWS_MAX_ATTEMPTS: '3', AWS_METADATA_SERVICE_TIMEOUT: '10', AWS_METADATA_SERVICE_NUM_ATTEMPTS: '3' });
     for (const [name, client] of Object.entries(every)) assert.equal(await aws.whoIs(client, bare), ARN, name);
   } finally {
     await serving.stop();
