@@ -206,9 +206,6 @@ pub(super) async fn role_credentials(home: &Home, account: &str, role: &str) -> 
 /// not waited for.
 pub(super) async fn role_credentials_or_left(home: &Home, account: &str, role: &str) -> Result<RoleCredentials, Failure> {
     let session = SavedSession::load(home)?;
-    if let Some(cached) = session.cached(home, account, role) {
-        return Ok(cached);
-    }
     let Some(left) = session.left(home, account, role, LEFT_SECONDS) else {
         return role_credentials(home, account, role).await;
     };

@@ -71,13 +71,19 @@ pub(super) fn list(roles: &[AvailableRole]) -> String {
     }
     let paint = Paint::output();
     let width = roles.iter().map(|role| role.role.chars().count()).max().unwrap_or_default();
-    // A terminal that is too narrow for it would break names in two: there they have lines of their own.
-    let longest = roles.iter().map(|role| measure_text_width(&role.account_name)).max().unwrap_or_default();
-    let narrow = terminal::columns(&Term::stdout()).is_some_and(|columns| 2 + 12 + 2 + width + 2 + longest > columns);
-    let line = |role: &AvailableRole| {
-        let name = paint.bold(&if narrow { role.role.clone() } else { format!("{:<width$}", role.role) });
-        let between = if narrow { "\n                " } else { "  " };
-        format!("  {}  {name}{between}{}\n", role.account, role.account_name)
+    let one_line = |role: &AvailableRole| {
+        let name = paint.bold(&format!("{:<width$}", role.role));
+        format!("  {}  {name}  {}\n", role.account, role.account_name)
     };
-    roles.iter().map(line).collect()
+    // A terminal that is too narrow for it would break names in two: there accounts have lines of their own.
+    let two_lines = |role: &AvailableRole| {
+        let name = paint.bold(&role.role);
+        format!("  {}  {name}\n{:16}{}\n", role.account, "", role.account_name)
+    };
+    let lines: Vec<String> = roles.iter().map(one_line).collect();
+    let widest = lines.iter().map(|line| measure_text_width(line.trim_end())).max().unwrap_or_default();
+    match terminal::columns(&Term::stdout()) {
+        Some(columns) if columns < widest => roles.iter().map(two_lines).collect(),
+        _ => lines.concat(),
+    }
 }

@@ -34,7 +34,8 @@ use tokio::{
 /// Serve credentials of a role to programs on this machine, renewed before they end.
 ///
 /// The role is taken by a workload's token (--web-identity-token-file), by a certificate (--certificate), or with the session
-/// of `daypass login` (ROLE). No key is kept anywhere.
+/// of `daypass login` (ROLE). No key is kept anywhere. For a token or a certificate, --url or DAYPASS_URL has to say where the
+/// broker is.
 #[derive(Debug, Args)]
 pub struct Agent {
     /// Where to listen: a loopback address; port 0 takes a free one.

@@ -86,10 +86,7 @@ impl Configure {
         let folder = user_home().map(|home| home.join(".aws/models"));
         let data;
         let part = if self.remove {
-            data = folder.map_or_else(
-                || Ok(Vec::new()),
-                |folder| models::files_without(&folder, &self.session, self.aws_data.as_deref()),
-            )?;
+            data = folder.map_or_else(|| Ok(Vec::new()), |folder| models::files_without(&folder, &self.session))?;
             String::new()
         } else {
             let home = Home::open(&self.broker)?;

@@ -10,6 +10,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// How many of these every CLI needs.
@@ -36,10 +37,13 @@ fn documentation(session: &str) -> String {
     format!("{OURS}{session}{RULES}")
 }
 
-/// The version of the AWS CLI on the path; none where there is no CLI.
+/// The version of the AWS CLI on the path; none where there is no CLI. It takes its time to say: it is asked once.
 pub(crate) fn cli_version() -> Option<(u32, u32, u32)> {
-    let done = std::process::Command::new("aws").arg("--version").output().ok()?;
-    version(&String::from_utf8_lossy(&done.stdout))
+    static VERSION: OnceLock<Option<(u32, u32, u32)>> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let done = std::process::Command::new("aws").arg("--version").output().ok()?;
+        version(&String::from_utf8_lossy(&done.stdout))
+    })
 }
 
 fn version(text: &str) -> Option<(u32, u32, u32)> {
@@ -76,15 +80,14 @@ pub(super) type Replaced = (PathBuf, Option<String>);
 pub(super) fn files(folder: &Path, session: &str, url: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
     let missing =
         || Failure::new("the data of the AWS CLI can't be found").hint("say where its `botocore/data` is with --aws-data FOLDER");
-    let version = cli_version();
-    let old = given.is_some() || version.is_some_and(needs_models);
+    let old = are_needed(given);
     let data = match given.map(Path::to_path_buf).or_else(data) {
         Some(data) => data,
         None if old => return Err(missing()),
         // A newer one does without for almost everything, and version 1 knows no single sign-on.
         None => return Ok(Vec::new()),
     };
-    if !old && version.is_none_or(|version| version.0 < 2) {
+    if !old && cli_version().is_none_or(|version| version.0 < 2) {
         return Ok(Vec::new());
     }
     let wanted = if old { SERVICES.len() } else { SIGN_IN };
@@ -109,8 +112,7 @@ pub(super) fn files(folder: &Path, session: &str, url: &str, given: Option<&Path
 }
 
 /// The same files without our rule. A copy in which none of our rules is left goes.
-pub(super) fn files_without(folder: &Path, session: &str, given: Option<&Path>) -> Result<Vec<Replaced>, Failure> {
-    let data = given.map(Path::to_path_buf).or_else(data);
+pub(super) fn files_without(folder: &Path, session: &str) -> Result<Vec<Replaced>, Failure> {
     let mut left = Vec::new();
     for service in SERVICES {
         let file = folder.join(service).join(FILE);
@@ -121,10 +123,7 @@ pub(super) fn files_without(folder: &Path, session: &str, given: Option<&Path>) 
         if rules.ours.len() == before {
             continue;
         }
-        let original = data.as_ref().and_then(|data| read(&data.join(service).join(FILE)));
-        let original = original.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        let copied = rules.copied || original.as_ref() == Some(&rules.rest);
-        left.push((file, (!copied || !rules.ours.is_empty()).then(|| rules.text())));
+        left.push((file, (!rules.copied || !rules.ours.is_empty()).then(|| rules.text())));
     }
     Ok(left)
 }
@@ -250,12 +249,12 @@ mod tests {
         for (file, new) in files(folder.path(), "other", "http://127.0.0.1:3", Some(data.path())).unwrap() {
             write(&file, &serde_json::from_str(&new.unwrap()).unwrap());
         }
-        for (file, new) in files_without(folder.path(), "corp", Some(data.path())).unwrap() {
+        for (file, new) in files_without(folder.path(), "corp").unwrap() {
             let new: Value = serde_json::from_str(&new.unwrap()).unwrap();
             assert_eq!(new["rules"][0]["conditions"][1]["argv"][1], "daypass-other-1");
             write(&file, &new);
         }
-        let left = files_without(folder.path(), "other", Some(data.path())).unwrap();
+        let left = files_without(folder.path(), "other").unwrap();
         assert_eq!(left.len(), SERVICES.len());
         let own: Value = serde_json::from_str(left[0].1.as_ref().unwrap()).unwrap();
         assert_eq!(own, rules("own"), "theirs stays");
@@ -263,7 +262,7 @@ mod tests {
 
         // The CLI is another one now: what was copied from the one before is renewed, and goes all the same.
         SERVICES.iter().for_each(|service| write(&at(data.path(), service), &rules("newer")));
-        let gone = files_without(folder.path(), "other", Some(data.path())).unwrap();
+        let gone = files_without(folder.path(), "other").unwrap();
         assert!(gone[1..].iter().all(|(_, new)| new.is_none()), "an old copy is ours, too");
         for (number, (file, new)) in
             files(folder.path(), "other", "http://127.0.0.1:3", Some(data.path())).unwrap().iter().enumerate()

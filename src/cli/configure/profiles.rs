@@ -19,7 +19,7 @@ pub(crate) const SSO_REGION: &str = "daypass-";
 
 /// The region of a session: each leads to a broker of its own. Where a name can't stand in it as it is, a part of its hash tells
 /// it from others like it.
-pub(crate) fn sso_region(session: &str) -> String {
+pub(super) fn sso_region(session: &str) -> String {
     let label: String =
         session.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
     let label = label.trim_matches('-');
