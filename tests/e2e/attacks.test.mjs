@@ -30,8 +30,7 @@ async function browser(options) {
 }
 
 async function signInWith(page) {
-  await e2e.signInByPassword(page, broker, JANE, passwords[JANE]);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  await e2e.signInToPortal(page, broker, JANE, passwords[JANE]);
 }
 
 // A site of the attacker's.
@@ -234,8 +233,7 @@ test('a stolen cookie ends with the session, and is out of reach for scripts', a
 // What somebody else has at hand: links to their own console.
 async function attacker() {
   const page = await browser();
-  await e2e.signInByPassword(page, broker, 'sam@example.com', passwords['sam@example.com']);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  await e2e.signInToPortal(page, broker, 'sam@example.com', passwords['sam@example.com']);
   const env = { DAYPASS_HOME: e2e.folder(), DAYPASS_URL: broker.url };
   await e2e.daypassLogin(page, env);
   return { link: (more = {}) => e2e.run(e2e.daypass, ['console', 'sandbox', '--print'], { env: { ...env, ...more } }).stdout.trim() };

@@ -172,8 +172,7 @@ async function awsLogin(home, meanwhile = () => {}) {
 }
 
 async function signIn() {
-  await e2e.signInByPassword(page, broker, 'jane@e2e.test', passwords['jane@e2e.test']);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  await e2e.signInToPortal(page, broker, 'jane@e2e.test', passwords['jane@e2e.test']);
 }
 
 before(async () => {

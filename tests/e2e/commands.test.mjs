@@ -3,24 +3,13 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import fs from 'node:fs';
 import path from 'node:path';
-import { launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 import * as aws from './aws_clients.mjs';
 
-let broker, passwords, browser, page;
+let broker, page, stop;
 
-before(async () => {
-  ({ broker, passwords } = await e2e.demo());
-  browser = await launch();
-  page = browser.page;
-  await e2e.signInByPassword(page, broker, 'jane@example.com', passwords['jane@example.com']);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
-});
-
-after(async () => {
-  await browser?.close();
-  await broker?.kill('SIGTERM');
-});
+before(async () => { ({ broker, page, stop } = await e2e.demoFor('jane@example.com')); });
+after(() => stop?.());
 
 const home = (more) => ({
   ...aws.clean(e2e.folder(), { DAYPASS_URL: broker.url, DISPLAY: undefined, WAYLAND_DISPLAY: undefined, BROWSER: undefined, SSH_CONNECTION: undefined, SSH_TTY: undefined, SSH_CLIENT: undefined, ...more }),
@@ -92,10 +81,11 @@ test('env: lines for a shell, and back', async () => {
   assert.match(lines('powershell'), /^\$Env:AWS_ACCESS_KEY_ID = 'ASIA/m);
 });
 
-// Every command that answers somebody, with what has to be in its JSON.
+// Commands that answer somebody, with what has to be in their JSON. `agent` and `explain` are asked for theirs elsewhere.
 test('--json is understood everywhere', async () => {
   const env = { ...home(), ...broker.env() };
-  await e2e.daypassLogin(page, env);
+  const login = await e2e.daypassLogin(page, env, '--json');
+  assert.deepEqual(Object.keys(JSON.parse(login.stdout)).sort(), ['email', 'expires', 'name', 'url']);
   const inside = (name) => path.join(env.HOME, name);
   fs.writeFileSync(inside('policy.json'), '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}');
   fs.writeFileSync(inside('passphrase'), 'a passphrase of some length\n', { mode: 0o600 });
@@ -105,6 +95,8 @@ test('--json is understood everywhere', async () => {
     [`man ${inside('man')}`]: ['folder'], [`apply ${path.join(e2e.root, 'config/demo.toml')} --plan`]: ['changes'],
     'revoke --session 00000000-0000-0000-0000-000000000000': ['Scope'],
     [`policy check ${inside('policy.json')}`]: [],
+    [`backup ${inside('backup')} --passphrase-file ${inside('passphrase')}`]: [],
+    'root-key 111122223333': [],
     'exec Administrator -- printenv DAYPASS_ROLE': null,
     logout: ['url'],
   };
@@ -206,17 +198,13 @@ test('configure leaves profiles alone that have keys of their own; --remove take
   assert.ok(fs.existsSync(own));
   // Nor leads another configuration file the same session to another broker.
   fs.writeFileSync(at('other'), '');
-  const elsewhere = await e2e.demo();
+  const elsewhere = await e2e.demoFor('sam@example.com');
   try {
     const there = { ...env, DAYPASS_URL: elsewhere.broker.url, AWS_CONFIG_FILE: at('other') };
-    const opened = await launch();
-    await e2e.signInByPassword(opened.page, elsewhere.broker, 'sam@example.com', elsewhere.passwords['sam@example.com']);
-    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
-    await e2e.daypassLogin(opened.page, there);
-    await opened.close();
+    await e2e.daypassLogin(elsewhere.page, there);
     assert.match(run(there, ['configure', '--yes'], 1).stderr, new RegExp(`the session .daypass. leads to ${broker.url}`));
   } finally {
-    await elsewhere.broker.kill('SIGTERM');
+    await elsewhere.stop();
   }
   // Without the CLI, too.
   run({ ...env, PATH: '/nowhere' }, ['configure', '--remove', '--yes']);

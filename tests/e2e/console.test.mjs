@@ -21,8 +21,7 @@ async function browser(options) {
 
 async function signedIn(user, options) {
   const page = await browser(options);
-  await e2e.signInByPassword(page, broker, user, passwords[user]);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  await e2e.signInToPortal(page, broker, user, passwords[user]);
   return page;
 }
 

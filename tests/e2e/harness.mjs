@@ -8,7 +8,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { fillLogin } from '../testbed/browser/browser.mjs';
+import { fillLogin, launch } from '../testbed/browser/browser.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const daypass = process.env.DAYPASS ?? path.join(root, 'target/debug/daypass');
@@ -289,6 +289,19 @@ export async function demo(change = (document) => document) {
   return { broker, passwords };
 }
 
+// The same, and a browser in which somebody is signed in to it.
+export async function demoFor(user, change) {
+  const { broker, passwords } = await demo(change);
+  const { page, close } = await launch();
+  await signInToPortal(page, broker, user, passwords[user]);
+  return { broker, passwords, page, stop: async () => { await close(); await broker.kill('SIGTERM'); } };
+}
+
+export async function signInToPortal(page, broker, user, password) {
+  await signInByPassword(page, broker, user, password);
+  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+}
+
 // Where the directory is the only way in, its form is the sign-in page.
 export async function signInByPassword(page, broker, user, password) {
   await page.goto(`${broker.url}/sign-in`);
@@ -340,5 +353,7 @@ export async function daypassLogin(page, env, ...words) {
   const login = start(daypass, ['login', '--no-browser', ...words], { env });
   await page.goto(await until('the address', () => /http:\S+\/authorize\S+/.exec(login.output.stderr)?.[0]));
   await approve(page);
-  assert.equal((await login.ended).code, 0, login.output.stderr);
+  const done = await login.ended;
+  assert.equal(done.code, 0, done.stderr);
+  return done;
 }

@@ -6,11 +6,10 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createServer } from 'node:http';
 import path from 'node:path';
-import { launch } from '../testbed/browser/browser.mjs';
 import * as e2e from './harness.mjs';
 
 const out = path.join(e2e.root, 'target/terminal');
-let broker, passwords, browser, page;
+let broker, page, stop;
 const terminals = [];
 
 class Terminal {
@@ -58,17 +57,12 @@ class Terminal {
 }
 
 before(async () => {
-  ({ broker, passwords } = await e2e.demo());
-  browser = await launch();
-  page = browser.page;
-  await e2e.signInByPassword(page, broker, 'jane@example.com', passwords['jane@example.com']);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
+  ({ broker, page, stop } = await e2e.demoFor('jane@example.com'));
 });
 
 after(async () => {
   for (const terminal of terminals) spawnSync('tmux', ['-L', terminal.socket, 'kill-server']);
-  await browser?.close();
-  await broker?.kill('SIGTERM');
+  await stop?.();
 });
 
 // Sentences in one line, however wide the terminal is.
@@ -170,13 +164,10 @@ for (const [name, [columns, env]] of Object.entries(looks)) {
 }
 
 test('names that are longer than the terminal is wide are not broken in two', async () => {
-  const wide = await e2e.demo((document) => document.replaceAll('name = "Production"', 'name = "Acme Corporation Production Workloads EU"'));
-  const opened = await launch();
+  const wide = await e2e.demoFor('jane@example.com', (document) => document.replaceAll('name = "Production"', 'name = "Acme Corporation Production Workloads EU"'));
   const terminal = new Terminal('long-names', 60, {});
   try {
-    await e2e.signInByPassword(opened.page, wide.broker, 'jane@example.com', wide.passwords['jane@example.com']);
-    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
-    await e2e.daypassLogin(opened.page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, wide.broker.url);
+    await e2e.daypassLogin(wide.page, { HOME: terminal.home, XDG_STATE_HOME: '', DAYPASS_HOME: '', PATH: process.env.PATH }, wide.broker.url);
     // Lines that the terminal broke are joined in the one, and not in the other.
     const unbroken = () => {
       const [shown, joined] = [['-p'], ['-p', '-J']].map((words) => terminal.tmux('capture-pane', ...words).split('\n').map((line) => line.trimEnd()).join('\n'));
@@ -196,8 +187,7 @@ test('names that are longer than the terminal is wide are not broken in two', as
     assert.match(left, /code 0/);
     assert.doesNotMatch(left, /Administrator|ReadOnly/, 'nothing of the list stays');
   } finally {
-    await opened.close();
-    await wide.broker.kill('SIGTERM');
+    await wide.stop();
   }
 });
 
@@ -313,12 +303,9 @@ test('sessions are sealed, renewed silently by one process at a time, and gone a
 test('somebody is signed in to two brokers; configure keeps what was chosen, and each profile to its broker', async () => {
   const home = e2e.folder();
   const env = { HOME: home, XDG_STATE_HOME: '', DAYPASS_HOME: path.join(home, 'dp'), PATH: process.env.PATH };
-  const other = await e2e.demo();
-  const opened = await launch();
+  const other = await e2e.demoFor('sam@example.com');
   try {
-    await e2e.signInByPassword(opened.page, other.broker, 'sam@example.com', other.passwords['sam@example.com']);
-    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
-    await e2e.daypassLogin(opened.page, env, '--url', other.broker.url);
+    await e2e.daypassLogin(other.page, env, '--url', other.broker.url);
     await e2e.daypassLogin(page, env, broker.url);
     const say = (...words) => e2e.run(e2e.daypass, words, { env }).stdout;
     assert.match(say('whoami'), /jane@example\.com[^]*Signed in to /);
@@ -350,8 +337,7 @@ test('somebody is signed in to two brokers; configure keeps what was chosen, and
     say('logout');
     assert.match(say('whoami', '--url', other.broker.url), /sam@example\.com/);
   } finally {
-    await opened.close();
-    await other.broker.kill('SIGTERM');
+    await other.stop();
   }
 });
 

@@ -10,25 +10,14 @@ import * as aws from './aws_clients.mjs';
 
 const ACCOUNT = e2e.MANAGEMENT;
 const ARN = `arn:aws:sts::${ACCOUNT}:assumed-role/Administrator/jane@example.com`;
-let broker, passwords, browser, page, every;
-
-async function signIn() {
-  await e2e.signInByPassword(page, broker, 'jane@example.com', passwords['jane@example.com']);
-  await page.getByRole('heading', { name: 'Your roles' }).waitFor();
-}
+let broker, passwords, page, stop, every;
 
 before(async () => {
-  ({ broker, passwords } = await e2e.demo());
-  browser = await launch();
-  page = browser.page;
-  await signIn();
+  ({ broker, passwords, page, stop } = await e2e.demoFor('jane@example.com'));
   every = { ...aws.clients, ...aws.old(broker.url) };
 });
 
-after(async () => {
-  await browser?.close();
-  await broker?.kill('SIGTERM');
-});
+after(() => stop?.());
 
 // Somebody who is signed in by `daypass login`, with profiles.
 async function person(...words) {
@@ -135,8 +124,7 @@ test('an agent renews before the end, keeps what is left while the broker is awa
     // Somebody else signs in on this machine: the agent is not theirs.
     const other = await launch();
     try {
-      await e2e.signInByPassword(other.page, broker, 'sam@example.com', passwords['sam@example.com']);
-      await other.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+      await e2e.signInToPortal(other.page, broker, 'sam@example.com', passwords['sam@example.com']);
       await e2e.daypassLogin(other.page, env);
     } finally {
       await other.close();
@@ -191,8 +179,7 @@ test('a broker behind https with an authority of its own: daypass login, configu
   const key = e2e.run('sh', ['-c', 'openssl x509 -in tls.crt -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64'], { cwd: folder }).stdout.trim();
   const opened = await launch({ args: [`--ignore-certificate-errors-spki-list=${key}`] });
   try {
-    await e2e.signInByPassword(opened.page, secure, 'jane@example.com', demo.passwords['jane@example.com']);
-    await opened.page.getByRole('heading', { name: 'Your roles' }).waitFor();
+    await e2e.signInToPortal(opened.page, secure, 'jane@example.com', demo.passwords['jane@example.com']);
     const env = aws.clean(inside('home'), { DAYPASS_URL: secure.url, SSL_CERT_FILE: inside('ca.pem') });
     fs.mkdirSync(env.HOME);
     // Who does not know the authority is told so.
